@@ -1,0 +1,58 @@
+//! Untrusted text as it may be shown: no control character, escape sequence or direction override
+//! reaches a terminal or a page (threats B13, B29).
+
+use std::fmt::{self, Write as _};
+
+/// Shows text with everything invisible or directional escaped as `\u{..}`.
+#[derive(Debug, Clone, Copy)]
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for found in self.0.chars() {
+            if found.is_control() || is_deceptive(found) {
+                write!(f, "{}", found.escape_unicode())?;
+            } else {
+                f.write_char(found)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Characters that are invisible or reorder what stands around them: general category Cf as far as it
+/// concerns display, separators of lines and paragraphs, private use and tags.
+const fn is_deceptive(found: char) -> bool {
+    matches!(
+        found,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{e0000}'..='\u{10ffff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b29_nothing_reaches_a_terminal_as_a_command() {
+        for (raw, shown) in [
+            ("plain Ü 漢", "plain Ü 漢"),
+            ("\u{1b}[31mred", "\\u{1b}[31mred"),
+            ("a\nb\r", "a\\u{a}b\\u{d}"),
+            ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
+            ("\u{9b}2J", "\\u{9b}2J"),
+            ("zero\u{200b}width", "zero\\u{200b}width"),
+        ] {
+            assert_eq!(Printable(raw).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Object keys and the five layouts that they come from (specification, section 6).
+//!
+//! A [`Location`] says what an object is; [`Location::key`] is the only constructor of an
+//! [`ObjectKey`], so no key is ever taken from a caller, a listing or a file. [`Location::parse`] gives
+//! the location back. Invariant: since parsing is a function and undoes deriving, no identity of one
+//! layout spells a key of another (`layouts_are_disjoint`).
+
+mod parse;
+
+use std::fmt;
+
+use crate::digest::Digest;
+use crate::id::{
+    AgentId, AgentVersion, ExecutionId, Namespace, Organization, PackId, PipelineTenant, Project,
+    RunId, Scenario, Service, SpecHash, StepId, Tenant,
+};
+use crate::manifest::{Manifest, Subject};
+use crate::name::ArtifactName;
+use crate::time::Timestamp;
+
+/// The longest key, in bytes (Amazon S3 user guide, "Naming Amazon S3 objects").
+pub const KEY_BYTES_MAX: usize = 1_024;
+
+/// The name of an object in a store, without the store's own prefix.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(Box<str>);
+
+impl ObjectKey {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A part of the key space: empty (all of it), or ending in `/`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyPrefix(Box<str>);
+
+impl KeyPrefix {
+    /// The whole key space.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A key that cannot be derived.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a key has at most 1024 bytes, shorten the ids or the artifact's name, bytes=`{bytes}`")]
+pub struct KeyTooLong {
+    /// How long it would be.
+    pub bytes: usize,
+}
+
+/// A calendar day, as partitions are named.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(Timestamp);
+
+impl Day {
+    /// The day of a time, in UTC.
+    pub fn of(time: Timestamp) -> Self {
+        let midnight = time
+            .unix_seconds()
+            .saturating_sub(time.unix_seconds() % 86_400);
+        Self(Timestamp::from_unix_seconds(midnight).unwrap_or(time))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.0.date();
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl fmt::Debug for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A year and month, as bundles are filed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    year: u16,
+    month: u8,
+}
+
+impl Month {
+    /// The month of a time, in UTC.
+    pub fn of(time: Timestamp) -> Self {
+        let (year, month, _) = time.date();
+        Self {
+            year: u16::try_from(year).unwrap_or(0),
+            month: u8::try_from(month).unwrap_or(0),
+        }
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}/{:02}", self.year, self.month)
+    }
+}
+
+impl fmt::Debug for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A log of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// `runner.log`
+    Runner,
+    /// `bench.log`
+    Bench,
+    /// `stdout.log`
+    Stdout,
+    /// `stderr.log`
+    Stderr,
+}
+
+impl Log {
+    /// All logs.
+    pub const ALL: [Self; 4] = [Self::Runner, Self::Bench, Self::Stdout, Self::Stderr];
+
+    /// The file name.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Runner => "runner.log",
+            Self::Bench => "bench.log",
+            Self::Stdout => "stdout.log",
+            Self::Stderr => "stderr.log",
+        }
+    }
+}
+
+/// An object of a record's service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordObject {
+    /// The record: `date=.../run=.../payload.json`
+    Payload {
+        /// The day that the claim fixed.
+        day: Day,
+        /// Which run.
+        run_id: RunId,
+    },
+    /// The claim that fixes the day once: `runs/{run_id}.json`
+    Claim {
+        /// Which run.
+        run_id: RunId,
+    },
+    /// `latest.json`: rebuildable, never believed.
+    Latest,
+    /// `manifests/date=....jsonl`: rebuildable, never believed.
+    Daily {
+        /// Which day.
+        day: Day,
+    },
+}
+
+/// An object of a pipeline's run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PipelineObject {
+    /// `plan.json`
+    Plan,
+    /// `metadata.json`
+    Metadata,
+    /// The run's `manifest.json`
+    Manifest,
+    /// `events/audit_trail.jsonl`
+    AuditTrail,
+    /// `steps/{step_id}/manifest.json`
+    StepManifest {
+        /// Which step.
+        step_id: StepId,
+    },
+    /// `steps/{step_id}/inputs/...` or `.../outputs/...`
+    StepArtifact {
+        /// Which step.
+        step_id: StepId,
+        /// The artifact; its name starts with `inputs/` or `outputs/`.
+        name: ArtifactName,
+    },
+}
+
+/// What an object of a store is, over all layouts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Location {
+    /// The manifest or, with a commitment, an artifact of a run.
+    Run {
+        /// Whose run it is.
+        tenant: Tenant,
+        /// Where it ran.
+        namespace: Namespace,
+        /// What kind of run it is.
+        scenario: Scenario,
+        /// Which run.
+        run_id: RunId,
+        /// The specification it was made by.
+        spec_hash: SpecHash,
+        /// The artifact's commitment and name, or `None` for `manifest.json`.
+        artifact: Option<(Digest, ArtifactName)>,
+    },
+    /// A whole pack in one object.
+    Bundle {
+        /// The month of `created_at`.
+        month: Month,
+        /// Which run.
+        run_id: RunId,
+        /// Which pack.
+        pack_id: PackId,
+    },
+    /// An object of a pipeline's run.
+    Pipeline {
+        /// Whose pipeline it is.
+        tenant: PipelineTenant,
+        /// Which run.
+        run_id: RunId,
+        /// Which object.
+        object: PipelineObject,
+    },
+    /// The definition of a pipeline, by its SHA-256.
+    PipelineDefinition {
+        /// Whose pipeline it is.
+        tenant: PipelineTenant,
+        /// The SHA-256 of the definition.
+        definition: Digest,
+    },
+    /// The manifest of an agent's version.
+    Agent {
+        /// Which agent.
+        agent: AgentId,
+        /// Which version.
+        version: AgentVersion,
+    },
+    /// An object of the record layout.
+    Record {
+        /// Whose record it is.
+        organization: Organization,
+        /// Which project.
+        project: Project,
+        /// Which service.
+        service: Service,
+        /// Which object.
+        object: RecordObject,
+    },
+    /// The manifest or an artifact of an execution.
+    Execution {
+        /// Which execution.
+        execution_id: ExecutionId,
+        /// The artifact (one that [`Subject::admits`]), or `None` for `manifest.json`.
+        artifact: Option<ArtifactName>,
+    },
+    /// Where the bundle of a pack lies: `_runpack/refs/{pack id hex}`. Never believed.
+    Reference {
+        /// Which pack.
+        pack_id: PackId,
+    },
+}
+
+impl Location {
+    /// The key of this location.
+    ///
+    /// # Errors
+    /// The key would be over 1,024 bytes.
+    pub fn key(&self) -> Result<ObjectKey, KeyTooLong> {
+        let text = self.to_string();
+        if text.len() > KEY_BYTES_MAX {
+            return Err(KeyTooLong { bytes: text.len() });
+        }
+        Ok(ObjectKey(text.into()))
+    }
+
+    /// What a key stands for; `None` for everything that no layout derives.
+    pub fn parse(key: &str) -> Option<Self> {
+        if key.len() > KEY_BYTES_MAX {
+            return None;
+        }
+        let location = parse::location(key)?;
+        // One spelling: whatever reads as a location must be what that location writes.
+        (location.to_string() == key).then_some(location)
+    }
+
+    /// The manifest of a pack about `subject`.
+    pub fn manifest(subject: &Subject) -> Self {
+        Self::of(subject, None)
+    }
+
+    /// An artifact of a pack about `subject`.
+    pub fn artifact(subject: &Subject, name: &ArtifactName, commitment: Digest) -> Self {
+        Self::of(subject, Some((commitment, name.clone())))
+    }
+
+    fn of(subject: &Subject, artifact: Option<(Digest, ArtifactName)>) -> Self {
+        match subject.clone() {
+            Subject::Run {
+                tenant,
+                namespace,
+                scenario,
+                run_id,
+                spec_hash,
+            } => Self::Run {
+                tenant,
+                namespace,
+                scenario,
+                run_id,
+                spec_hash,
+                artifact,
+            },
+            Subject::Step {
+                tenant,
+                run_id,
+                step_id,
+            } => {
+                let object = match artifact {
+                    None => PipelineObject::StepManifest { step_id },
+                    Some((_, name)) => PipelineObject::StepArtifact { step_id, name },
+                };
+                Self::Pipeline {
+                    tenant,
+                    run_id,
+                    object,
+                }
+            }
+            Subject::Execution { execution_id } => Self::Execution {
+                execution_id,
+                artifact: artifact.map(|(_, name)| name),
+            },
+        }
+    }
+
+    /// The bundle of a run's pack; `None` for other subjects, which have no place in the layout.
+    pub fn bundle(manifest: &Manifest) -> Option<Self> {
+        let (Subject::Run { run_id, .. } | Subject::Step { run_id, .. }) = manifest.subject()
+        else {
+            return None;
+        };
+        Some(Self::Bundle {
+            month: Month::of(manifest.created_at()),
+            run_id: run_id.clone(),
+            pack_id: manifest.pack_id(),
+        })
+    }
+
+    /// The part of the key space that a pack about `subject` has for itself.
+    pub fn pack_prefix(subject: &Subject) -> KeyPrefix {
+        let manifest = Self::manifest(subject).to_string();
+        KeyPrefix(
+            manifest
+                .strip_suffix("manifest.json")
+                .unwrap_or_default()
+                .into(),
+        )
+    }
+}
+
+/// The key as text, of any length.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run {
+                tenant,
+                namespace,
+                scenario,
+                run_id,
+                spec_hash,
+                artifact,
+            } => {
+                let spec = spec_hash.digest();
+                write!(
+                    f,
+                    "tenant/{tenant}/namespace/{namespace}/scenario/{scenario}/run/{run_id}/{spec}/"
+                )?;
+                match artifact {
+                    None => f.write_str("manifest.json"),
+                    Some((commitment, name)) => write!(f, "{commitment}/{name}"),
+                }
+            }
+            Self::Bundle {
+                month,
+                run_id,
+                pack_id,
+            } => {
+                write!(f, "{month}/{run_id}/{}.tar.gz", pack_id.digest())
+            }
+            Self::Pipeline {
+                tenant,
+                run_id,
+                object,
+            } => {
+                write!(f, "{tenant}/runs/{run_id}/")?;
+                match object {
+                    PipelineObject::Plan => f.write_str("plan.json"),
+                    PipelineObject::Metadata => f.write_str("metadata.json"),
+                    PipelineObject::Manifest => f.write_str("manifest.json"),
+                    PipelineObject::AuditTrail => f.write_str("events/audit_trail.jsonl"),
+                    PipelineObject::StepManifest { step_id } => {
+                        write!(f, "steps/{step_id}/manifest.json")
+                    }
+                    PipelineObject::StepArtifact { step_id, name } => {
+                        write!(f, "steps/{step_id}/{name}")
+                    }
+                }
+            }
+            Self::PipelineDefinition { tenant, definition } => {
+                write!(f, "{tenant}/pipelines/{definition}/definition.yaml")
+            }
+            Self::Agent { agent, version } => {
+                write!(f, "registry/agents/{agent}/{version}/manifest.json")
+            }
+            Self::Record {
+                organization,
+                project,
+                service,
+                object,
+            } => {
+                write!(
+                    f,
+                    "v1/org={organization}/project={project}/service={service}/"
+                )?;
+                match object {
+                    RecordObject::Payload { day, run_id } => {
+                        write!(f, "date={day}/run={run_id}/payload.json")
+                    }
+                    RecordObject::Claim { run_id } => write!(f, "runs/{run_id}.json"),
+                    RecordObject::Latest => f.write_str("latest.json"),
+                    RecordObject::Daily { day } => write!(f, "manifests/date={day}.jsonl"),
+                }
+            }
+            Self::Execution {
+                execution_id,
+                artifact,
+            } => {
+                write!(f, "executions/{execution_id}/")?;
+                match artifact {
+                    None => f.write_str("manifest.json"),
+                    Some(name) => write!(f, "{name}"),
+                }
+            }
+            Self::Reference { pack_id } => write!(f, "_runpack/refs/{}", pack_id.digest()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! The storage seam: what Runpack needs of a place that keeps objects, and nothing else.
+//!
+//! [`ArtifactSink`] and [`ArtifactReader`] are object-safe, so a file system, a bucket, memory and a
+//! locked store are interchangeable; one conformance suite (`runpack-testing`) holds them all to the
+//! same behaviour. Invariants of every implementation:
+//!
+//! - **create-only**: an existing key is never replaced. The same bytes again are success
+//!   ([`Outcome::AlreadyThere`]), other bytes are [`StoreError::AlreadyExists`];
+//! - **nothing before commit**: no reader sees an object before its write was committed, and a write
+//!   that is dropped or aborted leaves nothing that a reader sees;
+//! - **acknowledged is durable**: when `put` or `commit` returns, the object survives power loss;
+//! - **declared is checked**: a write whose bytes are not of the declared size and content fails;
+//! - a reader's claims (sizes, times, listings) are never believed by what stands above.
+
+mod memory;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+
+pub use memory::MemoryStore;
+
+use crate::commitment::Content;
+use crate::digest::Digest;
+use crate::key::{KeyPrefix, ObjectKey};
+
+/// The version of an object in a versioned store, as the store names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId(Box<str>);
+
+impl VersionId {
+    /// A store's own name for a version.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// As text. It comes from the store: show it escaped.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An object, and where it matters which version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ObjectRef {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The version, or `None` for the present one.
+    pub version: Option<VersionId>,
+}
+
+impl From<ObjectKey> for ObjectRef {
+    fn from(key: ObjectKey) -> Self {
+        Self { key, version: None }
+    }
+}
+
+/// What is about to be written: hashing comes first, sending second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Declared {
+    /// The size.
+    pub bytes: u64,
+    /// The digests of the chunks.
+    pub content: Content,
+}
+
+impl Declared {
+    /// A declaration; the number of digests fits the size, or every write under it fails.
+    pub fn new(bytes: u64, content: Content) -> Self {
+        Self { bytes, content }
+    }
+
+    /// What `bytes` are.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = crate::commitment::ChunkHasher::new();
+        hasher.update(bytes);
+        let (content, bytes) = hasher.finish();
+        Self { bytes, content }
+    }
+
+    /// The commitment to what is declared.
+    pub fn commitment(&self) -> Digest {
+        self.content.commitment(self.bytes)
+    }
+}
+
+/// Whether a write made the object or found it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object is new.
+    Created,
+    /// The object was there already, with the same bytes.
+    AlreadyThere,
+}
+
+/// What the store answered for a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// Its size.
+    pub bytes: u64,
+    /// The commitment to its bytes.
+    pub commitment: Digest,
+    /// Its version, where the store has versions.
+    pub version: Option<VersionId>,
+    /// New, or there already.
+    pub outcome: Outcome,
+}
+
+impl Receipt {
+    /// A receipt for `declared` under `key`.
+    pub fn new(key: ObjectKey, declared: &Declared, outcome: Outcome) -> Self {
+        Self {
+            key,
+            bytes: declared.bytes,
+            commitment: declared.commitment(),
+            version: None,
+            outcome,
+        }
+    }
+}
+
+/// The bytes of an object as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, StoreError>> + Send>>;
+
+/// An opened object.
+pub struct ObjectBody {
+    /// The size of the whole object, as the store says: a claim.
+    pub bytes_claimed: u64,
+    /// The bytes of the range, in pieces of any size, and never more than the range.
+    pub stream: ByteStream,
+}
+
+impl ObjectBody {
+    /// The next piece.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn next(&mut self) -> Option<Result<Bytes, StoreError>> {
+        self.stream.next().await
+    }
+}
+
+impl fmt::Debug for ObjectBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectBody")
+            .field("bytes_claimed", &self.bytes_claimed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a store says of an object: claims, all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectStat {
+    /// The size.
+    pub bytes: u64,
+    /// The version, where the store has versions.
+    pub version: Option<VersionId>,
+}
+
+impl ObjectStat {
+    /// An object of this size.
+    pub fn new(bytes: u64, version: Option<VersionId>) -> Self {
+        Self { bytes, version }
+    }
+}
+
+/// One entry of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListEntry {
+    /// The key as the store spells it: untrusted, perhaps none of ours
+    /// ([`crate::key::Location::parse`] tells).
+    pub key: String,
+    /// The size, as the store says.
+    pub bytes: u64,
+}
+
+impl ListEntry {
+    /// An entry.
+    pub fn new(key: String, bytes: u64) -> Self {
+        Self { key, bytes }
+    }
+}
+
+/// A listing, page by page, in no order that anything may rest on.
+pub type ListStream = Pin<Box<dyn Stream<Item = Result<ListEntry, StoreError>> + Send>>;
+
+/// Reading objects.
+#[async_trait]
+pub trait ArtifactReader: Send + Sync + fmt::Debug {
+    /// Opens a range of an object; a range beyond its end gives the bytes that there are.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Unsafe`] where something stands there that is no
+    /// object (a symbolic link, a directory); others as the store fails.
+    async fn open(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectBody, StoreError>;
+
+    /// What the store says of an object.
+    ///
+    /// # Errors
+    /// As [`ArtifactReader::open`].
+    async fn stat(&self, object: &ObjectRef) -> Result<ObjectStat, StoreError>;
+
+    /// The objects whose keys start with `prefix`. Bounded in memory, however many there are.
+    fn list(&self, prefix: &KeyPrefix) -> ListStream;
+
+    /// The versions of an object, oldest first, without delete markers. A store without versions
+    /// has one for an object that is there, and none else.
+    ///
+    /// # Errors
+    /// As the store fails.
+    async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError>;
+
+    /// How many requests a caller keeps under way at once on each of its workers.
+    fn requests_in_flight(&self) -> usize {
+        1
+    }
+
+    /// Where an object is, for people: `file:///...`, `s3://...`. Never dereferenced by a verifier.
+    fn storage_uri(&self, key: &ObjectKey) -> String;
+}
+
+/// Writing objects.
+#[async_trait]
+pub trait ArtifactSink: Send + Sync + fmt::Debug {
+    /// Starts a write.
+    ///
+    /// # Errors
+    /// As the store fails. That the object exists may come now or at commit.
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+    ) -> Result<Box<dyn ArtifactWriter>, StoreError>;
+
+    /// Writes a small object in one call.
+    ///
+    /// # Errors
+    /// As [`ArtifactWriter::commit`].
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        declared: Declared,
+    ) -> Result<Receipt, StoreError> {
+        let mut writer = self.create(key, declared).await?;
+        match writer.write(bytes).await {
+            Ok(()) => writer.commit().await,
+            Err(error) => {
+                // The first failure is the one to tell; what abort leaves behind is swept later.
+                let _ = writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// How many writes a caller keeps under way at once on each of its workers, so that the store
+    /// can make many durable together.
+    fn writes_in_flight(&self) -> usize {
+        1
+    }
+}
+
+/// A write under way. Dropped without commit, it leaves nothing that a reader sees.
+#[async_trait]
+pub trait ArtifactWriter: Send + fmt::Debug {
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NotDeclared`] where the bytes are not those declared; as the store fails.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Makes the object visible and durable.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] where the key has other bytes; [`StoreError::NotDeclared`];
+    /// as the store fails. After an error the object is not there, or is there as declared.
+    async fn commit(self: Box<Self>) -> Result<Receipt, StoreError>;
+
+    /// Gives the write up.
+    ///
+    /// # Errors
+    /// As the store fails; nothing is visible all the same.
+    async fn abort(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// A store that can be read and written.
+pub trait Store: ArtifactReader + ArtifactSink {}
+
+impl<T: ArtifactReader + ArtifactSink> Store for T {}
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("no such object, key=`{key}`")]
+    NotFound {
+        /// The key, or path.
+        key: String,
+    },
+    /// The key is taken by other bytes.
+    #[error(
+        "the key already has other bytes, which stay, key=`{key}` ours=`{ours}` theirs=`{theirs}`"
+    )]
+    AlreadyExists {
+        /// The key.
+        key: String,
+        /// The commitment to what was to be written.
+        ours: Digest,
+        /// The commitment to what is there.
+        theirs: Digest,
+    },
+    /// What was written is not what was declared: the source changed while it was read.
+    #[error(
+        "the source changed while it was read, run the export again when nothing writes to it, key=`{key}`"
+    )]
+    NotDeclared {
+        /// The key.
+        key: String,
+    },
+    /// Something stands there that is no object: a symbolic link, a directory, a device.
+    #[error("not a regular file, and links are never followed, path=`{path}`")]
+    Unsafe {
+        /// The path.
+        path: String,
+    },
+    /// The store cannot be used as it is.
+    #[error("this store cannot be used: {reason}")]
+    Unusable {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("{action} failed, path=`{path}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path or key.
+        path: String,
+        /// How it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::Interrupted
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::WouldBlock
+                    | io::ErrorKind::ConnectionReset
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// Reads a whole object of at most `bytes_max` bytes; one byte more is read to see that it is larger.
+///
+/// # Errors
+/// As the store fails. `Ok(None)` where the object is larger.
+pub(crate) async fn read_capped(
+    reader: &dyn ArtifactReader,
+    object: &ObjectRef,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    collect_capped(
+        reader.open(object, 0..bytes_max.saturating_add(1)).await?,
+        bytes_max,
+    )
+    .await
+}
+
+/// Collects a body of at most `bytes_max` bytes, growing as bytes come and not by what the store claims.
+pub(crate) async fn collect_capped(
+    mut body: ObjectBody,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece?);
+        if crate::commitment::len_u64(&bytes) > bytes_max {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
+}

@@ -1,0 +1,3 @@
+//! Verification.
+mod finding;
+pub use finding::{Code, Finding};
