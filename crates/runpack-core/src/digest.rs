@@ -122,6 +122,9 @@ impl fmt::Debug for Hasher {
     }
 }
 
+/// How many streams the implementation of [`update_many`] wants at once.
+pub(crate) const LANES: usize = 1;
+
 /// Advances many independent streams, each by its own bytes.
 ///
 /// The streams have nothing in common but the call, which is what lets an implementation work on

@@ -362,6 +362,27 @@ impl Location {
         })
     }
 
+    /// The part of the key space that holds the packs of these runs, whatever their specifications. A
+    /// part that is not given leaves out all after it.
+    pub fn runs_prefix(
+        tenant: &Tenant,
+        namespace: Option<&Namespace>,
+        scenario: Option<&Scenario>,
+        run_id: Option<&RunId>,
+    ) -> KeyPrefix {
+        let mut prefix = format!("tenant/{tenant}/");
+        if let Some(namespace) = namespace {
+            prefix.push_str(&format!("namespace/{namespace}/"));
+            if let Some(scenario) = scenario {
+                prefix.push_str(&format!("scenario/{scenario}/"));
+                if let Some(run_id) = run_id {
+                    prefix.push_str(&format!("run/{run_id}/"));
+                }
+            }
+        }
+        KeyPrefix(prefix.into())
+    }
+
     /// The part of the key space that a pack about `subject` has for itself.
     pub fn pack_prefix(subject: &Subject) -> KeyPrefix {
         let manifest = Self::manifest(subject).to_string();

@@ -264,15 +264,15 @@ impl Manifest {
         };
         document.check_subject_names()?;
         rules::check(&document, limits)?;
-        let bytes = document.to_bytes();
-        if crate::commitment::len_u64(&bytes) > limits.manifest_bytes_max {
+        let (bytes, digest) = document.measure();
+        if bytes > limits.manifest_bytes_max {
             return Err(ManifestError::Size {
                 bytes_max: limits.manifest_bytes_max,
             });
         }
         Ok(Self {
             document,
-            pack_id: PackId::of(&bytes),
+            pack_id: PackId::new(digest),
         })
     }
 

@@ -118,20 +118,32 @@ fn escape(original: &[u8]) -> Result<String, NameError> {
         }
         _ => {}
     }
-    let device = is_device(original);
     let last = original.len().saturating_sub(1);
     let mut escaped = String::with_capacity(original.len());
     for (at, &byte) in original.iter().enumerate() {
-        let at_start = at == 0 && (device || matches!(byte, b' ' | b'-'));
+        let at_start = at == 0 && matches!(byte, b' ' | b'-');
         let at_end = at == last && matches!(byte, b' ' | b'.');
         if is_plain(byte) && !at_start && !at_end {
             escaped.push(char::from(byte));
         } else {
-            escaped.push('%');
-            escaped.extend([byte >> 4, byte & 15].map(upper_hex));
+            push_escaped(&mut escaped, byte);
         }
     }
-    Ok(escaped)
+    if !is_device(&escaped) {
+        return Ok(escaped);
+    }
+    let mut bytes = escaped.bytes();
+    let mut spelled = String::with_capacity(escaped.len());
+    if let Some(first) = bytes.next() {
+        push_escaped(&mut spelled, first);
+    }
+    spelled.extend(bytes.map(char::from));
+    Ok(spelled)
+}
+
+fn push_escaped(escaped: &mut String, byte: u8) {
+    escaped.push('%');
+    escaped.extend([byte >> 4, byte & 15].map(upper_hex));
 }
 
 const fn is_plain(byte: u8) -> bool {
@@ -146,14 +158,10 @@ fn upper_hex(nibble: u8) -> char {
     char::from_digit(u32::from(nibble), 16).map_or('0', |digit| digit.to_ascii_uppercase())
 }
 
-/// Rule 3: a device name on Windows, with or without an extension.
-fn is_device(original: &[u8]) -> bool {
-    let stem = original
-        .split(|&byte| byte == b'.')
-        .next()
-        .unwrap_or_default();
-    let stem = stem.trim_ascii_end().to_ascii_uppercase();
-    match stem.as_slice() {
+/// Rule 3: what the first two rules gave is a device name on Windows, with or without an extension.
+fn is_device(escaped: &str) -> bool {
+    let stem = escaped.split('.').next().unwrap_or_default();
+    match stem.trim_end_matches(' ').to_ascii_uppercase().as_bytes() {
         b"CON" | b"PRN" | b"AUX" | b"NUL" => true,
         [b'C', b'O', b'M', digit] | [b'L', b'P', b'T', digit] => matches!(digit, b'1'..=b'9'),
         _ => false,
@@ -245,6 +253,8 @@ mod tests {
             ("NUL .tar.gz", "%4EUL .tar.gz"),
             ("COM1", "%43OM1"),
             ("com10", "com10"),
+            ("CON ", "CON%20"),
+            ("CON.", "CON%2E"),
             ("a\nb", "a%0Ab"),
             ("back\\slash", "back%5Cslash"),
         ] {

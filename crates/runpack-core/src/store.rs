@@ -12,6 +12,8 @@
 //! - **declared is checked**: a write whose bytes are not of the declared size and content fails;
 //! - a reader's claims (sizes, times, listings) are never believed by what stands above.
 
+#[cfg(feature = "file")]
+mod file;
 mod memory;
 
 use std::fmt;
@@ -23,6 +25,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 
+#[cfg(feature = "file")]
+pub use file::FileStore;
 pub use memory::MemoryStore;
 
 use crate::commitment::Content;

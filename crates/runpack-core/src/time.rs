@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time of the format: `YYYY-MM-DDTHH:MM:SSZ`, from 1970-01-01 to 9999-12-31 (specification, section 2).
@@ -15,6 +17,8 @@ pub struct Timestamp {
 
 /// 9999-12-31T23:59:59Z.
 const SECONDS_MAX: u64 = 253_402_300_799;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 const FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
@@ -35,10 +39,11 @@ impl Timestamp {
         self.seconds
     }
 
-    fn civil(self) -> Option<jiff::civil::DateTime> {
-        let seconds = i64::try_from(self.seconds).ok()?;
-        let at = jiff::Timestamp::from_second(seconds).ok()?;
-        Some(jiff::tz::Offset::UTC.to_datetime(at))
+    /// As a civil date and time. Instants of the library end some hours before the year 9999 does,
+    /// so the arithmetic stays with civil time, which is UTC here.
+    fn civil(self) -> Option<DateTime> {
+        let since = SignedDuration::from_secs(i64::try_from(self.seconds).ok()?);
+        EPOCH.checked_add(since).ok()
     }
 
     /// `(year, month, day)` in UTC.
@@ -59,11 +64,9 @@ impl FromStr for Timestamp {
     type Err = TimestampError;
 
     fn from_str(text: &str) -> Result<Self, TimestampError> {
-        let civil = jiff::civil::DateTime::strptime(FORMAT, text).map_err(|_| TimestampError)?;
-        let at = jiff::tz::Offset::UTC
-            .to_timestamp(civil)
-            .map_err(|_| TimestampError)?;
-        let seconds = u64::try_from(at.as_second()).map_err(|_| TimestampError)?;
+        let civil = DateTime::strptime(FORMAT, text).map_err(|_| TimestampError)?;
+        let since = civil.duration_since(EPOCH).as_secs();
+        let seconds = u64::try_from(since).map_err(|_| TimestampError)?;
         let time = Self::from_unix_seconds(seconds)?;
         // The library also reads other spellings (leap seconds, short fields): only ours counts.
         if time.to_string() == text {

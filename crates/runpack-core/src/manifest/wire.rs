@@ -5,6 +5,7 @@
 //! is never `null`, and nothing is flattened (B03).
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -16,7 +17,7 @@ use super::{
     Text,
 };
 use crate::commitment::Content;
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::id::{
     ExecutionId, Namespace, PipelineTenant, RunId, Scenario, SpecHash, StepId, Tenant,
 };
@@ -85,9 +86,37 @@ impl Document {
         }
     }
 
+    /// The size and digest of the canonical bytes, without holding them.
+    pub(super) fn measure(&self) -> (u64, Digest) {
+        let mut measure = Measure {
+            bytes: 0,
+            hasher: Hasher::new(),
+        };
+        // Writing fails only where a value refuses to be written, and none of ours does.
+        let _ = serde_json::to_writer(io::BufWriter::new(&mut measure), self);
+        (measure.bytes, measure.hasher.finish())
+    }
+
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // Writing to memory fails only where a value refuses to be written, and none of ours does.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+struct Measure {
+    bytes: u64,
+    hasher: Hasher,
+}
+
+impl io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes = self.bytes.saturating_add(crate::commitment::len_u64(bytes));
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -124,7 +124,12 @@ pub struct Finding {
 impl Finding {
     /// A finding about the pack as a whole.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, about: None, detail: detail.into(), damaged_chunks: Vec::new() }
+        Self {
+            code,
+            about: None,
+            detail: detail.into(),
+            damaged_chunks: Vec::new(),
+        }
     }
 
     /// The same, about an artifact or path.
@@ -188,5 +193,11 @@ impl Findings {
         } else {
             self.unlisted = self.unlisted.saturating_add(1);
         }
+    }
+
+    /// Counts findings that are not listed, all of which say that something is wrong.
+    pub(crate) fn count(&mut self, unlisted: u64) {
+        self.has_invalid |= unlisted > 0;
+        self.unlisted = self.unlisted.saturating_add(unlisted);
     }
 }

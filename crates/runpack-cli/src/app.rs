@@ -1,0 +1,221 @@
+//! The program: arguments in, one command run, one exit code out.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, CommandFactory as _, FromArgMatches, Parser, Subcommand};
+use runpack_core::manifest::Producer;
+
+use crate::clock::Now;
+use crate::command::{BuiltIn, Execute as _};
+use crate::context::Context;
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  valid, or done
+  1  invalid: something is not as committed or expected (of `diff`: different)
+  2  undecided or not done: something could not be read, or the command was wrong
+  3  consistent: everything holds, but nothing outside the pack vouches for it";
+
+/// How a program calls itself.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Program {
+    /// The name of the binary, and the producer in packs.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+impl Program {
+    /// A program of this name and version.
+    pub const fn new(name: &'static str, version: &'static str) -> Self {
+        Self { name, version }
+    }
+}
+
+/// Commands that a program has beside those of `runpack`.
+pub trait Run: Subcommand {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// It was not done.
+    fn run(self, context: &Context) -> Result<Exit, Failure>;
+}
+
+/// No further commands.
+#[derive(Debug, Clone, Copy)]
+pub enum NoMore {}
+
+impl Run for NoMore {
+    fn run(self, _: &Context) -> Result<Exit, Failure> {
+        match self {}
+    }
+}
+
+impl FromArgMatches for NoMore {
+    fn from_arg_matches(_: &ArgMatches) -> Result<Self, clap::Error> {
+        Err(clap::Error::new(ErrorKind::InvalidSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        match *self {}
+    }
+}
+
+impl Subcommand for NoMore {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command
+    }
+
+    fn has_subcommand(_: &str) -> bool {
+        false
+    }
+}
+
+/// Keep the outputs of a run as an evidence pack, and prove later that nothing was changed
+///
+/// A pack is a set of files (artifacts) and one manifest that commits to every byte of them and to whose run it was.
+/// The pack id is the SHA-256 of the manifest. `export` makes a pack, `verify` proves it, offline.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = false, subcommand_required = true, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli<M: Subcommand> {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Commands<M>,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Write the result as JSON (Docs/cli/*.schema.json), and errors too
+    #[arg(long, global = true, display_order = 900)]
+    json: bool,
+    /// Configuration file [default: runpack.yaml in the current directory, if it is there]
+    #[arg(long, global = true, value_name = "FILE", display_order = 901)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Commands<M: Subcommand> {
+    #[command(flatten)]
+    BuiltIn(BuiltIn),
+    #[command(flatten)]
+    More(M),
+}
+
+/// Runs `runpack` with the arguments of this process.
+pub fn main() -> ExitCode {
+    main_with::<NoMore>(Program::new("runpack", env!("CARGO_PKG_VERSION")))
+}
+
+/// Runs a program that has the commands of `M` beside those of `runpack`.
+pub fn main_with<M: Run>(program: Program) -> ExitCode {
+    let environment = Environment::read();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Before the arguments are understood, an error has to be written in some form too.
+    let format = if arguments.iter().any(|argument| argument == "--json") {
+        Format::Json
+    } else {
+        Format::Text
+    };
+    let output = Output::new(format, &environment);
+    match run::<M>(program, &arguments, environment, output.clone()) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.fail(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run<M: Run>(
+    program: Program,
+    arguments: &[OsString],
+    environment: Environment,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let command = Cli::<M>::command()
+        .name(program.name)
+        .bin_name(program.name)
+        .version(program.version);
+    let parsed = command
+        .clone()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::<M>::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error, &output),
+    };
+    let context = Context {
+        output,
+        environment,
+        now: Now::read()?,
+        command,
+        producer: producer(program)?,
+        config: cli.global.config,
+    };
+    match cli.command {
+        Commands::BuiltIn(command) => command.execute(&context),
+        Commands::More(command) => command.run(&context),
+    }
+}
+
+fn producer(program: Program) -> Result<Producer, Failure> {
+    let wrong = |error: &dyn std::error::Error| {
+        Failure::new("this program's name or version cannot stand in a pack", "report it")
+            .because(error)
+    };
+    Ok(Producer {
+        name: program.name.parse().map_err(|error| wrong(&error))?,
+        version: program.version.parse().map_err(|error| wrong(&error))?,
+    })
+}
+
+/// Help and version are results; everything else that clap says is an error in our form.
+fn explain(error: &clap::Error, output: &Output) -> Result<Exit, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let rendered = error.render();
+            output.print_help(&rendered)?;
+            return Ok(Exit::Success);
+        }
+        _ => {}
+    }
+    let rendered = error.render().to_string();
+    let mut message = Vec::new();
+    let mut help = Vec::new();
+    let mut usage = "";
+    for line in rendered.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some(tip) = line.strip_prefix("tip: ") {
+            help.push(tip.to_owned());
+        } else if let Some(line) = line.strip_prefix("Usage: ") {
+            usage = line;
+        } else if !line.starts_with("For more information") && usage.is_empty() {
+            message.push(line.strip_prefix("error: ").unwrap_or(line));
+        }
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        message = vec!["a command is missing"];
+    }
+    let words: Vec<&str> = usage
+        .split_whitespace()
+        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect();
+    let command = if words.is_empty() {
+        "runpack".to_owned()
+    } else {
+        words.join(" ")
+    };
+    help.push(format!("`{command} --help` shows what there is"));
+    Err(Failure::new(message.join(" "), help.join("; ")))
+}

@@ -1,0 +1,80 @@
+//! Verifying a target, for every command that does.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use runpack_core::bundle::{BundleOutcome, verify_bundle};
+use runpack_core::limits::Limits;
+use runpack_core::pin::Pins;
+use runpack_core::verify::{Level, Pack, Verdict, VerifyOptions, VerifyReport};
+
+use crate::bundle_file::Counted;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::pins::Known;
+use crate::progress::Meter;
+use crate::target::Target;
+
+/// Verifies a target against what is known of it.
+///
+/// # Errors
+/// It could not be looked at, or a receipt could not be read. What was found is a report.
+pub fn verify(
+    context: &Context,
+    target: &Target,
+    known: &Known,
+    level: Level,
+    limits: &Limits,
+) -> Result<VerifyReport, Failure> {
+    match target {
+        Target::Files(files) => {
+            let container = Arc::clone(&files.container);
+            let mut options = VerifyOptions::level(level);
+            options.limits = limits.clone();
+            let _meter = Meter::of(&context.output, "verifying", &options.progress);
+            context.wait(async {
+                let pack = match Pack::open(container, limits).await {
+                    Ok(pack) => pack,
+                    Err(report) => return Ok(*report),
+                };
+                let pins = known.pins(pack.manifest())?;
+                Ok(pack.verify(&pins, &options).await)
+            })?
+        }
+        Target::Bundle(bundle) => {
+            let (inner, bytes_total) = bundle.open()?;
+            let bytes = Arc::new(AtomicU64::new(0));
+            let meter = Meter::of_bytes(&context.output, "verifying", &bytes, bytes_total);
+            let outcome = verify_bundle(Counted { inner, bytes }, limits, level);
+            drop(meter);
+            report_of(outcome, known, level)
+        }
+    }
+}
+
+/// The report on a bundle that was read.
+///
+/// # Errors
+/// A receipt could not be read.
+pub(crate) fn report_of(
+    outcome: BundleOutcome,
+    known: &Known,
+    level: Level,
+) -> Result<VerifyReport, Failure> {
+    let pins = match &outcome.manifest {
+        Some(manifest) => known.pins(manifest)?,
+        None => Pins::none(),
+    };
+    Ok(VerifyReport::of_bundle(outcome, |_| pins, level))
+}
+
+/// The exit code of a verdict.
+pub const fn exit_of(verdict: Verdict, allows_unpinned: bool) -> Exit {
+    match verdict {
+        Verdict::Valid => Exit::Success,
+        Verdict::Consistent if allows_unpinned => Exit::Success,
+        Verdict::Consistent => Exit::Consistent,
+        Verdict::Invalid => Exit::Invalid,
+        Verdict::Undecided => Exit::Trouble,
+    }
+}

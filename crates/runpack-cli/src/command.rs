@@ -1,0 +1,55 @@
+//! The commands, one module each.
+
+mod bundle;
+mod completions;
+mod diff;
+mod export;
+mod list;
+mod man;
+mod show;
+mod sign;
+mod unbundle;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+/// The commands of `runpack`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuiltIn {
+    Export(Box<export::Export>),
+    Verify(Box<verify::Verify>),
+    Sign(sign::Sign),
+    Bundle(bundle::Bundle),
+    Unbundle(Box<unbundle::Unbundle>),
+    List(list::List),
+    Show(show::Show),
+    Diff(diff::Diff),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// What a command does.
+pub(crate) trait Execute {
+    /// Does it.
+    fn execute(self, context: &Context) -> Result<Exit, Failure>;
+}
+
+impl Execute for BuiltIn {
+    fn execute(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Export(command) => command.execute(context),
+            Self::Verify(command) => command.execute(context),
+            Self::Sign(command) => command.execute(context),
+            Self::Bundle(command) => command.execute(context),
+            Self::Unbundle(command) => command.execute(context),
+            Self::List(command) => command.execute(context),
+            Self::Show(command) => command.execute(context),
+            Self::Diff(command) => command.execute(context),
+            Self::Completions(command) => command.execute(context),
+            Self::Man(command) => command.execute(context),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `runpack unbundle`: a bundle becomes a pack directory, if it verifies.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use clap::Args;
+use runpack_core::bundle::{BundleError, BundleSink, extract_bundle};
+use runpack_core::directory::DirectoryWriter;
+use runpack_core::manifest::Manifest;
+use runpack_core::verify::{Level, Verdict, VerifyReport};
+use serde_json::json;
+
+use super::Execute;
+use crate::bundle_file::Counted;
+use crate::check;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::file;
+use crate::limits::LimitOptions;
+use crate::output::Format;
+use crate::pins::{Known, PinOptions};
+use crate::progress::Meter;
+use crate::report::text;
+use crate::table::safe;
+use crate::target::{BundleTarget, Target};
+
+/// Write the files of a bundle to a new directory, if it verifies
+///
+/// The directory appears only when the whole bundle was read and holds, and only if everything that is known
+/// beforehand matches. Files that hold are no reason to trust them: exit codes are those of `verify`, so 3 says that
+/// the directory is there and that nothing vouches for it.
+#[derive(Debug, Args)]
+pub(crate) struct Unbundle {
+    /// The bundle, or `-` for standard input
+    #[arg(value_name = "IN.tar.gz")]
+    bundle: OsString,
+    /// The directory to make; it must not be there yet
+    #[arg(value_name = "OUT_DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    limits: LimitOptions,
+    #[command(flatten)]
+    pins: PinOptions,
+}
+
+impl Execute for Unbundle {
+    fn execute(self, context: &Context) -> Result<Exit, Failure> {
+        let limits = context.limits(&self.limits)?;
+        file::check_free(&self.directory)?;
+        let target = Target::open_path(&self.bundle)?;
+        let Target::Bundle(bundle) = &target else {
+            return Err(Failure::new(
+                "this is a directory, not a bundle",
+                "give a .tar.gz that `runpack bundle` or `export --bundle` made",
+            ));
+        };
+        let known = Known::gather(&self.pins, &target, context)?;
+        let mut sink = PinnedSink {
+            writer: DirectoryWriter::create(&self.directory)
+                .map_err(|error| not_written(&self.directory, &error))?,
+            known: &known,
+            is_wanted: false,
+        };
+        let outcome = extract(context, bundle, &limits, &mut sink)
+            .map_err(|error| not_written(&self.directory, &error))?;
+        let is_sound = outcome.is_sound();
+        let report = check::report_of(outcome, &known, Level::Full)?;
+        let may_stay = matches!(report.verdict, Verdict::Valid | Verdict::Consistent);
+        let made = if is_sound && may_stay && sink.is_wanted {
+            let made = sink.writer.finish();
+            Some(made.map_err(|error| not_written(&self.directory, &error))?)
+        } else {
+            None
+        };
+        print(context, &report, made.as_deref())?;
+        Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
+    }
+}
+
+fn extract(
+    context: &Context,
+    bundle: &BundleTarget,
+    limits: &runpack_core::limits::Limits,
+    sink: &mut PinnedSink<'_>,
+) -> Result<runpack_core::bundle::BundleOutcome, Failure> {
+    let (inner, bytes_total) = bundle.open()?;
+    let bytes = Arc::new(AtomicU64::new(0));
+    let _meter = Meter::of_bytes(&context.output, "unbundling", &bytes, bytes_total);
+    extract_bundle(Counted { inner, bytes }, limits, Level::Full, sink).map_err(|error| match error {
+        BundleError::Sink(source) => Failure::new("the files could not be written", "check that there is space")
+            .because(&source),
+        other => Failure::new("the bundle could not be unpacked", "try again").because(&other),
+    })
+}
+
+fn not_written(directory: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::new(
+        format!("the directory could not be made, path=`{}`", directory.display()),
+        "check that its parent is there and may be written to, that nothing has this name, and that there is space",
+    )
+    .because(error)
+}
+
+/// Writes a directory, but nothing of a pack that is not the one that is wanted.
+struct PinnedSink<'a> {
+    writer: DirectoryWriter,
+    known: &'a Known,
+    is_wanted: bool,
+}
+
+impl BundleSink for PinnedSink<'_> {
+    fn manifest(&mut self, manifest: &Arc<Manifest>, bytes: &[u8]) -> io::Result<()> {
+        // A receipt that cannot be read stops the command later, with its own error.
+        self.is_wanted = self
+            .known
+            .pins(manifest)
+            .is_ok_and(|pins| pins.check(manifest).1.is_empty());
+        if self.is_wanted {
+            self.writer.manifest(manifest, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, artifact: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.is_wanted {
+            self.writer.chunk(artifact, offset, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn print(context: &Context, report: &VerifyReport, made: Option<&Path>) -> Result<(), Failure> {
+    let made = made.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+    let made = made.as_deref().map(Path::to_string_lossy);
+    match context.output.format() {
+        Format::Json => context
+            .output
+            .print_json(&json!({ "directory": made, "report": report })),
+        Format::Text => {
+            let where_to = made.map_or_else(
+                || "nothing was written".to_owned(),
+                |path| format!("written to {}", safe(&path)),
+            );
+            let report = text::render(report, &context.output);
+            context.output.print(&format!("{report}\n{where_to}\n"))
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The command line of Runpack, as a library, so that another program can be `runpack` with more
+//! commands ([`main_with`]).
+//!
+//! Invariants of every command: one exit code for one meaning ([`Exit`]); an error is one line that
+//! says what happened and one that says what to do; text from packs, stores and file names reaches a
+//! terminal or a page only through [`runpack_core::display::Printable`] (threats B13, B29); printing,
+//! reading the environment and reading the clock each happen in one module ([`output`],
+//! [`environment`], [`clock`]).
+
+pub mod app;
+pub mod bundle_file;
+pub mod check;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod context;
+pub mod environment;
+pub mod failure;
+pub mod file;
+mod glob;
+pub mod kinds;
+pub mod limits;
+pub mod mapping;
+pub mod output;
+pub mod pins;
+pub mod place;
+pub mod progress;
+pub mod report;
+pub mod table;
+pub mod target;
+mod unsound;
+pub mod yaml;
+
+pub use app::{NoMore, Program, Run, main, main_with};
+pub use context::Context;
+pub use failure::{Exit, Failure};

@@ -1,0 +1,7 @@
+//! The program `runpack`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runpack_cli::main()
+}

@@ -1,0 +1,151 @@
+//! Places as receipts name them: `file://` and an absolute path, percent-encoded.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// The place at an absolute path.
+pub fn uri(path: &Path) -> String {
+    let mut uri = "file://".to_owned();
+    for &byte in path.as_os_str().as_bytes() {
+        // RFC 3986, section 2.3, and the slash.
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                uri.extend(char::from_digit(u32::from(nibble), 16).map(|d| d.to_ascii_uppercase()));
+            }
+        }
+    }
+    uri
+}
+
+/// Where `path` is: with every link resolved, and as it is spelled. Receipts are looked up under both,
+/// so that putting a link in the way does not lose them.
+///
+/// # Errors
+/// It is not there.
+pub fn places(path: &Path) -> io::Result<Vec<String>> {
+    let mut places = vec![uri(&fs::canonicalize(path)?)];
+    let spelled = uri(&absolute(path)?);
+    if !places.contains(&spelled) {
+        places.push(spelled);
+    }
+    Ok(places)
+}
+
+/// The absolute path without `.` and `..`, links not resolved.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for component in std::path::absolute(path)?.components() {
+        match component {
+            std::path::Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    Ok(plain)
+}
+
+/// The absolute path of something that need not be there, in a directory that is.
+///
+/// # Errors
+/// The directory is not there, or `path` names nothing in it.
+pub fn absolute_new(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    Ok(fs::canonicalize(parent)?.join(name))
+}
+
+/// `path` with `suffix` behind its last component.
+///
+/// # Errors
+/// It has no last component, and is not there either.
+pub fn beside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
+    let resolved;
+    let path = if path.file_name().is_some() {
+        path
+    } else {
+        resolved = fs::canonicalize(path)?;
+        &resolved
+    };
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
+    name.push(suffix);
+    Ok(path.with_file_name(name))
+}
+
+/// The path in `file:PATH` or `file:///PATH`; `None` for anything else.
+pub fn path_of_file_uri(text: &str) -> Option<PathBuf> {
+    let rest = text.strip_prefix("file:")?;
+    let path = match rest.strip_prefix("//") {
+        // A URI: percent-encoded, and on no other machine.
+        Some(absolute) if absolute.starts_with('/') => decode(absolute)?,
+        Some(_) => return None,
+        None => OsString::from(rest),
+    };
+    (!path.is_empty()).then(|| PathBuf::from(path))
+}
+
+fn decode(text: &str) -> Option<OsString> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut nibble = || char::from(bytes.next()?).to_digit(16);
+        let value = nibble()?.checked_mul(16)?.checked_add(nibble()?)?;
+        decoded.push(u8::try_from(value).ok()?);
+    }
+    Some(OsString::from_vec(decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_and_back() {
+        for path in ["/a/b", "/a b/ü%", "/\u{1b}[31m"] {
+            let place = uri(Path::new(path));
+            assert!(place.is_ascii() && !place.contains(' '), "{place}");
+            assert_eq!(path_of_file_uri(&place), Some(PathBuf::from(path)));
+        }
+        let raw = PathBuf::from(OsString::from_vec(b"/x\xff".to_vec()));
+        assert_eq!(uri(&raw), "file:///x%FF");
+        assert_eq!(path_of_file_uri("file:///x%FF"), Some(raw));
+        assert_eq!(path_of_file_uri("file:a%20b"), Some(PathBuf::from("a%20b")));
+        for bad in ["", "file:", "a", "file://host/a", "file:///%f", "file:///%zz", "s3://b"] {
+            assert_eq!(path_of_file_uri(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn beside_keeps_the_whole_name() {
+        for (path, expected) in [
+            ("a.tar.gz", "a.tar.gz.sig.json"),
+            ("x/pack/", "x/pack.sig.json"),
+        ] {
+            assert_eq!(
+                beside(Path::new(path), ".sig.json").unwrap(),
+                PathBuf::from(expected)
+            );
+        }
+    }
+
+    #[test]
+    fn dots_are_taken_out() {
+        assert_eq!(absolute(Path::new("/a/./b/../c")).unwrap(), PathBuf::from("/a/c"));
+    }
+}

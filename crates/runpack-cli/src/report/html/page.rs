@@ -1,0 +1,28 @@
+//! The frame of a report's page: head, style, footer.
+
+use runpack_core::verify::Verdict;
+
+use super::{Page, capital, escape};
+
+const STYLE: &str = include_str!("style.css");
+
+pub(super) fn document(verdict: Verdict, body: &str, page: &Page<'_>) -> String {
+    let title = format!(
+        "{}: {}",
+        capital(verdict.as_str()),
+        page.target
+    );
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
+         <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <header><p>Verification of an evidence pack</p><p class=\"target\">{}</p></header>\n{body}\
+         <footer>Verified at {} (by the verifier's clock) with runpack {}.</footer>\n</main>\n</body>\n</html>\n",
+        escape(&title),
+        escape(page.target),
+        page.verified_at,
+        escape(page.version)
+    )
+}

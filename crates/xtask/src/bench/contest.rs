@@ -1,0 +1,177 @@
+//! Contenders that take turns, and the ratios that come of it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::remove;
+use crate::command::{Result, shell, stopwatch};
+
+/// A command to be measured.
+pub(super) struct Contender {
+    name: String,
+    command: Command,
+    /// What the command makes: removed before and after each run, outside of the measured time.
+    made: Option<PathBuf>,
+    /// How many times as fast as this contender Runpack has to be.
+    wanted: Option<f64>,
+    times: Vec<Duration>,
+}
+
+impl Contender {
+    pub(super) fn new(name: impl Into<String>, command: Command) -> Self {
+        Self {
+            name: name.into(),
+            command,
+            made: None,
+            wanted: None,
+            times: Vec::new(),
+        }
+    }
+
+    pub(super) fn cleaning(mut self, made: &Path) -> Self {
+        self.made = Some(made.to_owned());
+        self
+    }
+
+    pub(super) fn wanted(mut self, ratio: f64) -> Self {
+        self.wanted = Some(ratio);
+        self
+    }
+
+    fn clean(&self) -> Result {
+        self.made.as_deref().map_or(Ok(()), remove)
+    }
+
+    fn run(&mut self) -> Result<Duration> {
+        self.clean()?;
+        self.command.stdin(Stdio::null()).stdout(Stdio::null());
+        let watch = stopwatch();
+        let status = self.command.status()?;
+        let time = watch.elapsed();
+        self.clean()?;
+        if status.success() {
+            Ok(time)
+        } else {
+            Err(format!("`{}` ended with {status}", shell(&self.command)).into())
+        }
+    }
+
+    fn median(&self) -> f64 {
+        let mut times = self.times.clone();
+        times.sort();
+        times
+            .get(times.len() / 2)
+            .map_or(f64::NAN, Duration::as_secs_f64)
+    }
+}
+
+/// Several contenders at one job, Runpack first.
+pub(super) struct Contest<'a> {
+    pub(super) title: &'a str,
+    pub(super) contenders: Vec<Contender>,
+    pub(super) rounds: usize,
+}
+
+/// One line of the result.
+pub(super) struct Row {
+    job: String,
+    against: String,
+    ratio: String,
+    wanted: String,
+    is_met: Option<bool>,
+}
+
+impl Contest<'_> {
+    /// Runs everybody once to warm up, then in turn, then Runpack once more for its memory.
+    pub(super) fn hold(mut self, memory_mib_max: u64) -> Result<Vec<Row>> {
+        println!("--- {} ---", self.title);
+        for contender in &mut self.contenders {
+            contender.run()?;
+        }
+        for _ in 0..self.rounds {
+            for contender in &mut self.contenders {
+                let time = contender.run()?;
+                contender.times.push(time);
+            }
+        }
+        for contender in &self.contenders {
+            println!("{:<36} {:>9.3} s", contender.name, contender.median());
+        }
+        let Some((runpack, others)) = self.contenders.split_first_mut() else {
+            return Ok(Vec::new());
+        };
+        let own = runpack.median();
+        let mut rows: Vec<Row> = others
+            .iter()
+            .map(|other| {
+                let ratio = other.median() / own;
+                Row {
+                    job: self.title.to_owned(),
+                    against: other.name.clone(),
+                    ratio: format!("{ratio:.2}x"),
+                    wanted: other
+                        .wanted
+                        .map_or("-".to_owned(), |wanted| format!("{wanted}x")),
+                    is_met: other.wanted.map(|wanted| ratio >= wanted),
+                }
+            })
+            .collect();
+        let memory_mib = memory_mib(runpack)?;
+        println!("{:<36} {memory_mib:>5} MiB", "runpack's resident memory");
+        rows.push(Row {
+            job: self.title.to_owned(),
+            against: "resident memory".to_owned(),
+            ratio: format!("{memory_mib} MiB"),
+            wanted: format!("at most {memory_mib_max} MiB"),
+            is_met: Some(memory_mib <= memory_mib_max),
+        });
+        Ok(rows)
+    }
+}
+
+/// The peak of resident memory of one more run, by the kernel's own account.
+fn memory_mib(contender: &Contender) -> Result<u64> {
+    // The interpreter's own few MiB are the floor of what this can tell.
+    const PEAK_KIB: &str = "import resource, subprocess, sys\n\
+        code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)\n\
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n\
+        sys.exit(code)";
+    contender.clean()?;
+    let inner = &contender.command;
+    let mut outer = Command::new("python3");
+    outer
+        .args(["-c", PEAK_KIB])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    if let Some(directory) = inner.get_current_dir() {
+        outer.current_dir(directory);
+    }
+    for (name, value) in inner.get_envs() {
+        if let Some(value) = value {
+            outer.env(name, value);
+        }
+    }
+    let peak_kib: u64 = crate::command::read(&mut outer)?.trim().parse()?;
+    contender.clean()?;
+    Ok(peak_kib.div_ceil(1024))
+}
+
+/// The rows as a Markdown table.
+pub(super) fn table(rows: &[Row]) -> String {
+    let mut table = String::from("| job | against | ratio | wanted | |\n|---|---|---|---|---|\n");
+    for row in rows {
+        let met = match row.is_met {
+            Some(true) => "met",
+            Some(false) => "**not met**",
+            None => "",
+        };
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} | {met} |",
+            row.job, row.against, row.ratio, row.wanted
+        );
+    }
+    table
+}

@@ -1,0 +1,173 @@
+//! Who may depend on whom, read from `cargo metadata`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Problems;
+use crate::command::{Result, Workspace, read};
+
+/// The crates of this workspace that each crate may depend on, in the library and in its tests.
+const MAY_DEPEND_ON: &[(&str, &[&str], &[&str])] = &[
+    ("runpack-core", &[], &["runpack-testing"]),
+    ("runpack-testing", &["runpack-core"], &[]),
+    ("runpack-catalog", &["runpack-core"], &["runpack-testing"]),
+    (
+        "runpack-server",
+        &["runpack-core", "runpack-catalog"],
+        &["runpack-testing"],
+    ),
+    (
+        "runpack-cli",
+        &["runpack-core", "runpack-catalog", "runpack-server"],
+        &["runpack-testing"],
+    ),
+    ("xtask", &[], &[]),
+];
+/// Crates that only one crate may depend on.
+const ONLY_FOR: &[(&str, &str)] = &[
+    ("aws-sdk-s3", "runpack-core"),
+    ("aws-config", "runpack-core"),
+];
+/// The most packages that the core without any feature may need, itself not counted.
+const BARE_CORE_DEPENDENCIES_MAX: usize = 70;
+
+/// A package of the workspace.
+struct Package<'a> {
+    name: &'a str,
+    is_enterprise: bool,
+    dependencies: Vec<Dependency<'a>>,
+}
+
+struct Dependency<'a> {
+    name: &'a str,
+    requirement: &'a str,
+    features: Vec<&'a str>,
+    is_for_tests: bool,
+    is_local: bool,
+}
+
+fn packages(workspace: &Workspace) -> Vec<Package<'_>> {
+    array(&workspace.metadata, "packages")
+        .map(|package| Package {
+            name: text(package, "name"),
+            is_enterprise: std::path::Path::new(text(package, "manifest_path"))
+                .strip_prefix(&workspace.root)
+                .is_ok_and(|path| path.starts_with("enterprise")),
+            dependencies: array(package, "dependencies")
+                .map(|dependency| Dependency {
+                    name: text(dependency, "name"),
+                    requirement: text(dependency, "req"),
+                    features: array(dependency, "features")
+                        .filter_map(Value::as_str)
+                        .collect(),
+                    is_for_tests: text(dependency, "kind") == "dev",
+                    is_local: !text(dependency, "path").is_empty(),
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+fn array<'a>(value: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(member)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+    value
+        .get(member)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// Dependencies inside the workspace follow `MAY_DEPEND_ON`; enterprise crates may use any OSS crate but
+/// xtask, and no OSS crate uses them.
+pub(super) fn one_way(workspace: &Workspace) -> Problems {
+    let packages = packages(workspace);
+    let enterprise: BTreeSet<&str> = packages
+        .iter()
+        .filter(|package| package.is_enterprise)
+        .map(|package| package.name)
+        .collect();
+    let mut problems = Problems::new();
+    for package in &packages {
+        let rule = MAY_DEPEND_ON
+            .iter()
+            .find(|(name, ..)| *name == package.name);
+        if rule.is_none() && !package.is_enterprise {
+            problems.push(format!(
+                "{}: say in crates/xtask/src/tidy/layering.rs which crates it may depend on",
+                package.name
+            ));
+        }
+        for dependency in package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.is_local)
+        {
+            let name = dependency.name;
+            let is_allowed = match rule {
+                _ if name == "xtask" => false,
+                _ if package.is_enterprise => true,
+                _ if enterprise.contains(name) => false,
+                Some((_, library, tests)) => {
+                    library.contains(&name) || dependency.is_for_tests && tests.contains(&name)
+                }
+                None => true,
+            };
+            if !is_allowed {
+                problems.push(format!("{} must not depend on {name}", package.name));
+            }
+        }
+    }
+    problems
+}
+
+/// Some crates are for one crate only, tokio comes without `full`, and no version is `*`.
+pub(super) fn declared(workspace: &Workspace) -> Problems {
+    let mut problems = Problems::new();
+    for package in packages(workspace) {
+        for dependency in &package.dependencies {
+            let name = dependency.name;
+            for (only, user) in ONLY_FOR {
+                if name == *only && package.name != *user {
+                    problems.push(format!("{}: {name} is for {user} alone", package.name));
+                }
+            }
+            if name == "tokio" && dependency.features.contains(&"full") {
+                problems.push(format!(
+                    "{}: name tokio's features instead of `full`",
+                    package.name
+                ));
+            }
+            if dependency.requirement == "*" && !dependency.is_local {
+                problems.push(format!("{}: {name} needs a version", package.name));
+            }
+        }
+    }
+    problems
+}
+
+/// Counts what the core needs without any feature.
+pub(super) fn bare_core(workspace: &Workspace) -> Result<Problems> {
+    let line = "tree --package runpack-core --no-default-features --edges normal,build --prefix none --format {p}";
+    let tree = read(&mut workspace.cargo(line))?;
+    let packages: BTreeSet<&str> = tree
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)"))
+        .filter(|line| !line.is_empty() && !line.starts_with("runpack-core "))
+        .collect();
+    let count = packages.len();
+    println!(
+        "     runpack-core without features depends on {count} packages (at most {BARE_CORE_DEPENDENCIES_MAX})"
+    );
+    if count > BARE_CORE_DEPENDENCIES_MAX {
+        let names: Vec<_> = packages.into_iter().collect();
+        return Ok(vec![format!("{count} packages: {}", names.join(", "))]);
+    }
+    Ok(Problems::new())
+}
