@@ -108,7 +108,7 @@ struct Global {
 #[derive(Debug, Subcommand)]
 enum Commands<M: Subcommand> {
     #[command(flatten)]
-    BuiltIn(BuiltIn),
+    BuiltIn(Box<BuiltIn>),
     #[command(flatten)]
     More(M),
 }
@@ -154,7 +154,7 @@ fn run<M: Run>(
         .and_then(|matches| Cli::<M>::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return explain(&error, &output),
+        Err(error) => return explain(&error, &used(&command, arguments), &output),
     };
     let context = Context {
         output,
@@ -170,10 +170,27 @@ fn run<M: Run>(
     }
 }
 
+/// `runpack verify`: as far as the arguments name a command.
+fn used(command: &Command, arguments: &[OsString]) -> String {
+    let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    let named = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|argument| argument.to_str())
+        .find(|argument| names.contains(argument));
+    match named {
+        Some(name) => format!("{} {name}", command.get_name()),
+        None => command.get_name().to_owned(),
+    }
+}
+
 fn producer(program: Program) -> Result<Producer, Failure> {
     let wrong = |error: &dyn std::error::Error| {
-        Failure::new("this program's name or version cannot stand in a pack", "report it")
-            .because(error)
+        Failure::new(
+            "this program's name or version cannot stand in a pack",
+            "report it",
+        )
+        .because(error)
     };
     Ok(Producer {
         name: program.name.parse().map_err(|error| wrong(&error))?,
@@ -182,7 +199,7 @@ fn producer(program: Program) -> Result<Producer, Failure> {
 }
 
 /// Help and version are results; everything else that clap says is an error in our form.
-fn explain(error: &clap::Error, output: &Output) -> Result<Exit, Failure> {
+fn explain(error: &clap::Error, used: &str, output: &Output) -> Result<Exit, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             let rendered = error.render();
@@ -194,28 +211,23 @@ fn explain(error: &clap::Error, output: &Output) -> Result<Exit, Failure> {
     let rendered = error.render().to_string();
     let mut message = Vec::new();
     let mut help = Vec::new();
-    let mut usage = "";
-    for line in rendered.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    let mut is_message = true;
+    for line in rendered
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         if let Some(tip) = line.strip_prefix("tip: ") {
             help.push(tip.to_owned());
-        } else if let Some(line) = line.strip_prefix("Usage: ") {
-            usage = line;
-        } else if !line.starts_with("For more information") && usage.is_empty() {
+        } else if line.starts_with("Usage: ") || line.starts_with("For more information") {
+            is_message = false;
+        } else if is_message {
             message.push(line.strip_prefix("error: ").unwrap_or(line));
         }
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         message = vec!["a command is missing"];
     }
-    let words: Vec<&str> = usage
-        .split_whitespace()
-        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
-        .collect();
-    let command = if words.is_empty() {
-        "runpack".to_owned()
-    } else {
-        words.join(" ")
-    };
-    help.push(format!("`{command} --help` shows what there is"));
+    help.push(format!("`{used} --help` shows what there is"));
     Err(Failure::new(message.join(" "), help.join("; ")))
 }

@@ -91,7 +91,12 @@ pub fn write(
         return Ok(Made::Again);
     }
     let done = Arc::new(AtomicU64::new(0));
-    let _meter = Meter::of_bytes(&context.output, "bundling", &done, manifest.artifact_bytes());
+    let _meter = Meter::of_bytes(
+        &context.output,
+        "bundling",
+        &done,
+        manifest.artifact_bytes(),
+    );
     file::create(path, |out| {
         let mut writer = BundleWriter::new(out, manifest, compression)?;
         context.wait(copy(container, manifest, &mut writer, &done))??;

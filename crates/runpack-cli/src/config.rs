@@ -91,7 +91,9 @@ impl Config {
 
     fn of(document: Document, from: &Path) -> Result<Self, Failure> {
         let runpacks = document.runpacks;
-        let store = runpacks.as_ref().and_then(|runpacks| runpacks.store.as_deref());
+        let store = runpacks
+            .as_ref()
+            .and_then(|runpacks| runpacks.store.as_deref());
         let s3 = runpacks.as_ref().and_then(|runpacks| runpacks.s3.as_ref());
         if s3.is_some_and(|s3| s3.contains_key("object_lock")) {
             return Err(Failure::new(
@@ -164,15 +166,19 @@ mod tests {
         let path = directory.path().join("c.yaml");
         std::fs::write(&path, text).unwrap();
         let mut config = Config::load(Some(&path))?;
-        config.store_root = config
-            .store_root
-            .map(|root| root.strip_prefix(directory.path()).map(Path::to_owned).unwrap_or(root));
+        config.store_root = config.store_root.map(|root| {
+            root.strip_prefix(directory.path())
+                .map(Path::to_owned)
+                .unwrap_or(root)
+        });
         Ok(config)
     }
 
     #[test]
     fn what_may_stand_in_it() {
-        let config = load("tenant: no\nnamespace: '1'\nscenario: on\nrunpacks:\n  store: file\n  file: {root: packs}\n");
+        let config = load(
+            "tenant: no\nnamespace: '1'\nscenario: on\nrunpacks:\n  store: file\n  file: {root: packs}\n",
+        );
         assert_eq!(
             config.unwrap(),
             Config {
@@ -198,9 +204,18 @@ mod tests {
             ("tenent: a", "unknown key, key=`tenent`"),
             ("runpacks: {stor: file}", "unknown key, key=`stor`"),
             ("runpacks: {file: {rot: x}}", "unknown key, key=`rot`"),
-            ("runpacks: {store: s3}", "this program keeps packs in directories only"),
-            ("runpacks: {s3: {bucket: b}}", "this program keeps packs in directories only"),
-            ("runpacks: {s3: {object_lock: {mode: governance}}}", "locked storage"),
+            (
+                "runpacks: {store: s3}",
+                "this program keeps packs in directories only",
+            ),
+            (
+                "runpacks: {s3: {bucket: b}}",
+                "this program keeps packs in directories only",
+            ),
+            (
+                "runpacks: {s3: {object_lock: {mode: governance}}}",
+                "locked storage",
+            ),
             ("tenant:", "not what is expected"),
             ("runpacks:", "not what is expected"),
             ("tenant: a\ntenant: b", "a key stands twice"),

@@ -58,7 +58,11 @@ impl Environment {
     pub fn receipts(&self) -> Result<PathBuf, Failure> {
         // A relative XDG path is invalid and to be ignored (XDG Base Directory Specification).
         let xdg = self.xdg_state_home.as_ref().map(PathBuf::from);
-        let state = match (&self.state_dir, xdg.filter(|path| path.is_absolute()), &self.home) {
+        let state = match (
+            &self.state_dir,
+            xdg.filter(|path| path.is_absolute()),
+            &self.home,
+        ) {
             (Some(state), _, _) => PathBuf::from(state),
             (None, Some(xdg), _) => xdg.join("runpack"),
             (None, None, Some(home)) => PathBuf::from(home).join(".local/state/runpack"),

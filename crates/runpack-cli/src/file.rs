@@ -63,7 +63,10 @@ pub fn check_free(path: &Path) -> Result<(), Failure> {
 
 fn taken(path: &Path) -> Failure {
     Failure::new(
-        format!("something is there already, and is not replaced, path=`{}`", path.display()),
+        format!(
+            "something is there already, and is not replaced, path=`{}`",
+            path.display()
+        ),
         "give another path, or move away what is there",
     )
 }
@@ -83,7 +86,12 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
 ///
 /// # Errors
 /// It is not there, cannot be read, or is larger; `what` names it in the message.
-pub fn read_capped(path: &Path, bytes_max: u64, what: &str, help: &str) -> Result<Vec<u8>, Failure> {
+pub fn read_capped(
+    path: &Path,
+    bytes_max: u64,
+    what: &str,
+    help: &str,
+) -> Result<Vec<u8>, Failure> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| {
@@ -96,10 +104,8 @@ pub fn read_capped(path: &Path, bytes_max: u64, what: &str, help: &str) -> Resul
             format!("{what} is larger than one can be, path=`{shown}` bytes_max=`{bytes_max}`"),
             help,
         )),
-        Err(error) => Err(Failure::new(
-            format!("{what} could not be read, path=`{shown}`"),
-            help,
-        )
-        .because(&error)),
+        Err(error) => Err(
+            Failure::new(format!("{what} could not be read, path=`{shown}`"), help).because(&error),
+        ),
     }
 }

@@ -15,7 +15,11 @@ pub(crate) fn matches(pattern: &[u8], path: &[u8]) -> bool {
             if !reached.get(at).copied().unwrap_or(false) || !token.takes(byte) {
                 continue;
             }
-            let to = if token.is_star() { at } else { at.saturating_add(1) };
+            let to = if token.is_star() {
+                at
+            } else {
+                at.saturating_add(1)
+            };
             if let Some(slot) = next.get_mut(to) {
                 *slot = true;
             }
@@ -104,7 +108,11 @@ mod tests {
             ("*a*b", "xaybzab", true),
             ("*a*b", "xaybza", false),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), expected, "{pattern} {path}");
+            assert_eq!(
+                matches(pattern.as_bytes(), path.as_bytes()),
+                expected,
+                "{pattern} {path}"
+            );
         }
         assert!(matches(b"*.bin", b"\xff\xfe.bin"));
     }

@@ -103,12 +103,21 @@ mod tests {
         let readme = include_str!("../../../Docs/cli/README.md");
         for (extension, media_type, kind) in BY_EXTENSION {
             assert!(media_type.parse::<MediaType>().is_ok() && kind.parse::<Kind>().is_ok());
-            assert!(readme.contains(&format!("`.{extension}`")), ".{extension} is not in the README");
-            assert!(readme.contains(media_type), "{media_type} is not in the README");
+            assert!(
+                readme.contains(&format!("`.{extension}`")),
+                ".{extension} is not in the README"
+            );
+            assert!(
+                readme.contains(media_type),
+                "{media_type} is not in the README"
+            );
         }
         for (pattern, kind) in KINDS_BY_NAME {
             assert!(kind.parse::<Kind>().is_ok());
-            assert!(readme.contains(&format!("`{pattern}`")), "{pattern} is not in the README");
+            assert!(
+                readme.contains(&format!("`{pattern}`")),
+                "{pattern} is not in the README"
+            );
         }
     }
 }

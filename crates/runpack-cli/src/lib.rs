@@ -7,6 +7,14 @@
 //! reading the environment and reading the clock each happen in one module ([`output`],
 //! [`environment`], [`clock`]).
 
+/// Adds formatted text to a string, which does not fail.
+macro_rules! add {
+    ($to:expr, $($text:tt)*) => {{
+        use std::fmt::Write as _;
+        let _ = write!($to, $($text)*);
+    }};
+}
+
 pub mod app;
 pub mod bundle_file;
 pub mod check;

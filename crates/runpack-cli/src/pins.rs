@@ -81,13 +81,34 @@ impl PinOptions {
     fn identity(&self) -> Vec<(String, String)> {
         let field = |member: &str, value: Option<String>| value.map(|v| (member.to_owned(), v));
         [
-            field("tenant", self.expect_tenant.as_ref().map(ToString::to_string)),
-            field("namespace", self.expect_namespace.as_ref().map(ToString::to_string)),
-            field("scenario", self.expect_scenario.as_ref().map(ToString::to_string)),
-            field("run_id", self.expect_run_id.as_ref().map(ToString::to_string)),
-            field("spec_hash", self.expect_spec_hash.as_ref().map(ToString::to_string)),
-            field("step_id", self.expect_step_id.as_ref().map(ToString::to_string)),
-            field("execution_id", self.expect_execution_id.as_ref().map(ToString::to_string)),
+            field(
+                "tenant",
+                self.expect_tenant.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "namespace",
+                self.expect_namespace.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "scenario",
+                self.expect_scenario.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "run_id",
+                self.expect_run_id.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "spec_hash",
+                self.expect_spec_hash.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "step_id",
+                self.expect_step_id.as_ref().map(ToString::to_string),
+            ),
+            field(
+                "execution_id",
+                self.expect_execution_id.as_ref().map(ToString::to_string),
+            ),
         ]
         .into_iter()
         .flatten()
@@ -108,7 +129,11 @@ impl Known {
     /// # Errors
     /// One of them cannot be read, or is none: a verifier that was told of a pin does not go on
     /// without it.
-    pub fn gather(options: &PinOptions, target: &Target, context: &Context) -> Result<Self, Failure> {
+    pub fn gather(
+        options: &PinOptions,
+        target: &Target,
+        context: &Context,
+    ) -> Result<Self, Failure> {
         let mut pins = Pins::none();
         pins.pack_id = options.expect_pack_id;
         pins.identity = options.identity();
@@ -160,11 +185,16 @@ fn signature(
     signature: Option<&Path>,
     target: &Target,
 ) -> Result<(VerifyingKey, Result<Envelope, String>), Failure> {
-    let help = "give the signer's public key as --key, `openssl pkey -in key.pem -pubout` writes it";
+    let help =
+        "give the signer's public key as --key, `openssl pkey -in key.pem -pubout` writes it";
     let pem = file::read_capped(key, KEY_BYTES_MAX, "the public key", help)?;
     let pem = String::from_utf8_lossy(&pem);
     let key: VerifyingKey = VerifyingKey::from_pem(&pem).map_err(|error| {
-        Failure::new(format!("this is no public key, path=`{}`", key.display()), help).because(&error)
+        Failure::new(
+            format!("this is no public key, path=`{}`", key.display()),
+            help,
+        )
+        .because(&error)
     })?;
     let path = match signature {
         Some(path) => path.to_owned(),

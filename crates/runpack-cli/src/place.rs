@@ -126,7 +126,15 @@ mod tests {
         assert_eq!(uri(&raw), "file:///x%FF");
         assert_eq!(path_of_file_uri("file:///x%FF"), Some(raw));
         assert_eq!(path_of_file_uri("file:a%20b"), Some(PathBuf::from("a%20b")));
-        for bad in ["", "file:", "a", "file://host/a", "file:///%f", "file:///%zz", "s3://b"] {
+        for bad in [
+            "",
+            "file:",
+            "a",
+            "file://host/a",
+            "file:///%f",
+            "file:///%zz",
+            "s3://b",
+        ] {
             assert_eq!(path_of_file_uri(bad), None, "{bad}");
         }
     }
@@ -146,6 +154,9 @@ mod tests {
 
     #[test]
     fn dots_are_taken_out() {
-        assert_eq!(absolute(Path::new("/a/./b/../c")).unwrap(), PathBuf::from("/a/c"));
+        assert_eq!(
+            absolute(Path::new("/a/./b/../c")).unwrap(),
+            PathBuf::from("/a/c")
+        );
     }
 }

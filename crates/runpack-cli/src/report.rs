@@ -24,7 +24,7 @@ pub fn because(report: &VerifyReport) -> String {
         Level::Presence => "every artifact is there with its size; contents were not read",
         Level::Full => "every byte is as committed",
         Level::Deep => "every byte is as committed, claimed digests too",
-        };
+    };
     let pinned = pinned_by(report);
     match (report.verdict, pinned) {
         (Verdict::Valid, Some(pinned)) => {
@@ -36,9 +36,7 @@ pub fn because(report: &VerifyReport) -> String {
         (Verdict::Valid | Verdict::Consistent, None) => {
             format!("{content}, but nothing outside the pack says that it is the one that was made")
         }
-        (Verdict::Undecided, _) => {
-            "something could not be read, so nothing is proved".to_owned()
-        }
+        (Verdict::Undecided, _) => "something could not be read, so nothing is proved".to_owned(),
         (Verdict::Invalid, _) => {
             let findings = u64::try_from(report.findings.len())
                 .unwrap_or(u64::MAX)

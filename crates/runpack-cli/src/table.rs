@@ -93,7 +93,7 @@ pub fn fields(fields: &[(&str, String)]) -> String {
     let mut text = String::new();
     for (name, value) in fields {
         let space = " ".repeat(width.saturating_sub(name.len()));
-        text.push_str(&format!("  {name}{space}  {value}\n"));
+        add!(text, "  {name}{space}  {value}\n");
     }
     text
 }

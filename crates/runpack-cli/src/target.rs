@@ -104,18 +104,26 @@ impl Target {
     /// # Errors
     /// There is none, or there are several.
     pub fn open(options: &TargetOptions, context: &Context) -> Result<Self, Failure> {
-        if options.target.as_encoded_bytes().starts_with(b"file:") {
-            let text = options.target.to_string_lossy();
+        Self::locate(&options.target, &options.locate, context)
+    }
+
+    pub(crate) fn locate(
+        target: &OsStr,
+        locate: &Locate,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        if target.as_encoded_bytes().starts_with(b"file:") {
+            let text = target.to_string_lossy();
             let root = parse_store(&text).map_err(|fault| not_a_target(&text, &fault))?;
-            return store::open(&root, &options.locate, context).map(Self::Files);
+            return store::open(&root, locate, context).map(Self::Files);
         }
-        if options.locate.is_given() {
+        if locate.is_given() {
             return Err(Failure::new(
                 "--tenant, --run-id and their like say which pack of a store is meant, and the target is no store",
                 "leave them out, or write --expect-tenant, --expect-run-id and so on to say whose pack it must be",
             ));
         }
-        Self::open_path(&options.target)
+        Self::open_path(target)
     }
 
     /// The pack at a path, or on standard input.

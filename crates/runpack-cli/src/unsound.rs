@@ -14,11 +14,17 @@ pub(crate) fn failure(report: &VerifyReport) -> Failure {
     let (message, exit) = if report.verdict == Verdict::Undecided {
         ("the manifest could not be read", Exit::Trouble)
     } else {
-        ("this is no pack: its manifest is missing or not sound", Exit::Invalid)
+        (
+            "this is no pack: its manifest is missing or not sound",
+            Exit::Invalid,
+        )
     };
-    Failure::new(message, "check the path; `runpack verify` says more about a pack")
-        .with_details(details)
-        .with_exit(exit)
+    Failure::new(
+        message,
+        "check the path; `runpack verify` says more about a pack",
+    )
+    .with_details(details)
+    .with_exit(exit)
 }
 
 /// A store shows the manifest of another subject than was asked for.

@@ -37,7 +37,9 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
         .map_err(failed)?;
     if u64::try_from(bytes.len()).is_ok_and(|bytes| bytes > YAML_BYTES_MAX) {
         return Err(Failure::new(
-            format!("a file is too large for what it is, path=`{shown}` bytes_max=`{YAML_BYTES_MAX}`"),
+            format!(
+                "a file is too large for what it is, path=`{shown}` bytes_max=`{YAML_BYTES_MAX}`"
+            ),
             "check that it is the file you mean",
         ));
     }

@@ -119,6 +119,8 @@ pub struct BundleOutcome {
     pub findings_unlisted: u64,
     /// How many artifacts were read to their end.
     pub artifacts_checked: u64,
+    /// How many of them have the content that the manifest commits to; none where it was not looked at.
+    pub artifacts_proven: u64,
     /// How many bytes of content were read.
     pub bytes_checked: u64,
 }

@@ -371,14 +371,14 @@ impl Location {
         run_id: Option<&RunId>,
     ) -> KeyPrefix {
         let mut prefix = format!("tenant/{tenant}/");
-        if let Some(namespace) = namespace {
-            prefix.push_str(&format!("namespace/{namespace}/"));
-            if let Some(scenario) = scenario {
-                prefix.push_str(&format!("scenario/{scenario}/"));
-                if let Some(run_id) = run_id {
-                    prefix.push_str(&format!("run/{run_id}/"));
-                }
-            }
+        let further = [
+            ("namespace", namespace.map(ToString::to_string)),
+            ("scenario", scenario.map(ToString::to_string)),
+            ("run", run_id.map(ToString::to_string)),
+        ];
+        for (segment, id) in further {
+            let Some(id) = id else { break };
+            prefix.extend([segment, "/", &id, "/"]);
         }
         KeyPrefix(prefix.into())
     }

@@ -14,6 +14,13 @@ use futures_util::{StreamExt as _, stream};
 /// The most workers, whatever the machine has: each holds buffers.
 const WORKERS_MAX: usize = 16;
 
+/// How many workers there are.
+pub(crate) fn count() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, std::num::NonZero::get)
+        .min(WORKERS_MAX)
+}
+
 /// Tells workers that nobody waits for them any more.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
@@ -52,8 +59,7 @@ where
     let work = Arc::new(work);
     let mut waiting = Vec::new();
     if cfg!(not(target_family = "wasm")) {
-        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        for _ in 0..count.min(WORKERS_MAX) {
+        for _ in 0..count() {
             waiting.extend(start(&work));
         }
     }

@@ -1,5 +1,6 @@
 //! `runpack bundle`: a pack becomes one file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::table::{fields, safe, size};
-use crate::target::{Target, TargetOptions};
+use crate::target::{Locate, Target};
 use crate::unsound;
 
 /// Write a pack as one .tar.gz
@@ -22,26 +23,26 @@ use crate::unsound;
 /// A bundle is made only of bytes that are as the manifest commits to them. It has the pack's own id, can be verified
 /// as it comes (from standard input too), and is read by any `tar`. If the same pack is at OUT already, nothing is done.
 #[derive(Debug, Args)]
-#[command(mut_arg("target", |arg| arg.value_name("PACK_DIR").help(
-    "The pack: a directory, or file:ROOT for a store"
-)))]
 pub(crate) struct Bundle {
-    #[command(flatten)]
-    target: TargetOptions,
+    /// The pack: a directory, or file:ROOT for a store
+    #[arg(value_name = "PACK_DIR")]
+    target: OsString,
     /// The file to write; what is there is not replaced
     #[arg(value_name = "OUT.tar.gz")]
     out: PathBuf,
     /// How to compress it
-    #[arg(long, value_name = "HOW", default_value = "balanced", help_heading = "Options")]
+    #[arg(long, value_name = "HOW", default_value = "balanced")]
     compression: CompressionOption,
-    #[command(flatten, next_help_heading = "Options")]
+    #[command(flatten)]
     limits: LimitOptions,
+    #[command(flatten)]
+    locate: Locate,
 }
 
 impl Execute for Bundle {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
-        let Target::Files(files) = Target::open(&self.target, context)? else {
+        let Target::Files(files) = Target::locate(&self.target, &self.locate, context)? else {
             return Err(Failure::new(
                 "the target is a bundle already, or a file",
                 "give a pack directory, or file:ROOT and whose pack it is",
@@ -75,7 +76,10 @@ impl Execute for Bundle {
                 };
                 let facts = fields(&[
                     ("pack id", manifest.pack_id().to_string()),
-                    ("bundle", format!("{}, {}", safe(&path.to_string_lossy()), size(bytes))),
+                    (
+                        "bundle",
+                        format!("{}, {}", safe(&path.to_string_lossy()), size(bytes)),
+                    ),
                 ]);
                 context.output.print(&format!("{said}\n\n{facts}"))?;
             }

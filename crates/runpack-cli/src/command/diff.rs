@@ -89,7 +89,9 @@ impl<'a> Differences<'a> {
             let one = (order != Ordering::Greater).then(|| left.next()).flatten();
             let other = (order != Ordering::Less).then(|| right.next()).flatten();
             match (one, other) {
-                (Some(a), Some(b)) if a == b => differences.same = differences.same.saturating_add(1),
+                (Some(a), Some(b)) if a == b => {
+                    differences.same = differences.same.saturating_add(1);
+                }
                 (Some(a), Some(b)) => differences.changed.push((a, b)),
                 (Some(a), None) => differences.removed.push(a),
                 (None, Some(b)) => differences.added.push(b),
@@ -100,7 +102,10 @@ impl<'a> Differences<'a> {
 
     fn to_json(&self, a: &Manifest, b: &Manifest) -> Value {
         let names = |artifacts: &[&Artifact]| -> Vec<Value> {
-            artifacts.iter().map(|artifact| json!(artifact.name())).collect()
+            artifacts
+                .iter()
+                .map(|artifact| json!(artifact.name()))
+                .collect()
         };
         let changed: Vec<Value> = self
             .changed
@@ -129,15 +134,18 @@ impl<'a> Differences<'a> {
         if a.pack_id() == b.pack_id() {
             return format!("same: both are the pack {}\n", a.pack_id());
         }
-        let mut text = format!("different packs (not verified)\n  a  {}\n  b  {}\n", a.pack_id(), b.pack_id());
+        let mut text = format!(
+            "different packs (not verified)\n  a  {}\n  b  {}\n",
+            a.pack_id(),
+            b.pack_id()
+        );
         if !self.members.is_empty() {
             text.push('\n');
         }
         for (member, a, b) in &self.members {
-            let shown = |value: &Option<String>| {
-                value.as_deref().map_or_else(|| "(none)".to_owned(), safe)
-            };
-            text.push_str(&format!("  {member}: {} -> {}\n", shown(a), shown(b)));
+            let shown =
+                |value: &Option<String>| value.as_deref().map_or_else(|| "(none)".to_owned(), safe);
+            add!(text, "  {member}: {} -> {}\n", shown(a), shown(b));
         }
         text.push('\n');
         for artifact in &self.removed {
@@ -151,16 +159,17 @@ impl<'a> Differences<'a> {
         for (a, b) in &self.changed {
             let what = what_changed(a, b).join(", ");
             text.push_str(&output.tone(Tone::Open, &format!("  ~ {}", a.name())));
-            text.push_str(&format!("  ({what})\n"));
+            add!(text, "  ({what})\n");
         }
         let number = |of: usize| grouped(u64::try_from(of).unwrap_or(u64::MAX));
-        text.push_str(&format!(
+        add!(
+            text,
             "{} removed, {} added, {} changed, {} the same\n",
             number(self.removed.len()),
             number(self.added.len()),
             number(self.changed.len()),
             count(self.same, "artifact")
-        ));
+        );
         text
     }
 }
@@ -184,11 +193,18 @@ fn what_changed(a: &Artifact, b: &Artifact) -> Vec<&'static str> {
 fn members(a: &Manifest, b: &Manifest) -> Vec<(String, Option<String>, Option<String>)> {
     let all = |manifest: &Manifest| {
         let mut all = vec![
-            ("subject.kind".to_owned(), manifest.subject().kind().to_owned()),
+            (
+                "subject.kind".to_owned(),
+                manifest.subject().kind().to_owned(),
+            ),
             ("created_at".to_owned(), manifest.created_at().to_string()),
             (
                 "producer".to_owned(),
-                format!("{} {}", manifest.producer().name, manifest.producer().version),
+                format!(
+                    "{} {}",
+                    manifest.producer().name,
+                    manifest.producer().version
+                ),
             ),
         ];
         all.extend(

@@ -25,7 +25,7 @@ use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::progress::Meter;
 use crate::report::html::shell_word;
-use crate::table::{count, fields, safe, size};
+use crate::table::{fields, grouped, safe, size};
 use crate::target::part;
 use crate::{place, report};
 
@@ -70,7 +70,12 @@ pub(crate) struct Export {
     #[arg(long, value_name = "OUT.tar.gz")]
     bundle: Option<PathBuf>,
     /// How to compress the bundle
-    #[arg(long, value_name = "HOW", default_value = "balanced", requires = "bundle")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "balanced",
+        requires = "bundle"
+    )]
     compression: CompressionOption,
     /// What files are, where their names do not tell: a mapping file
     #[arg(long, value_name = "FILE")]
@@ -83,12 +88,10 @@ const EXAMPLES: &str = "\
 Examples:
   runpack export results/ --tenant acme --namespace prod --scenario loan-approval \\
       --run-id run-42 --spec results/spec.json --to file:/srv/packs --bundle run-42.tar.gz
-  runpack export results/ --scenario nightly --spec plan.yaml --label commit=4f2a   # the rest from runpack.yaml";
+  runpack export results/ --spec plan.yaml --label commit=4f2a    # the rest from runpack.yaml";
 
 fn parse_label(text: &str) -> Result<(LabelKey, Text<1024>), String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("a label is written KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("a label is written KEY=VALUE")?;
     let key = key.parse().map_err(|error| format!("{error}"))?;
     let value = value.parse().map_err(|error| format!("{error}"))?;
     Ok((key, value))
@@ -169,7 +172,10 @@ fn stored_without_bundle(failure: Failure, pack: &Path) -> Failure {
             "the pack is stored and its receipt recorded, but its bundle is not written, pack=`{}`",
             pack.display()
         ),
-        format!("{}; then `runpack bundle` makes it of the pack", failure.help()),
+        format!(
+            "{}; then `runpack bundle` makes it of the pack",
+            failure.help()
+        ),
     )
     .because(&failure)
     .with_exit(failure.exit())
@@ -217,10 +223,16 @@ impl Export {
         };
         Ok(Subject::Run {
             tenant: tenant.ok_or_else(|| {
-                missing("--tenant", &format!("RUNPACK_TENANT, or `tenant` in {CONFIG_FILE}"))
+                missing(
+                    "--tenant",
+                    &format!("RUNPACK_TENANT, or `tenant` in {CONFIG_FILE}"),
+                )
             })?,
             namespace: namespace.ok_or_else(|| {
-                missing("--namespace", &format!("RUNPACK_NAMESPACE, or `namespace` in {CONFIG_FILE}"))
+                missing(
+                    "--namespace",
+                    &format!("RUNPACK_NAMESPACE, or `namespace` in {CONFIG_FILE}"),
+                )
             })?,
             scenario: scenario
                 .ok_or_else(|| missing("--scenario", &format!("`scenario` in {CONFIG_FILE}")))?,
@@ -271,13 +283,16 @@ impl Exported {
 
     fn text(&self) -> String {
         let manifest = &self.committed.manifest;
-        let said = match self.committed.commit {
-            Commit::New => "exported",
-            Commit::Again => "exported before: this very pack is there, nothing was changed;",
-            Commit::SameEvidence => {
-                "exported before: the pack that is there holds the same evidence, made at another time or by another \
-                 program, and stays;"
-            }
+        let (said, remark) = match self.committed.commit {
+            Commit::New => ("exported", ""),
+            Commit::Again => (
+                "exported before:",
+                "This very pack is there; nothing was changed.\n",
+            ),
+            Commit::SameEvidence => (
+                "exported before:",
+                "The pack that is there holds the same evidence, made at another time or by another program. It stays.\n",
+            ),
         };
         let artifacts = u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX);
         let mut facts = vec![
@@ -285,22 +300,35 @@ impl Exported {
             ("created", manifest.created_at().to_string()),
             (
                 "artifacts",
-                format!("{}, {}", count(artifacts, "artifact"), size(manifest.artifact_bytes())),
+                format!(
+                    "{}, {}",
+                    grouped(artifacts),
+                    size(manifest.artifact_bytes())
+                ),
             ),
             ("pack", safe(&self.pack.to_string_lossy())),
         ];
         if let Some((path, made)) = &self.bundle {
-            let before = if *made == Made::Again { " (was there)" } else { "" };
-            facts.push(("bundle", format!("{}{before}", safe(&path.to_string_lossy()))));
+            let before = if *made == Made::Again {
+                " (was there)"
+            } else {
+                ""
+            };
+            facts.push((
+                "bundle",
+                format!("{}{before}", safe(&path.to_string_lossy())),
+            ));
         }
         facts.push(("receipt", safe(&self.receipt.to_string_lossy())));
         format!(
-            "{said} {}\n\n{}\n\
+            "{said} {}\n{remark}\n{}\n\
              Keep the pack id somewhere else than the pack: it proves later that this is the pack that was made.\n\
              next: runpack verify {}\n",
             report::subject(manifest.subject()),
             fields(&facts),
-            safe(&shell_word(self.bundle.as_ref().map_or(&self.pack, |(path, _)| path)))
+            safe(&shell_word(
+                self.bundle.as_ref().map_or(&self.pack, |(path, _)| path)
+            ))
         )
     }
 }

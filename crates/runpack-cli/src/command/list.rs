@@ -72,7 +72,9 @@ impl Execute for List {
                     context.output.print_json(&row.to_json())?;
                 }
                 if more > 0 {
-                    context.output.remark(&format!("{more} more: raise --limit"));
+                    context
+                        .output
+                        .remark(&format!("{more} more: raise --limit"));
                 }
             }
             Format::Text => context.output.print(&text(&rows, more))?,
@@ -221,7 +223,9 @@ fn text(rows: &[Row], more: u64) -> String {
         return "no packs\n".to_owned();
     }
     let mut cells = vec![
-        ["CREATED", "SUBJECT", "ARTIFACTS", "SIZE", "PACK ID"].map(str::to_owned).to_vec(),
+        ["CREATED", "SUBJECT", "ARTIFACTS", "SIZE", "PACK ID"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     let mut faulty = String::new();
     for row in rows {
@@ -233,10 +237,18 @@ fn text(rows: &[Row], more: u64) -> String {
                 size(manifest.artifact_bytes()),
                 manifest.pack_id().to_string(),
             ]),
-            Err(fault) => faulty.push_str(&format!("no pack: {}\n  {}\n", safe(&row.key), safe(fault))),
+            Err(fault) => {
+                add!(faulty, "no pack: {}\n  {}\n", safe(&row.key), safe(fault))
+            }
         }
     }
-    let align = [Align::Left, Align::Left, Align::Right, Align::Right, Align::Left];
+    let align = [
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Right,
+        Align::Left,
+    ];
     let mut text = if cells.len() > 1 {
         columns(&align, &cells)
     } else {
@@ -244,7 +256,7 @@ fn text(rows: &[Row], more: u64) -> String {
     };
     text.push_str(&faulty);
     if more > 0 {
-        text.push_str(&format!("{} more: raise --limit\n", count(more, "pack")));
+        add!(text, "{} more: raise --limit\n", count(more, "pack"));
     }
     text
 }

@@ -28,8 +28,14 @@ impl Execute for Man {
         let mut command = context.command.clone();
         command.build();
         let mut pages = vec![page(&command, command.get_name())?];
-        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-            pages.push(page(sub, &format!("{}-{}", command.get_name(), sub.get_name()))?);
+        for sub in command
+            .get_subcommands()
+            .filter(|sub| sub.get_name() != "help")
+        {
+            pages.push(page(
+                sub,
+                &format!("{}-{}", command.get_name(), sub.get_name()),
+            )?);
         }
         match (&self.out, context.output.format()) {
             (Some(directory), format) => write(directory, &pages, format, context)?,
@@ -71,7 +77,10 @@ fn write(
 ) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| {
         Failure::new(
-            format!("the manual pages could not be written, path=`{}`", directory.display()),
+            format!(
+                "the manual pages could not be written, path=`{}`",
+                directory.display()
+            ),
             "check that the directory may be written to",
         )
         .because(error)

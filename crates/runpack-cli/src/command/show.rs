@@ -27,9 +27,9 @@ use crate::unsound;
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
-    target: TargetOptions,
-    #[command(flatten, next_help_heading = "Options")]
     limits: LimitOptions,
+    #[command(flatten)]
+    target: TargetOptions,
 }
 
 impl Execute for Show {
@@ -142,7 +142,9 @@ fn to_json(manifest: &Manifest) -> Value {
 fn text(manifest: &Manifest, context: &Context) -> String {
     let output = &context.output;
     let mut rows = vec![
-        ["NAME", "KIND", "MEDIA TYPE", "BYTES", "COMMITMENT"].map(str::to_owned).to_vec(),
+        ["NAME", "KIND", "MEDIA TYPE", "BYTES", "COMMITMENT"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     for artifact in manifest.artifacts() {
         let commitment = artifact.commitment().to_string();
@@ -157,7 +159,13 @@ fn text(manifest: &Manifest, context: &Context) -> String {
             format!("{}{title}", commitment.get(..12).unwrap_or(&commitment)),
         ]);
     }
-    let align = [Align::Left, Align::Left, Align::Left, Align::Right, Align::Left];
+    let align = [
+        Align::Left,
+        Align::Left,
+        Align::Left,
+        Align::Right,
+        Align::Left,
+    ];
     let artifacts = u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX);
     format!(
         "{}: this is what the pack says of itself; `runpack verify` proves it\n\n{}\n{}, {}\n\n{}",

@@ -89,9 +89,13 @@ fn extract(
     let (inner, bytes_total) = bundle.open()?;
     let bytes = Arc::new(AtomicU64::new(0));
     let _meter = Meter::of_bytes(&context.output, "unbundling", &bytes, bytes_total);
-    extract_bundle(Counted { inner, bytes }, limits, Level::Full, sink).map_err(|error| match error {
-        BundleError::Sink(source) => Failure::new("the files could not be written", "check that there is space")
-            .because(&source),
+    extract_bundle(Counted { inner, bytes }, limits, Level::Full, sink).map_err(|error| match error
+    {
+        BundleError::Sink(source) => Failure::new(
+            "the files could not be written",
+            "check that there is space",
+        )
+        .because(&source),
         other => Failure::new("the bundle could not be unpacked", "try again").because(&other),
     })
 }

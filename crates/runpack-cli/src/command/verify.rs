@@ -24,21 +24,21 @@ use crate::target::{Target, TargetOptions};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
-    #[command(flatten)]
-    target: TargetOptions,
     /// Also check the digests that producers claim for files over 8 MiB as a whole
-    #[arg(long, help_heading = "How much is checked", conflicts_with = "presence")]
+    #[arg(long, conflicts_with = "presence")]
     deep: bool,
     /// Only look whether everything is there with its size: proves no content, and is never valid
-    #[arg(long, help_heading = "How much is checked")]
+    #[arg(long)]
     presence: bool,
-    #[command(flatten, next_help_heading = "How much is checked")]
+    /// Write a report for people: one HTML page that needs nothing else
+    #[arg(long, value_name = "OUT.html")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
     limits: LimitOptions,
     #[command(flatten)]
+    target: TargetOptions,
+    #[command(flatten)]
     pins: PinOptions,
-    /// Write a report for people: one HTML page that needs nothing else
-    #[arg(long, value_name = "OUT.html", help_heading = "Options")]
-    report: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -46,7 +46,7 @@ Examples:
   runpack verify run-42.tar.gz                                    # by the receipt of this machine
   runpack verify run-42.tar.gz --expect-pack-id sha256:9f2c...    # by its pack id
   runpack verify run-42.tar.gz --key signer.pub.pem               # by the signature beside it
-  runpack verify file:/srv/packs --tenant acme --namespace prod --scenario loan-approval --run-id run-42
+  runpack verify file:/srv/packs --tenant acme --namespace prod --scenario loan --run-id run-42
   curl https://... | runpack verify - --expect-pack-id sha256:9f2c...
 
 Exit codes: 0 valid, 1 invalid, 2 undecided or misuse, 3 consistent (0 with --allow-unpinned)";
@@ -70,7 +70,9 @@ impl Execute for Verify {
         }
         match context.output.format() {
             Format::Json => context.output.print_json(&report)?,
-            Format::Text => context.output.print(&text::render(&report, &context.output))?,
+            Format::Text => context
+                .output
+                .print(&text::render(&report, &context.output))?,
         }
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
@@ -89,7 +91,7 @@ impl Verify {
             html::shell_word(Path::new(&self.target.target))
         );
         if let Some(pack_id) = report.pack_id() {
-            command.push_str(&format!(" --expect-pack-id {pack_id}"));
+            add!(command, " --expect-pack-id {pack_id}");
         }
         let page = html::Page::new(
             &shown,
@@ -101,8 +103,11 @@ impl Verify {
         file::create(path, |out| {
             use std::io::Write as _;
             out.write_all(page.as_bytes()).map_err(|error| {
-                Failure::new("the report could not be written", "check that there is space")
-                    .because(&error)
+                Failure::new(
+                    "the report could not be written",
+                    "check that there is space",
+                )
+                .because(&error)
             })
         })
     }

@@ -23,7 +23,9 @@ fn explained(error: &dyn Error, help: impl Into<String>) -> Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let help = match &error {
-            StoreError::NotFound { .. } => "check the path; `runpack list` shows the packs of a store",
+            StoreError::NotFound { .. } => {
+                "check the path; `runpack list` shows the packs of a store"
+            }
             StoreError::AlreadyExists { .. } => {
                 "nothing was replaced; export under another run id, or look at what is there"
             }
@@ -32,7 +34,9 @@ impl From<StoreError> for Failure {
             }
             StoreError::Unsafe { .. } => "replace it by a regular file; links are never followed",
             StoreError::Unusable { .. } => "give another directory with --to file:PATH",
-            _ => "check permissions and free space, then try again; what was written so far harms nothing",
+            _ => {
+                "check permissions and free space, then try again; what was written so far harms nothing"
+            }
         };
         explained(&error, help)
     }

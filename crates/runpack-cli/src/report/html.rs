@@ -4,14 +4,6 @@
 //! Invariant: every text that is not ours is escaped twice over, for what is invisible or directional
 //! and for HTML; the page's own policy forbids everything but its style.
 
-/// Adds text to a page; adding to a string does not fail.
-macro_rules! add {
-    ($page:expr, $($text:tt)*) => {{
-        use std::fmt::Write as _;
-        let _ = write!($page, $($text)*);
-    }};
-}
-
 mod pack;
 mod page;
 
@@ -75,10 +67,10 @@ pub fn render(report: &VerifyReport, page: &Page<'_>) -> String {
     let mut body = String::new();
     banner(&mut body, report);
     let manifest = report.manifest.as_deref();
+    pack::findings(&mut body, report);
     if let Some(manifest) = manifest {
         pack::identity(&mut body, report, manifest);
     }
-    pack::findings(&mut body, report);
     notes(&mut body, report);
     if let Some(manifest) = manifest {
         pack::artifacts(&mut body, report, manifest);
@@ -139,14 +131,19 @@ fn again(body: &mut String, page: &Page<'_>) {
 }
 
 fn limits(body: &mut String, report: &VerifyReport) {
-    add!(body, "<section class=\"limits\"><h2>What this does not show</h2><ul>\n");
+    add!(
+        body,
+        "<section class=\"limits\"><h2>What this does not show</h2><ul>\n"
+    );
     let mut item = |text: &str| {
         add!(body, "<li>{text}</li>\n");
     };
     item("That what was exported was right or complete: it shows that it has not changed since.");
     item("When the pack was made, and by which program: those are the pack's own claims.");
     if report.pinned_by.is_empty() {
-        item("That this is the pack that was made: nothing outside of it was consulted that says so.");
+        item(
+            "That this is the pack that was made: nothing outside of it was consulted that says so.",
+        );
     }
     if report.level == Level::Presence {
         item("Anything of the contents: they were not read.");

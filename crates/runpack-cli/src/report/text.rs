@@ -5,7 +5,7 @@ use runpack_core::verify::{Finding, Verdict, VerifyReport};
 
 use super::{because, next_steps, subject};
 use crate::output::{Output, Tone};
-use crate::table::{count, fields, grouped, safe, size};
+use crate::table::{fields, grouped, safe, size};
 
 /// The report as text.
 pub fn render(report: &VerifyReport, output: &Output) -> String {
@@ -15,24 +15,24 @@ pub fn render(report: &VerifyReport, output: &Output) -> String {
         text.push_str(&fields(&facts(report, manifest)));
     }
     if !report.findings.is_empty() {
-        text.push_str(&format!("\n{}\n", output.tone(Tone::Strong, "findings")));
+        add!(text, "\n{}\n", output.tone(Tone::Strong, "findings"));
         report
             .findings
             .iter()
             .for_each(|finding| text.push_str(&finding_lines(finding)));
         if report.findings_unlisted > 0 {
-            text.push_str(&format!("  and {} more\n", grouped(report.findings_unlisted)));
+            add!(text, "  and {} more\n", grouped(report.findings_unlisted));
         }
     }
     if !report.notes.is_empty() {
-        text.push_str(&format!("\n{}\n", output.tone(Tone::Strong, "notes")));
+        add!(text, "\n{}\n", output.tone(Tone::Strong, "notes"));
         report
             .notes
             .iter()
-            .for_each(|note| text.push_str(&format!("  {}\n", safe(note))));
+            .for_each(|note| add!(text, "  {}\n", safe(note)));
     }
     if let Some(next) = next_steps(report) {
-        text.push_str(&format!("\n{} {next}\n", output.tone(Tone::Strong, "next:")));
+        add!(text, "\n{} {next}\n", output.tone(Tone::Strong, "next:"));
     }
     text
 }
@@ -60,7 +60,7 @@ fn facts(report: &VerifyReport, manifest: &Manifest) -> Vec<(&'static str, Strin
         "artifacts",
         format!(
             "{}, {}, {proven}",
-            count(artifacts, "artifact"),
+            grouped(artifacts),
             size(manifest.artifact_bytes())
         ),
     ));
@@ -102,17 +102,22 @@ fn finding_lines(finding: &Finding) -> String {
         .about
         .as_deref()
         .map_or_else(String::new, |about| format!("  {}", safe(about)));
-    let mut lines = format!("  {}{about}\n      {}\n", finding.code, safe(&finding.detail));
+    let mut lines = format!(
+        "  {}{about}\n      {}\n",
+        finding.code,
+        safe(&finding.detail)
+    );
     if !finding.damaged_chunks.is_empty() {
         let chunks: Vec<String> = finding
             .damaged_chunks
             .iter()
             .map(ToString::to_string)
             .collect();
-        lines.push_str(&format!(
+        add!(
+            lines,
             "      damaged chunks of 8 MiB, counted from 0: {}\n",
             chunks.join(", ")
-        ));
+        );
     }
     lines
 }

@@ -18,7 +18,11 @@ use crate::failure::Failure;
 /// How many packs of one run are named.
 const CANDIDATES_MAX: usize = 20;
 
-pub(super) fn open(root: &Path, locate: &Locate, context: &Context) -> Result<FilesTarget, Failure> {
+pub(super) fn open(
+    root: &Path,
+    locate: &Locate,
+    context: &Context,
+) -> Result<FilesTarget, Failure> {
     let store = context.wait(FileStore::open(root))??;
     let subject = subject(&store, locate, context)?;
     let prefix = Location::pack_prefix(&subject);
@@ -48,8 +52,11 @@ where
         ((_, None), None) => return Ok(None),
     };
     text.parse().map(Some).map_err(|error: T::Err| {
-        Failure::new(format!("an id in {from} is none, id=`{text}`"), "correct it")
-            .because(&error)
+        Failure::new(
+            format!("an id in {from} is none, id=`{text}`"),
+            "correct it",
+        )
+        .because(&error)
     })
 }
 
@@ -96,8 +103,7 @@ fn subject(store: &FileStore, locate: &Locate, context: &Context) -> Result<Subj
     let namespace = needed(namespace, "--namespace")?;
     let scenario = part(locate.scenario.as_ref(), ("", None), config.scenario)?;
     let scenario = needed(scenario, "--scenario")?;
-    let prefix =
-        Location::runs_prefix(&tenant, Some(&namespace), Some(&scenario), Some(&run_id));
+    let prefix = Location::runs_prefix(&tenant, Some(&namespace), Some(&scenario), Some(&run_id));
     let spec_hash = match locate.spec_hash {
         Some(spec_hash) => spec_hash,
         None => {

@@ -24,6 +24,7 @@ pub(super) struct Archive<S> {
     mtime: u64,
     findings: Findings,
     artifacts_checked: u64,
+    artifacts_proven: u64,
     bytes_checked: u64,
     /// A buffer that goes from artifact to artifact.
     spare: Vec<u8>,
@@ -83,6 +84,7 @@ impl<S: BundleSink> Archive<S> {
             mtime: 0,
             findings: Findings::default(),
             artifacts_checked: 0,
+            artifacts_proven: 0,
             bytes_checked: 0,
             spare: Vec::new(),
         }
@@ -121,6 +123,7 @@ impl<S: BundleSink> Archive<S> {
             findings: self.findings.listed,
             findings_unlisted: self.findings.unlisted,
             artifacts_checked: self.artifacts_checked,
+            artifacts_proven: self.artifacts_proven,
             bytes_checked: self.bytes_checked,
         }
     }
@@ -131,7 +134,7 @@ impl<S: BundleSink> Archive<S> {
             match &mut self.state {
                 State::FirstHeader(header) => {
                     take(&mut input, header, tar::BLOCK_BYTES);
-                    let Some(header) = header.first_chunk() else {
+                    let Some(header) = header.first_chunk::<{ tar::BLOCK_BYTES }>() else {
                         return Ok(());
                     };
                     let header = Box::new(*header);
@@ -207,10 +210,8 @@ impl<S: BundleSink> Archive<S> {
         let mut expected = Vec::new();
         tar::prelude(&mut expected, tar::MANIFEST_NAME, size, self.mtime);
         if expected != header {
-            return Err(Stop::Broken(Finding::new(
-                Code::BundleTar,
-                "the archive deviates in the header of `manifest.json`",
-            )));
+            let part = "the header of an entry";
+            return Err(Stop::Broken(deviates(part).about(tar::MANIFEST_NAME)));
         }
         if let Some(sink) = &mut self.sink {
             sink.manifest(&manifest, bytes)?;
@@ -235,15 +236,13 @@ impl<S: BundleSink> Archive<S> {
 
     /// Advances the artifact that is being read; tells whether it is complete.
     fn take_content(&mut self, input: &mut &[u8]) -> Result<bool, Stop> {
-        let State::Content(check) = &mut self.state else {
-            return Ok(true);
+        let (Some(manifest), State::Content(check)) = (self.manifest.clone(), &mut self.state)
+        else {
+            return Err(Stop::Broken(deviates("its content")));
         };
         let position = check.position();
-        let Some(manifest) = self.manifest.clone() else {
-            return Ok(true);
-        };
         let Some(artifact) = manifest.artifacts().get(position) else {
-            return Ok(true);
+            return Err(Stop::Broken(deviates("its content")));
         };
         let taken = check.take(artifact, input, &mut self.sink)?;
         self.bytes_checked = self.bytes_checked.saturating_add(taken);
@@ -255,8 +254,10 @@ impl<S: BundleSink> Archive<S> {
         if let State::Content(check) = std::mem::replace(&mut self.state, State::Fixed(fixed)) {
             let (finding, spare) = check.finish(artifact, &mut self.sink)?;
             self.spare = spare;
-            if let Some(finding) = finding {
-                self.push_finding(finding);
+            match finding {
+                Some(finding) => self.push_finding(finding),
+                None if self.level == Level::Presence => {}
+                None => self.artifacts_proven = self.artifacts_proven.saturating_add(1),
             }
         }
         self.artifacts_checked = self.artifacts_checked.saturating_add(1);
@@ -266,28 +267,29 @@ impl<S: BundleSink> Archive<S> {
     /// What is wrong where known bytes did not come.
     fn deviation(&self) -> Finding {
         let State::Fixed(fixed) = &self.state else {
-            return Finding::new(Code::BundleTar, "the archive deviates");
-        };
-        let name = |position: Option<usize>| -> &str {
-            position
-                .and_then(|position| self.manifest.as_ref()?.artifacts().get(position))
-                .map_or(tar::MANIFEST_NAME, |artifact| artifact.name().as_str())
+            return deviates("a header");
         };
         let artifacts = self
             .manifest
             .as_ref()
-            .map_or(0, |manifest| manifest.artifacts().len());
-        let finding =
-            |part: &str| Finding::new(Code::BundleTar, format!("the archive deviates in {part}"));
+            .map_or(&[][..], |manifest| manifest.artifacts());
+        let name = |position: Option<usize>| {
+            position
+                .and_then(|position| artifacts.get(position))
+                .map_or(tar::MANIFEST_NAME, |artifact| artifact.name().as_str())
+        };
         if fixed.matched < fixed.padding_bytes {
-            let before = name(fixed.next.checked_sub(1));
-            finding("the padding after an entry").about(before)
-        } else if fixed.next < artifacts {
-            finding("the header of an entry").about(name(Some(fixed.next)))
+            deviates("the padding after an entry").about(name(fixed.next.checked_sub(1)))
+        } else if fixed.next < artifacts.len() {
+            deviates("the header of an entry").about(name(Some(fixed.next)))
         } else {
-            finding("the zero bytes at its end")
+            deviates("the zero bytes at its end")
         }
     }
+}
+
+fn deviates(part: &str) -> Finding {
+    Finding::new(Code::BundleTar, format!("the archive deviates in {part}"))
 }
 
 impl Fixed {

@@ -202,7 +202,7 @@ impl Gzip {
         out.extend_from_slice(&HEADER);
         let level = match compression {
             Compression::Stored => 0,
-            Compression::Fast => 1,
+            Compression::Fast => 2,
             Compression::Balanced => 6,
             Compression::Best => 9,
         };

@@ -194,6 +194,12 @@ fn round_trips() {
             assert!(outcome.is_sound(), "{:?}", outcome.findings);
             assert_eq!(*outcome.manifest.unwrap(), pack.manifest);
             assert_eq!(outcome.artifacts_checked, len_u64(&pack.contents));
+            let proven = if level == Level::Presence {
+                0
+            } else {
+                outcome.artifacts_checked
+            };
+            assert_eq!(outcome.artifacts_proven, proven);
             assert_eq!(outcome.bytes_checked, pack.manifest.artifact_bytes());
         }
     }

@@ -125,7 +125,7 @@ impl FileStore {
 
     async fn create_with(root: PathBuf, sys: Sys) -> Result<Self, StoreError> {
         blocking::run(move || {
-            std::fs::create_dir_all(&root).map_err(|source| StoreError::Io {
+            Sys::make_root(&root).map_err(|source| StoreError::Io {
                 action: "making the store's directory",
                 path: root.display().to_string(),
                 source,
@@ -230,3 +230,8 @@ impl ArtifactSink for FileStore {
         WRITES_IN_FLIGHT
     }
 }
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

@@ -1,27 +1,33 @@
 //! Every byte of every artifact against its commitment, on every worker.
 //!
-//! A job is a handful of chunks, of one large artifact or of many small ones; each is a stream of its
-//! own and all are hashed side by side ([`update_many`]). A worker holds one piece of each of its
-//! streams, so memory is workers x lanes x piece, whatever the pack holds. One large artifact is many
-//! jobs, so it keeps every worker busy.
+//! Each chunk, of a large artifact or a small one's only, is a stream of its own: a lane. A worker keeps
+//! many lanes going and hashes them side by side ([`update_many`]); when one ends, the next chunk takes
+//! its place. So one large artifact keeps every lane of every worker busy as ten thousand small ones
+//! do. A lane holds one piece, so memory is workers x lanes x piece, whatever the pack holds.
+
+mod fault;
+mod lane;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 
-use super::report::chain;
+use self::fault::Fault;
+use self::lane::Lane;
 use super::{Code, Container, Finding, Findings, Level, VerifyOptions};
-use crate::commitment::{CHUNK_BYTES, chunk_count, chunk_len, len_u64};
-use crate::digest::{Digest, Hasher, LANES, update_many};
+use crate::commitment::{chunk_count, len_u64};
+use crate::digest::{self, Hasher, update_many};
 use crate::manifest::{Artifact, Manifest};
 use crate::progress::Progress;
-use crate::store::{ObjectBody, StoreError};
 use crate::workers::{self, Stop};
 
-/// How many damaged chunks of one artifact are named.
-const DAMAGED_CHUNKS_MAX: usize = 100;
+/// The most bytes of each lane that are hashed at once: few enough for all lanes' to stay in cache.
+const STRIDE_BYTES_MAX: usize = 64 * 1024;
+
+/// A block of SHA-256: what is shorter is not worth going side by side.
+const STRIDE_BYTES_MIN: usize = 64;
 
 /// How much was checked.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,6 +51,7 @@ pub(super) async fn check(
         container: Arc::clone(container),
         manifest: Arc::clone(manifest),
         level: options.level,
+        lanes: lanes(&**container, manifest),
         progress: Arc::clone(&progress),
         stop: stop.clone(),
         cursor: Mutex::default(),
@@ -53,17 +60,18 @@ pub(super) async fn check(
     let shared = Arc::clone(&check);
     let ran = workers::run(stop, move || worker(Arc::clone(&shared))).await;
 
+    let findings_max = options.limits.findings_max;
     let faults = std::mem::take(&mut *lock(&check.faults));
     let faulty = u64::try_from(faults.len()).unwrap_or(u64::MAX);
     for (at, fault) in faults {
         if let Some(artifact) = manifest.artifacts().get(at) {
-            findings.push(fault.into_finding(artifact), options.limits.findings_max);
+            findings.push(fault.into_finding(artifact), findings_max);
         }
     }
     if let Err(lost) = ran {
         findings.push(
             Finding::new(Code::ArtifactUnread, lost.to_string()),
-            options.limits.findings_max,
+            findings_max,
         );
     }
     let proven = match options.level {
@@ -76,11 +84,48 @@ pub(super) async fn check(
     }
 }
 
+/// How many lanes a worker keeps going: as many as hash side by side, or as the container takes
+/// requests; but where there are few chunks, each worker is to get its share.
+fn lanes(container: &dyn Container, manifest: &Manifest) -> usize {
+    let wanted = digest::lanes().max(container.requests_in_flight());
+    let chunks = manifest.artifacts().iter().fold(0u64, |sum, artifact| {
+        sum.saturating_add(chunk_count(artifact.bytes()))
+    });
+    let workers = u64::try_from(workers::count()).unwrap_or(1).max(1);
+    let share = usize::try_from(chunks.div_ceil(workers)).unwrap_or(wanted);
+    share.clamp(1, wanted)
+}
+
 async fn worker(check: Arc<Check>) {
-    let jobs = stream::iter(std::iter::from_fn(|| check.next_job()));
-    let in_flight = check.container.requests_in_flight();
-    jobs.for_each_concurrent(in_flight, |job| check.run(job))
-        .await;
+    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(check.lanes);
+    loop {
+        while lanes.len() < check.lanes
+            && let Some(job) = check.next_job()
+        {
+            lanes.extend(check.start(job).await);
+        }
+        // All lanes wait for their bytes together: a store far away is asked for many at once.
+        let ended = join_all(lanes.iter_mut().map(|lane| check.fill(lane))).await;
+        let mut ended = ended.into_iter();
+        lanes.retain(|_| !ended.next().unwrap_or(true));
+        if lanes.len() < check.lanes && check.has_more() {
+            continue;
+        }
+        let Some(shortest) = lanes.iter().map(|lane| lane.piece.len()).min() else {
+            return;
+        };
+        let stride = shortest.min(STRIDE_BYTES_MAX) & !(STRIDE_BYTES_MIN.saturating_sub(1));
+        let pieces: Vec<Bytes> = lanes
+            .iter_mut()
+            .map(|lane| lane.piece.split_to(stride))
+            .collect();
+        let mut streams: Vec<(&mut Hasher, &[u8])> = lanes
+            .iter_mut()
+            .zip(&pieces)
+            .map(|(lane, piece)| (&mut lane.hasher, &**piece))
+            .collect();
+        update_many(&mut streams);
+    }
 }
 
 /// What the workers share.
@@ -88,6 +133,8 @@ struct Check {
     container: Arc<dyn Container>,
     manifest: Arc<Manifest>,
     level: Level,
+    /// How many lanes each worker keeps going.
+    lanes: usize,
     progress: Arc<Progress>,
     stop: Stop,
     cursor: Mutex<Slice>,
@@ -95,15 +142,15 @@ struct Check {
 }
 
 /// One chunk of one artifact.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 struct Slice {
     artifact: usize,
     chunk: u64,
 }
 
 enum Job {
-    /// Chunks, hashed side by side.
-    Chunks(Vec<Slice>),
+    /// One chunk, in a lane.
+    Chunk(Slice),
     /// One artifact from end to end, for its claimed digest.
     Sequential(usize),
     /// Only type and size.
@@ -121,43 +168,39 @@ impl Check {
             return None;
         }
         let mut cursor = lock(&self.cursor);
-        let mut slices = Vec::new();
-        while let Some(artifact) = self.manifest.artifacts().get(cursor.artifact) {
-            let whole = match self.level {
-                Level::Presence => Some(Job::Presence(cursor.artifact)),
-                Level::Deep if artifact.claimed_sha256().is_some() => {
-                    Some(Job::Sequential(cursor.artifact))
-                }
-                Level::Full | Level::Deep => None,
-            };
-            if let Some(whole) = whole {
-                if !slices.is_empty() {
-                    break;
-                }
-                cursor.artifact = cursor.artifact.saturating_add(1);
-                return Some(whole);
+        let Slice {
+            artifact: at,
+            chunk,
+        } = *cursor;
+        let artifact = self.manifest.artifacts().get(at)?;
+        let next_artifact = Slice {
+            artifact: at.saturating_add(1),
+            chunk: 0,
+        };
+        let (job, next) = match self.level {
+            Level::Presence => (Job::Presence(at), next_artifact),
+            Level::Deep if artifact.claimed_sha256().is_some() => {
+                (Job::Sequential(at), next_artifact)
             }
-            slices.push(*cursor);
-            cursor.chunk = cursor.chunk.saturating_add(1);
-            if cursor.chunk >= chunk_count(artifact.bytes()) {
-                *cursor = Slice {
-                    artifact: cursor.artifact.saturating_add(1),
-                    chunk: 0,
+            Level::Full | Level::Deep => {
+                let next = chunk.saturating_add(1);
+                let is_last = next >= chunk_count(artifact.bytes());
+                let next_chunk = Slice {
+                    artifact: at,
+                    chunk: next,
                 };
+                (
+                    Job::Chunk(*cursor),
+                    if is_last { next_artifact } else { next_chunk },
+                )
             }
-            if slices.len() >= LANES {
-                break;
-            }
-        }
-        (!slices.is_empty()).then_some(Job::Chunks(slices))
+        };
+        *cursor = next;
+        Some(job)
     }
 
-    async fn run(&self, job: Job) {
-        match job {
-            Job::Chunks(slices) => self.chunks(&slices).await,
-            Job::Sequential(at) => self.sequential(at).await,
-            Job::Presence(at) => self.presence(at).await,
-        }
+    fn has_more(&self) -> bool {
+        !self.stop.is_set() && lock(&self.cursor).artifact < self.manifest.artifacts().len()
     }
 
     fn artifact(&self, at: usize) -> Option<&Artifact> {
@@ -174,6 +217,52 @@ impl Check {
         }
     }
 
+    /// Starts a job: a lane for a chunk; what needs no lane is done at once.
+    async fn start(&self, job: Job) -> Option<Lane<'_>> {
+        match job {
+            Job::Chunk(slice) => {
+                if slice.chunk == 0 {
+                    self.progress.add_artifact();
+                }
+                if lock(&self.faults)
+                    .get(&slice.artifact)
+                    .is_some_and(Fault::is_final)
+                {
+                    return None;
+                }
+                return Some(Lane::new(slice, self.artifact(slice.artifact)?));
+            }
+            Job::Sequential(at) => self.sequential(at).await,
+            Job::Presence(at) => self.presence(at).await,
+        }
+        None
+    }
+
+    /// Sees to it that a lane has bytes to hash side by side. Whether it ended instead, well or not.
+    async fn fill(&self, lane: &mut Lane<'_>) -> bool {
+        while lane.piece.len() < STRIDE_BYTES_MIN {
+            let rest = std::mem::take(&mut lane.piece);
+            lane.hasher.update(&rest);
+            match lane.next(&*self.container).await {
+                Ok(Some(piece)) => {
+                    self.progress.add_bytes(len_u64(&piece));
+                    lane.piece = piece;
+                }
+                Ok(None) => {
+                    if let Some(fault) = lane.finish() {
+                        self.fault(lane.slice.artifact, fault);
+                    }
+                    return true;
+                }
+                Err(fault) => {
+                    self.fault(lane.slice.artifact, fault);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     async fn presence(&self, at: usize) {
         let Some(artifact) = self.artifact(at) else {
             return;
@@ -186,93 +275,7 @@ impl Check {
         self.progress.add_artifact();
     }
 
-    /// Opens a chunk: its lane, or the fault that its artifact has.
-    async fn lane<'a>(&self, slice: Slice, artifact: &'a Artifact) -> Result<Lane<'a>, Fault> {
-        let Some(expected) = usize::try_from(slice.chunk)
-            .ok()
-            .and_then(|at| artifact.content().chunks().get(at))
-        else {
-            return Err(Fault::size(0));
-        };
-        let bytes = chunk_len(artifact.bytes(), slice.chunk);
-        let start = slice.chunk.saturating_mul(CHUNK_BYTES);
-        let is_last = slice.chunk.saturating_add(1) == chunk_count(artifact.bytes());
-        // One byte past the last chunk shows an artifact that is longer than declared.
-        let end = start
-            .saturating_add(bytes)
-            .saturating_add(u64::from(is_last));
-        let body = self
-            .container
-            .open(artifact, start..end)
-            .await
-            .map_err(|e| Fault::from(&e))?;
-        if body.bytes_claimed != artifact.bytes() {
-            return Err(Fault::size(body.bytes_claimed));
-        }
-        Ok(Lane {
-            slice,
-            expected,
-            bytes,
-            seen: 0,
-            hasher: Hasher::new(),
-            body,
-            is_last,
-        })
-    }
-
-    async fn chunks(&self, slices: &[Slice]) {
-        let mut lanes = Vec::with_capacity(slices.len());
-        for &slice in slices {
-            let Some(artifact) = self.artifact(slice.artifact) else {
-                continue;
-            };
-            if lock(&self.faults)
-                .get(&slice.artifact)
-                .is_some_and(Fault::is_final)
-            {
-                continue;
-            }
-            match self.lane(slice, artifact).await {
-                Ok(lane) => lanes.push(lane),
-                Err(fault) => self.fault(slice.artifact, fault),
-            }
-            if slice.chunk == 0 {
-                self.progress.add_artifact();
-            }
-        }
-        let mut pieces: Vec<Bytes> = Vec::with_capacity(lanes.len());
-        while !lanes.is_empty() {
-            pieces.clear();
-            let mut at = 0;
-            while let Some(lane) = lanes.get_mut(at) {
-                match lane.next().await {
-                    Ok(Some(piece)) => {
-                        self.progress.add_bytes(len_u64(&piece));
-                        pieces.push(piece);
-                        at = at.saturating_add(1);
-                    }
-                    Ok(None) => {
-                        let lane = lanes.swap_remove(at);
-                        let artifact = lane.slice.artifact;
-                        if let Some(fault) = lane.finish() {
-                            self.fault(artifact, fault);
-                        }
-                    }
-                    Err(fault) => {
-                        let lane = lanes.swap_remove(at);
-                        self.fault(lane.slice.artifact, fault);
-                    }
-                }
-            }
-            let mut streams: Vec<(&mut Hasher, &[u8])> = lanes
-                .iter_mut()
-                .zip(&pieces)
-                .map(|(lane, piece)| (&mut lane.hasher, &**piece))
-                .collect();
-            update_many(&mut streams);
-        }
-    }
-
+    /// One read gives both digests, so that what was committed to is what the claim was checked on.
     async fn sequential(&self, at: usize) {
         let Some(artifact) = self.artifact(at) else {
             return;
@@ -280,24 +283,18 @@ impl Check {
         let mut whole = Hasher::new();
         let mut sound = true;
         for chunk in 0..chunk_count(artifact.bytes()) {
-            if self.stop.is_set() {
-                return;
-            }
-            let mut lane = match self
-                .lane(
-                    Slice {
-                        artifact: at,
-                        chunk,
-                    },
-                    artifact,
-                )
-                .await
-            {
-                Ok(lane) => lane,
-                Err(fault) => return self.fault(at, fault),
-            };
+            let mut lane = Lane::new(
+                Slice {
+                    artifact: at,
+                    chunk,
+                },
+                artifact,
+            );
             loop {
-                match lane.next().await {
+                if self.stop.is_set() {
+                    return;
+                }
+                match lane.next(&*self.container).await {
                     Ok(Some(piece)) => {
                         self.progress.add_bytes(len_u64(&piece));
                         update_many(&mut [(&mut lane.hasher, &piece), (&mut whole, &piece)]);
@@ -314,148 +311,6 @@ impl Check {
         self.progress.add_artifact();
         if sound && artifact.claimed_sha256() != Some(&whole.finish()) {
             self.fault(at, Fault::Claimed);
-        }
-    }
-}
-
-/// One chunk as it comes in.
-struct Lane<'a> {
-    slice: Slice,
-    expected: &'a Digest,
-    bytes: u64,
-    seen: u64,
-    hasher: Hasher,
-    body: ObjectBody,
-    is_last: bool,
-}
-
-impl Lane<'_> {
-    /// The next piece, or a fault as soon as there is more than there should be.
-    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        match self.body.next().await {
-            Some(Ok(piece)) => {
-                self.seen = self.seen.saturating_add(len_u64(&piece));
-                if self.seen > self.bytes {
-                    return Err(Fault::Size { found: None });
-                }
-                Ok(Some(piece))
-            }
-            Some(Err(error)) => Err(Fault::from(&error)),
-            None => Ok(None),
-        }
-    }
-
-    fn finish(self) -> Option<Fault> {
-        if self.seen < self.bytes {
-            return Some(Fault::Size { found: None });
-        }
-        let chunk = (self.slice.chunk > 0 || !self.is_last).then_some(self.slice.chunk);
-        (self.hasher.finish() != *self.expected).then(|| Fault::Digest {
-            damaged: chunk.into_iter().collect(),
-            more: 0,
-        })
-    }
-}
-
-/// What is wrong with one artifact, from the least to the most telling.
-#[derive(Debug)]
-enum Fault {
-    Unread(String),
-    Claimed,
-    Digest { damaged: Vec<u64>, more: u64 },
-    Size { found: Option<u64> },
-    Type(String),
-    Missing,
-}
-
-impl Fault {
-    fn size(found: u64) -> Self {
-        Self::Size { found: Some(found) }
-    }
-
-    const fn rank(&self) -> u8 {
-        match self {
-            Self::Unread(_) => 0,
-            Self::Claimed => 1,
-            Self::Digest { .. } => 2,
-            Self::Size { .. } => 3,
-            Self::Type(_) => 4,
-            Self::Missing => 5,
-        }
-    }
-
-    /// Whether nothing further about the artifact needs to be read.
-    const fn is_final(&self) -> bool {
-        self.rank() >= 3
-    }
-
-    /// One finding an artifact: the more telling stays, damaged chunks add up.
-    fn merge(&mut self, other: Self) {
-        match (&mut *self, other) {
-            (
-                Self::Digest { damaged, more },
-                Self::Digest {
-                    damaged: others,
-                    more: others_more,
-                },
-            ) => {
-                *more = more.saturating_add(others_more);
-                for chunk in others {
-                    if damaged.len() < DAMAGED_CHUNKS_MAX {
-                        damaged.push(chunk);
-                    } else {
-                        *more = more.saturating_add(1);
-                    }
-                }
-            }
-            (known, other) if other.rank() > known.rank() => *known = other,
-            _ => {}
-        }
-    }
-
-    fn into_finding(self, artifact: &Artifact) -> Finding {
-        let name = artifact.name().as_str();
-        let declared = artifact.bytes();
-        match self {
-            Self::Unread(why) => Finding::new(Code::ArtifactUnread, why),
-            Self::Claimed => Finding::new(
-                Code::ArtifactClaimed,
-                "the bytes are those committed to, but not of the digest that the producer claims for the whole",
-            ),
-            Self::Digest { mut damaged, more } => {
-                damaged.sort_unstable();
-                let detail = match (damaged.as_slice(), more) {
-                    ([], _) => "the bytes are not those committed to".to_owned(),
-                    (listed, more) => format!(
-                        "the bytes are not those committed to, damaged 8 MiB chunks={}",
-                        len_u64(listed).saturating_add(more)
-                    ),
-                };
-                Finding::new(Code::ArtifactDigest, detail).with_damaged_chunks(damaged)
-            }
-            Self::Size { found: Some(found) } => Finding::new(
-                Code::ArtifactSize,
-                format!("the size differs, declared=`{declared}` found=`{found}`"),
-            ),
-            Self::Size { found: None } => Finding::new(
-                Code::ArtifactSize,
-                format!("more or fewer bytes came than declared, declared=`{declared}`"),
-            ),
-            Self::Type(why) => Finding::new(Code::ArtifactType, why),
-            Self::Missing => Finding::new(Code::ArtifactMissing, "not there"),
-        }
-        .about(name)
-    }
-}
-
-impl From<&StoreError> for Fault {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::NotFound { .. } => Self::Missing,
-            StoreError::Unsafe { .. } => {
-                Self::Type("not a regular file; links are not followed".to_owned())
-            }
-            other => Self::Unread(chain(other)),
         }
     }
 }

@@ -63,7 +63,10 @@ pub(super) fn gather(
     let found = scan(directory)?;
     if found.is_empty() {
         return Err(Failure::new(
-            format!("there are no files to export, path=`{}`", directory.display()),
+            format!(
+                "there are no files to export, path=`{}`",
+                directory.display()
+            ),
             "give the directory that holds the outputs of the run",
         ));
     }
@@ -80,7 +83,12 @@ pub(super) fn gather(
         used.extend(rule.map(|(at, _)| at));
         let given = rule.and_then(|(_, rule)| rule.name.clone());
         match given.map_or_else(|| file.name.clone(), Ok) {
-            Ok(name) => artifacts.push(artifact(&file, name, &mapping, is_spec.then_some(&spec_bytes))?),
+            Ok(name) => artifacts.push(artifact(
+                &file,
+                name,
+                &mapping,
+                is_spec.then_some(&spec_bytes),
+            )?),
             Err(error) => refused.push(format!("{}: {error}", String::from_utf8_lossy(&file.path))),
         }
     }
@@ -103,7 +111,11 @@ pub(super) fn gather(
 }
 
 fn wrong_name(error: &dyn std::error::Error) -> Failure {
-    Failure::new("a file cannot be described", "report it with the name of the file").because(error)
+    Failure::new(
+        "a file cannot be described",
+        "report it with the name of the file",
+    )
+    .because(error)
 }
 
 fn artifact(
@@ -113,7 +125,11 @@ fn artifact(
     spec: Option<&Bytes>,
 ) -> Result<NewArtifact, Failure> {
     let rule = mapping.rule(&file.path).map(|(_, rule)| rule);
-    let last = file.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let last = file
+        .path
+        .rsplit(|&byte| byte == b'/')
+        .next()
+        .unwrap_or_default();
     let (media_type, kind) = kinds::of_file_name(last);
     let mut kind = kind.parse().map_err(|error| wrong_name(&error))?;
     let mut media_type = media_type.parse().map_err(|error| wrong_name(&error))?;
@@ -148,7 +164,10 @@ fn spec_from_outside(path: &Path, bytes: &Bytes) -> Result<NewArtifact, Failure>
     let original = path.file_name().unwrap_or_default().as_bytes();
     let name = ArtifactName::from_original([original]).map_err(|error| {
         Failure::new(
-            format!("the spec's file name can be no artifact's, path=`{}`", path.display()),
+            format!(
+                "the spec's file name can be no artifact's, path=`{}`",
+                path.display()
+            ),
             "rename the file",
         )
         .because(&error)
@@ -158,7 +177,8 @@ fn spec_from_outside(path: &Path, bytes: &Bytes) -> Result<NewArtifact, Failure>
         .0
         .parse()
         .map_err(|error| wrong_name(&error))?;
-    let mut artifact = NewArtifact::new(name, kind, media_type, Arc::new(BytesSource(bytes.clone())));
+    let mut artifact =
+        NewArtifact::new(name, kind, media_type, Arc::new(BytesSource(bytes.clone())));
     artifact.title = title(&artifact.name, original);
     Ok(artifact)
 }
@@ -166,8 +186,11 @@ fn spec_from_outside(path: &Path, bytes: &Bytes) -> Result<NewArtifact, Failure>
 fn read_spec(path: &Path, context: &Context) -> Result<Bytes, Failure> {
     let help = "give the file that says what was to be run as --spec FILE";
     let unread = |error: &StoreError| {
-        Failure::new(format!("the spec could not be read, path=`{}`", path.display()), help)
-            .because(error)
+        Failure::new(
+            format!("the spec could not be read, path=`{}`", path.display()),
+            help,
+        )
+        .because(error)
     };
     let source = FileSource::open(path).map_err(|error| unread(&error))?;
     let read = context.wait(async {

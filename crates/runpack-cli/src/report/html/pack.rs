@@ -12,7 +12,11 @@ use crate::table::{count, grouped, size};
 pub(super) fn identity(body: &mut String, report: &VerifyReport, manifest: &Manifest) {
     add!(body, "<section><h2>The pack</h2>\n<dl>\n");
     for (name, value) in facts(report, manifest) {
-        add!(body, "<div><dt>{}</dt><dd>{value}</dd></div>\n", escape(&name));
+        add!(
+            body,
+            "<div><dt>{}</dt><dd>{value}</dd></div>\n",
+            escape(&name)
+        );
     }
     add!(body, "</dl></section>\n");
 }
@@ -24,9 +28,7 @@ fn facts(report: &VerifyReport, manifest: &Manifest) -> Vec<(String, String)> {
         fact("Pack id", code(&manifest.pack_id().to_string())),
         fact("Subject", escape(&subject(manifest.subject()))),
     ];
-    for (member, value) in manifest.subject().fields() {
-        facts.push((capital(&member.replace('_', " ")), code(&value)));
-    }
+    facts.extend(identity_fields(manifest));
     let producer = manifest.producer();
     facts.push(fact(
         "Created",
@@ -61,11 +63,27 @@ fn facts(report: &VerifyReport, manifest: &Manifest) -> Vec<(String, String)> {
     } else {
         pinned.join(", ")
     };
-    facts.push(fact("Rests on", rests_on));
+    facts.push(fact("Vouched for by", rests_on));
     for (key, value) in manifest.labels() {
         facts.push((format!("Label {key}"), escape(value.as_str())));
     }
     facts
+}
+
+/// From whose it is to which one it is.
+fn identity_fields(manifest: &Manifest) -> Vec<(String, String)> {
+    const ORDER: [&str; 5] = ["tenant", "namespace", "scenario", "run_id", "step_id"];
+    let mut fields = manifest.subject().fields();
+    fields.sort_by_key(|(member, _)| {
+        ORDER
+            .iter()
+            .position(|known| known == member)
+            .unwrap_or(ORDER.len())
+    });
+    fields
+        .into_iter()
+        .map(|(member, value)| (capital(&member.replace('_', " ")), code(&value)))
+        .collect()
 }
 
 fn artifact_count(manifest: &Manifest) -> u64 {
@@ -96,7 +114,11 @@ pub(super) fn findings(body: &mut String, report: &VerifyReport) {
     }
     add!(body, "</tbody></table>\n");
     if report.findings_unlisted > 0 {
-        add!(body, "<p>And {} more.</p>\n", grouped(report.findings_unlisted));
+        add!(
+            body,
+            "<p>And {} more.</p>\n",
+            grouped(report.findings_unlisted)
+        );
     }
     add!(body, "</section>\n");
 }
@@ -121,7 +143,7 @@ pub(super) fn artifacts(body: &mut String, report: &VerifyReport, manifest: &Man
     add!(
         body,
         "<section><h2>Artifacts</h2>\n<table class=\"artifacts\"><thead><tr><th>Name</th><th>Kind</th>\
-         <th class=\"number\">Bytes</th><th>Commitment (SHA-256)</th><th>Status</th></tr></thead><tbody>\n"
+         <th class=\"number\">Bytes</th><th>Commitment</th><th>Status</th></tr></thead><tbody>\n"
     );
     for artifact in manifest.artifacts() {
         row(body, artifact, states.get(artifact));
@@ -144,8 +166,8 @@ impl<'a> States<'a> {
             .filter_map(|finding| Some((finding.about.as_deref()?, finding.code)))
             .filter(|(about, _)| manifest.artifact(about).is_some())
             .collect();
-        let faulty = u64::try_from(faults.len()).unwrap_or(u64::MAX);
-        let accounted = report.artifacts_proven.saturating_add(faulty);
+        let named = u64::try_from(faults.len()).unwrap_or(u64::MAX);
+        let accounted = report.artifacts_proven.saturating_add(named);
         let others = if report.level == Level::Presence {
             ("open", "there, not read")
         } else if accounted == artifact_count(manifest) {
@@ -173,10 +195,18 @@ impl<'a> States<'a> {
 fn row(body: &mut String, artifact: &Artifact, (class, status): (&str, &str)) {
     add!(body, "<tr><td>{}", code(artifact.name().as_str()));
     if let Some(title) = artifact.title() {
-        add!(body, "<br><span class=\"aside\">originally {}</span>", escape(title));
+        add!(
+            body,
+            "<br><span class=\"aside\">originally {}</span>",
+            escape(title)
+        );
     }
     if let Some(step) = artifact.step() {
-        add!(body, "<br><span class=\"aside\">made by step {}</span>", escape(step.as_str()));
+        add!(
+            body,
+            "<br><span class=\"aside\">made by step {}</span>",
+            escape(step.as_str())
+        );
     }
     add!(
         body,

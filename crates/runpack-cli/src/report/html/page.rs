@@ -7,11 +7,7 @@ use super::{Page, capital, escape};
 const STYLE: &str = include_str!("style.css");
 
 pub(super) fn document(verdict: Verdict, body: &str, page: &Page<'_>) -> String {
-    let title = format!(
-        "{}: {}",
-        capital(verdict.as_str()),
-        page.target
-    );
+    let title = format!("{}: {}", capital(verdict.as_str()), page.target);
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\

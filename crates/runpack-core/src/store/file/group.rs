@@ -74,6 +74,20 @@ pub(super) struct Group(Mutex<Queue>);
 struct Queue {
     entries: Vec<Entry>,
     is_served: bool,
+    /// Whether a test gathers a batch.
+    #[cfg(test)]
+    is_held: bool,
+}
+
+impl Queue {
+    /// Whether the queue must be served and is not; from now on it is.
+    fn starts(&mut self) -> bool {
+        #[cfg(test)]
+        if self.is_held {
+            return false;
+        }
+        !self.entries.is_empty() && !std::mem::replace(&mut self.is_served, true)
+    }
 }
 
 impl Group {
@@ -100,7 +114,7 @@ pub(super) async fn commit(
 ) -> std::result::Result<Receipt, StoreError> {
     let (answer, answered) = oneshot::channel();
     let path = key.to_string();
-    let is_first = {
+    let starts = {
         let mut queue = shared.group.lock();
         queue.entries.push(Entry {
             key,
@@ -108,15 +122,10 @@ pub(super) async fn commit(
             work,
             answer,
         });
-        !std::mem::replace(&mut queue.is_served, true)
+        queue.starts()
     };
-    if is_first {
-        let served = Arc::clone(shared);
-        let thread = std::thread::Builder::new().name("runpack-commit".to_owned());
-        if thread.spawn(move || serve(served)).is_err() {
-            // No thread is to be had; better slow than not at all.
-            serve(Arc::clone(shared));
-        }
+    if starts {
+        start(shared);
     }
     answered.await.unwrap_or_else(|_| {
         Err(StoreError::Io {
@@ -125,6 +134,15 @@ pub(super) async fn commit(
             source: std::io::Error::other("the thread that commits ended early"),
         })
     })
+}
+
+fn start(shared: &Arc<Shared>) {
+    let served = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name("runpack-commit".to_owned());
+    if thread.spawn(move || serve(served)).is_err() {
+        // No thread is to be had; better slow than not at all.
+        serve(Arc::clone(shared));
+    }
 }
 
 /// Serves the queue until it is empty. The store is let go before the last answers are given, so that
@@ -346,4 +364,29 @@ pub(super) fn is_there(
         ours: declared.commitment(),
         theirs: theirs.commitment(),
     })
+}
+
+/// Lets a test say which commits are one batch.
+#[cfg(test)]
+pub(super) mod gather {
+    use super::{Arc, Shared, start};
+
+    pub(in super::super) fn hold(shared: &Shared) {
+        shared.group.lock().is_held = true;
+    }
+
+    pub(in super::super) fn waiting(shared: &Shared) -> usize {
+        shared.group.lock().entries.len()
+    }
+
+    pub(in super::super) fn release(shared: &Arc<Shared>) {
+        let starts = {
+            let mut queue = shared.group.lock();
+            queue.is_held = false;
+            queue.starts()
+        };
+        if starts {
+            start(shared);
+        }
+    }
 }

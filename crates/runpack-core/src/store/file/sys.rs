@@ -4,7 +4,9 @@
 //! can interrupt. In tests each call that had an effect is recorded, in the order of the effects, and
 //! each can be made to fail; the crash states are enumerated from that record.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::{Errno, Result, retry_on_intr};
@@ -71,6 +73,12 @@ macro_rules! call {
 }
 
 impl Sys {
+    /// Makes the directory of a store, and those above it. The one change that is not below the root; it
+    /// is not recorded.
+    pub(super) fn make_root(path: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(path)
+    }
+
     /// Makes a new file for writing.
     pub(super) fn create_file(&self, directory: &Handle, name: &str) -> Result<Handle> {
         let flags = OFlags::RDWR
