@@ -1,6 +1,8 @@
 //! For tests: what every store must do ([`conformance`]), and a store that lies ([`LyingStore`]).
 
 #![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::panic,
     clippy::unwrap_used,

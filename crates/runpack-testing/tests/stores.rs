@@ -1,7 +1,15 @@
 //! The stores of the core, held to what every store must do and against each other.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed assertion is how a test speaks"
+)]
+
 mod stores {
     mod conforming;
     mod lying;
     mod model;
+    mod verifying;
 }

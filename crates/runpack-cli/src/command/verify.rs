@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runpack_core::verify::{Level, VerifyReport};
+use runpack_core::verify::{Level, Verdict, VerifyReport};
 
 use super::Execute;
 use crate::check;
@@ -90,8 +90,12 @@ impl Verify {
             "runpack verify {}",
             html::shell_word(Path::new(&self.target.target))
         );
-        if let Some(pack_id) = report.pack_id() {
-            add!(command, " --expect-pack-id {pack_id}");
+        // Only an id that something vouched for: the one that was found may be a forger's.
+        match report.pack_id() {
+            Some(pack_id) if report.verdict == Verdict::Valid => {
+                add!(command, " --expect-pack-id {pack_id}");
+            }
+            _ => command.push_str(" --expect-pack-id PACK_ID_FROM_WHOEVER_MADE_IT"),
         }
         let page = html::Page::new(
             &shown,

@@ -191,6 +191,7 @@ impl ArtifactReader for FileStore {
     }
 
     fn storage_uri(&self, key: &ObjectKey) -> String {
+        use std::fmt::Write as _;
         use std::os::unix::ffi::OsStrExt as _;
         let path = self.root().join(key.as_str());
         let mut uri = "file://".to_owned();
@@ -199,7 +200,8 @@ impl ArtifactReader for FileStore {
             if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
                 uri.push(char::from(byte));
             } else {
-                uri.push_str(&format!("%{byte:02X}"));
+                // Writing to a string does not fail.
+                let _ = write!(uri, "%{byte:02X}");
             }
         }
         uri

@@ -8,8 +8,8 @@ use super::{Subject, assert_absent, key, listed, literal_key, noise, put, read};
 
 /// A range gives the bytes that there are of it, and never more.
 pub async fn ranges(subject: Subject) {
-    let store = &*subject.store;
     const BYTES: u64 = 600_000;
+    let store = &*subject.store;
     let (key, bytes) = (key("a.bin"), noise(1, 600_000));
     put(store, &key, &bytes).await.unwrap();
     for (start, end) in [

@@ -13,6 +13,12 @@
 //! The proof is itself proved: without any one of the recorded syncs it fails, and strace sees the same
 //! calls as the record has. `RUNPACK_SOAK=1` looks at many more states.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "numbers of a test's own making"
+)]
+
 mod explore;
 mod model;
 mod strace;

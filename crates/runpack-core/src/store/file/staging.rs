@@ -248,14 +248,13 @@ impl Temp {
     }
 
     fn open(&mut self) -> Result<&Handle> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                let path = self.path();
-                let root = &self.shared.root;
-                let fd = root.open_at(&path, OFlags::RDWR, ResolveFlags::NO_XDEV)?;
-                Handle::new(fd, path)
-            }
+        let file = if let Some(file) = self.file.take() {
+            file
+        } else {
+            let path = self.path();
+            let root = &self.shared.root;
+            let fd = root.open_at(&path, OFlags::RDWR, ResolveFlags::NO_XDEV)?;
+            Handle::new(fd, path)
         };
         Ok(self.file.insert(file))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -208,7 +209,6 @@ fn s17_a_listing_shows_strangers_and_follows_none() {
     block_on(async {
         let (_outside, store) = among_strangers().await;
         let above = store.root().join(ABOVE);
-        use std::os::unix::ffi::OsStrExt as _;
         let not_utf8 = std::ffi::OsStr::from_bytes(b"not\xffutf8.bin");
         fs::write(above.join(not_utf8), "").unwrap();
         fs::write(above.join("line\nbreak"), "").unwrap();
@@ -547,7 +547,7 @@ fn pending_writes_hold_few_descriptors() {
         });
         let open = open.count();
         assert!((64..80).contains(&open), "{open}");
-        let outcomes = join_all(writers.into_iter().map(|writer| writer.commit())).await;
+        let outcomes = join_all(writers.into_iter().map(ArtifactWriter::commit)).await;
         assert!(outcomes.iter().all(Result::is_ok));
         assert_eq!(read(&store, "199.bin").await.unwrap(), b"bytes");
     });
@@ -604,7 +604,7 @@ fn s03_a_file_that_changes_under_its_reader() {
         let root = scratch();
         let store = FileStore::create(root.path()).await.unwrap();
         let path = root.path().join(ABOVE).join("a.bin");
-        put(&store, "a.bin", &[7; 600_000]).await.unwrap();
+        put(&store, "a.bin", b"a").await.unwrap();
         for (bytes, end, expected) in [
             (300_000, u64::MAX, 300_000),
             (0, u64::MAX, 262_144),
@@ -612,7 +612,7 @@ fn s03_a_file_that_changes_under_its_reader() {
             (900_000, 600_001, 600_001),
             (900_000, u64::MAX, 900_000),
         ] {
-            fs::write(&path, [7; 600_000]).unwrap();
+            fs::write(&path, vec![7; 600_000]).unwrap();
             let mut body = ArtifactReader::open(&store, &key("a.bin").into(), 0..end)
                 .await
                 .unwrap();

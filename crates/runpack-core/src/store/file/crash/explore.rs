@@ -41,7 +41,7 @@ impl Effort {
     };
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): the same states in every run.
+/// `SplitMix64` (Steele, Lea, Flood 2014): the same states in every run.
 struct Random(u64);
 
 impl Random {

@@ -129,7 +129,7 @@ pub(super) fn through<T>(
     };
     let mut record = recorder.0.lock().unwrap();
     let attempt = record.attempts;
-    record.attempts += 1;
+    record.attempts = attempt.saturating_add(1);
     if let Some(errno) = record
         .faults
         .as_mut()

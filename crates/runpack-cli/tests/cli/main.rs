@@ -1,0 +1,23 @@
+//! The program as a user has it: every command, every exit code, every misuse, and packs that somebody
+//! has tampered with.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed assertion is how a test speaks"
+)]
+
+mod crash;
+mod job;
+mod json;
+mod manipulate;
+mod misuse;
+mod names;
+mod output;
+mod schema;
+mod support;
