@@ -28,6 +28,19 @@ use crate::store::{ObjectBody, StoreError, collect_capped};
 use crate::verify::{Container, ManifestFound, Unlisted};
 
 /// A pack as a directory.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::{path::Path, sync::Arc};
+/// use runpack_core::{directory::PackDirectory, limits::Limits, pin::Pins, verify::{Pack, VerifyOptions}};
+///
+/// let directory = Arc::new(PackDirectory::open(Path::new("a-pack"))?);
+/// let pack = Pack::open(directory, &Limits::default()).await?;
+/// let report = pack.verify(&Pins::none(), &VerifyOptions::default()).await;
+/// println!("{} with {} findings", report.verdict, report.findings.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PackDirectory {
     root: Arc<OwnedFd>,

@@ -4,6 +4,12 @@
 use std::fmt::{self, Write as _};
 
 /// Shows text with everything invisible or directional escaped as `\u{..}`.
+///
+/// ```
+/// use runpack_core::display::Printable;
+///
+/// assert_eq!(Printable("red \u{1b}[31m").to_string(), "red \\u{1b}[31m");
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Printable<'a>(pub &'a str);
 

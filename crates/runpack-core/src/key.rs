@@ -203,6 +203,16 @@ pub enum PipelineObject {
 }
 
 /// What an object of a store is, over all layouts.
+///
+/// ```
+/// use runpack_core::key::Location;
+///
+/// let key = "v1/org=acme/project=web/service=api/latest.json";
+/// let location = Location::parse(key).unwrap();
+/// assert!(matches!(location, Location::Record { .. }));
+/// assert_eq!(location.key().unwrap().as_str(), key);
+/// assert_eq!(Location::parse("../etc/passwd"), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Location {

@@ -57,6 +57,11 @@
 //! # }
 //! ```
 
+/// The example of the README, held to compile.
+#[cfg(all(doctest, feature = "file"))]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
+
 #[cfg(feature = "file")]
 mod blocking;
 pub mod bundle;

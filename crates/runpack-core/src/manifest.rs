@@ -231,6 +231,13 @@ impl Artifact {
 impl Manifest {
     /// Parses and checks a manifest's bytes.
     ///
+    /// ```
+    /// use runpack_core::{limits::Limits, manifest::{Manifest, ManifestError}};
+    ///
+    /// let refused = Manifest::parse(b"{\"format\":\"runpack/v2\"}", &Limits::default());
+    /// assert!(matches!(refused, Err(ManifestError::Format { .. })));
+    /// ```
+    ///
     /// # Errors
     /// The first rule that the bytes break, in the order of the specification's section 10.
     pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ManifestError> {

@@ -47,6 +47,14 @@ pub enum NameError {
 impl ArtifactName {
     /// The name of an original path, given as its components' raw bytes.
     ///
+    /// ```
+    /// use runpack_core::name::ArtifactName;
+    ///
+    /// let path = "traces/Übersicht.bin";
+    /// let name = ArtifactName::from_original(path.split('/').map(str::as_bytes)).unwrap();
+    /// assert_eq!(name.as_str(), "traces/%C3%9Cbersicht.bin");
+    /// ```
+    ///
     /// # Errors
     /// A component that is empty, `.`, `..` or has `/` or NUL; `manifest.json` in front; too long.
     pub fn from_original<'a>(

@@ -14,7 +14,20 @@ use crate::manifest::{Artifact, Manifest};
 use crate::store::{StoreError, collect_capped};
 use crate::verify::Container;
 
-/// A pack whose manifest is pinned. Comes from [`crate::verify::Pack::pinned`] or a verified pack.
+/// A pack whose manifest is pinned.
+///
+/// ```no_run
+/// # async fn example(pack: runpack_core::verify::Pack, pins: runpack_core::pin::Pins) -> Result<(), Box<dyn std::error::Error>> {
+/// let pack = pack.pinned(&pins).map_err(|objections| format!("{objections:?}"))?;
+/// let mut read = pack.read("traces/large.bin", 5_000_000..6_000_000)?;
+/// while let Some(bytes) = read.next().await? {
+///     // `bytes` were compared with their commitment.
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Comes from [`crate::verify::Pack::pinned`] or a verified pack.
 #[derive(Debug, Clone)]
 pub struct PinnedPack {
     container: Arc<dyn Container>,

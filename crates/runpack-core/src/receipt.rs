@@ -20,6 +20,21 @@ use crate::time::Timestamp;
 const RECEIPT_BYTES_MAX: u64 = 1 << 20;
 
 /// The receipts of one user on one machine.
+///
+/// ```
+/// use runpack_core::pin::Pins;
+/// use runpack_core::receipt::ReceiptBook;
+/// # use runpack_core::manifest::Manifest;
+///
+/// /// What this machine knows of a pack that lies at `place`.
+/// fn pins(book: &ReceiptBook, manifest: &Manifest, place: &str) -> Result<Pins, Box<dyn std::error::Error>> {
+///     let mut pins = Pins::none();
+///     pins.recorded.extend(book.of_place(place)?.map(|pack_id| vec![pack_id]));
+///     let of_subject = book.of_subject(manifest.subject())?;
+///     pins.recorded.extend((!of_subject.is_empty()).then_some(of_subject));
+///     Ok(pins)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ReceiptBook {
     root: PathBuf,

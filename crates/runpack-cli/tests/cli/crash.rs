@@ -34,7 +34,7 @@ fn w21_an_export_that_is_killed_leaves_nothing_that_verifies() {
     // Each time it is killed a little later, as told by what is in the store and not by a clock.
     for files in [0, 1, 2, 3, 10, 40, 120, 250, 300] {
         let desk = Desk::with_run();
-        for at in 0..300 {
+        for at in 0u32..300 {
             desk.write(
                 format!("run/many/{at}.bin"),
                 vec![at.to_be_bytes()[3]; 20_000],

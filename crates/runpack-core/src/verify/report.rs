@@ -8,6 +8,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use super::content::Checked;
 use super::{Code, Container, Finding, Findings, Level, VerifiedPack};
 use crate::bundle::BundleOutcome;
+use crate::display::Printable;
 use crate::id::PackId;
 use crate::manifest::Manifest;
 use crate::pin::{PinnedBy, Pins};
@@ -227,6 +228,20 @@ impl VerifyReport {
         }
     }
 }
+
+/// One line: the verdict and the first finding.
+impl fmt::Display for VerifyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the pack is {}", self.verdict)?;
+        match self.findings.first() {
+            Some(first) => write!(f, ": {}: {}", first.code, Printable(&first.detail)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A report is what stands where a verified pack was wanted.
+impl std::error::Error for VerifyReport {}
 
 /// The report as JSON: `Docs/cli/verify.schema.json`.
 impl Serialize for VerifyReport {
