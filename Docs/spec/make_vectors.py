@@ -1042,6 +1042,10 @@ def pin_cases():
     wrong("b18-wrong-key", "signed by a key that is not trusted", envelope(payload, [foreign]))
     wrong("b18-keyid-only", "another key's signature with the trusted key's id", envelope(payload, [signature(payload, OTHER_KEY, keyid=KEY.keyid)]))
     wrong("b18-no-signatures", "no signatures", envelope(payload, []))
+    others = [{"sig": b64(der(*OTHER_KEY.sign(b"%d" % n)))} for n in range(16)]
+    wrong("b18-seventeen-signatures", "more signatures than an envelope may have", envelope(payload, [sig, *others]))
+    case("valid-sixteen-signatures", "as many signatures as an envelope may have", BASE.plain(), "valid",
+         **signed(envelope(payload, [sig, *others[1:]])))
     wrong("b18-duplicate", "one signature twice", envelope(payload, [sig, sig]))
     wrong("b18-duplicate-other-keyid", "one signature under two key ids", envelope(payload, [sig, sig | {"keyid": "x"}]))
     wrong("b17-payload-tampered", "the payload changed after signing", envelope(statement(BASE, predicate={}), [sig]))
@@ -1066,7 +1070,8 @@ def pin_cases():
         wrong(f"b21-statement-{slug}", title, envelope(statement(BASE, **changes)))
     for slug, title, data in (("duplicate-member", "predicate twice", payload.replace(b'"predicate":{', b'"predicate":1,"predicate":{')), ("bom", "a byte order mark", b"\xef\xbb\xbf" + payload),
                               ("array", "an array", b"[" + payload + b"]"), ("not-json", "no JSON", b"pack"), ("deep", "a predicate of depth 17", statement(BASE, predicate=json.loads("[" * 16 + "]" * 16))),
-                              ("lone-surrogate", "a lone surrogate in the predicate", payload.replace(b'"runpack/v1"', b'"\\ud800"')), ("nan", "NaN in the predicate", payload.replace(b'"runpack/v1"', b"NaN"))):
+                              ("lone-surrogate", "a lone surrogate in the predicate", payload.replace(b'"runpack/v1"', b'"\\ud800"')), ("nan", "NaN in the predicate", payload.replace(b'"runpack/v1"', b"NaN")),
+                              ("beyond-double", "a number in the predicate that no double holds", payload.replace(b'"runpack/v1"', b"1e400"))):
         wrong(f"b08-statement-{slug}", title, envelope(data))
 
     good_envelope = envelope(payload)

@@ -21,6 +21,7 @@ import calendar
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import stat
@@ -121,14 +122,14 @@ def parse_strict(data, depth_max, integers_only):
 
     def integer(digits):
         if not integers_only:
-            return 0.0
+            return fraction(digits)
         if len(digits) > 16 or digits[0] == "-" or int(digits) > INTEGER_MAX:
             raise ValueError("not an integer from 0 to 2^53-1")
         return int(digits)
 
-    def fraction(_):
-        if integers_only:
-            raise ValueError("number with fraction or exponent")
+    def fraction(digits):
+        if integers_only or math.isinf(float(digits)):
+            raise ValueError("number with fraction or exponent, or beyond a double")
         return 0.0
 
     def constant(name):
@@ -730,7 +731,7 @@ def judge_envelope(data, key, pack_id):
     payload = base64_strict(envelope["payload"])
 
     signatures, seen = envelope["signatures"], set()
-    insist(isinstance(signatures, list) and signatures, "no signature")
+    insist(isinstance(signatures, list) and 1 <= len(signatures) <= 16, "not one to sixteen signatures")
     message = b"DSSEv1 28 application/vnd.in-toto+json %d " % len(payload) + payload
     verified = False
     for signature in signatures:

@@ -172,12 +172,12 @@ fn run<M: Run>(
 
 /// `runpack verify`: as far as the arguments name a command.
 fn used(command: &Command, arguments: &[OsString]) -> String {
-    let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
     let named = arguments
         .iter()
         .skip(1)
         .filter_map(|argument| argument.to_str())
-        .find(|argument| names.contains(argument));
+        .find(|argument| commands.contains(argument));
     match named {
         Some(name) => format!("{} {name}", command.get_name()),
         None => command.get_name().to_owned(),

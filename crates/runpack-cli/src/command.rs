@@ -1,5 +1,10 @@
 //! The commands, one module each.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
 mod bundle;
 mod completions;
 mod diff;

@@ -1,11 +1,13 @@
 //! `runpack.yaml`: what is always the same, so that it need not be typed. Flags and the environment
 //! come before it.
 
-use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -52,7 +54,13 @@ struct Runpacks {
     #[serde(default, deserialize_with = "section")]
     file: Option<FileSection>,
     #[serde(default, deserialize_with = "section")]
-    s3: Option<BTreeMap<String, IgnoredAny>>,
+    s3: Option<S3Section>,
+}
+
+/// Refused whatever it says; only how depends on it.
+#[derive(Deserialize)]
+struct S3Section {
+    object_lock: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -62,14 +70,29 @@ struct FileSection {
 }
 
 /// A key that is there has a value: `tenant:` alone is no way to say nothing.
-fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }
 
-fn section<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+/// As [`text`], for a section: the library takes nothing for an empty one.
+fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+    struct Section<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("keys below this one")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(Section(PhantomData)).map(Some)
 }
 
 impl Config {
@@ -95,7 +118,7 @@ impl Config {
             .as_ref()
             .and_then(|runpacks| runpacks.store.as_deref());
         let s3 = runpacks.as_ref().and_then(|runpacks| runpacks.s3.as_ref());
-        if s3.is_some_and(|s3| s3.contains_key("object_lock")) {
+        if s3.is_some_and(|s3| s3.object_lock.is_some()) {
             return Err(Failure::new(
                 format!(
                     "`runpacks.s3.object_lock` asks for locked storage, which this program does not have, path=`{}`",
@@ -218,6 +241,9 @@ mod tests {
             ),
             ("tenant:", "not what is expected"),
             ("runpacks:", "not what is expected"),
+            ("runpacks: {file: ~}", "not what is expected"),
+            ("runpacks: x", "not what is expected"),
+            ("runpacks: {store: [file]}", "not what is expected"),
             ("tenant: a\ntenant: b", "a key stands twice"),
         ] {
             let failure = load(text).unwrap_err();

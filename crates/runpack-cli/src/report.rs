@@ -66,6 +66,12 @@ pub fn next_steps(report: &VerifyReport) -> Option<&'static str> {
             .iter()
             .any(|finding| finding.code.as_str().starts_with(prefix))
     };
+    let only = |code: &str| {
+        report
+            .findings
+            .iter()
+            .all(|finding| finding.code.as_str() == code)
+    };
     match report.verdict {
         Verdict::Valid => None,
         Verdict::Consistent if !report.pinned_by.is_empty() => {
@@ -82,6 +88,14 @@ pub fn next_steps(report: &VerifyReport) -> Option<&'static str> {
         ),
         Verdict::Invalid if finding("pin.") => Some(
             "do not rely on this pack: it is not the one you asked for; ask whoever gave you pack id, key or identity",
+        ),
+        Verdict::Invalid if only("manifest.missing") => Some(
+            "check that the path is a pack's own directory or a bundle; a store is written file:ROOT, with whose pack \
+             it is; if there was a pack here, its manifest was taken away",
+        ),
+        Verdict::Invalid if only("container.stranger") => Some(
+            "what the manifest lists holds, but something else lies beside it: take it away, or, if the directory is a \
+             pack's place in a store, verify the store (file:ROOT), where leftovers of other exports count for nothing",
         ),
         Verdict::Invalid => Some(
             "do not rely on this pack: take another copy and verify that; keep this one if somebody has to find out why",

@@ -1,5 +1,10 @@
 //! What a command works on: a pack directory, a bundle, standard input, or a run's place in a store.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
 mod store;
 
 pub(crate) use store::part;

@@ -188,7 +188,7 @@ mod tests {
             let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
             for at in 1..12 {
                 let items = vec![format!("*a{}", at - 1); 10].join(",");
-                bomb.push_str(&format!("a{at}: &a{at} [{items}]\n"));
+                add!(bomb, "a{at}: &a{at} [{items}]\n");
             }
             bomb
         };

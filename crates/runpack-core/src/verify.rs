@@ -26,7 +26,7 @@ pub(crate) use finding::Findings;
 use crate::commitment::len_u64;
 use crate::limits::Limits;
 use crate::manifest::Manifest;
-use crate::pin::Pins;
+use crate::pin::{PinnedBy, Pins};
 use crate::progress::Progress;
 use crate::read::PinnedPack;
 use crate::store::StoreError;
@@ -156,7 +156,7 @@ impl Pack {
     /// # Errors
     /// What the pins object to; nothing where none of them could vouch for the pack.
     pub fn pinned(&self, pins: &Pins) -> Result<PinnedPack, Vec<Finding>> {
-        let (matched, findings) = pins.check(&self.manifest);
+        let (matched, findings) = self.check_pins(pins);
         if matched.is_empty() || !findings.is_empty() {
             return Err(findings);
         }
@@ -166,11 +166,27 @@ impl Pack {
         ))
     }
 
+    /// What is known beforehand includes the place: a pack of another subject does not belong there.
+    fn check_pins(&self, pins: &Pins) -> (Vec<PinnedBy>, Vec<Finding>) {
+        let (matched, mut findings) = pins.check(&self.manifest);
+        let expected = self.container.subject();
+        let is_elsewhere = expected.is_some_and(|expected| expected != self.manifest.subject());
+        if is_elsewhere
+            && !findings
+                .iter()
+                .any(|finding| finding.code == Code::PinIdentity)
+        {
+            let detail = "a manifest of another subject stands in this one's place";
+            findings.push(Finding::new(Code::PinIdentity, detail));
+        }
+        (matched, findings)
+    }
+
     /// Checks the pins, every artifact, and what should not be there.
     pub async fn verify(&self, pins: &Pins, options: &VerifyOptions) -> VerifyReport {
         let findings_max = options.limits.findings_max;
         let mut findings = Findings::default();
-        let (pinned_by, pin_findings) = pins.check(&self.manifest);
+        let (pinned_by, pin_findings) = self.check_pins(pins);
         pin_findings
             .into_iter()
             .for_each(|finding| findings.push(finding, findings_max));

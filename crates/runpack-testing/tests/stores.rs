@@ -1,6 +1,7 @@
 //! The stores of the core, held to what every store must do and against each other.
 
 #![expect(
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,

@@ -132,7 +132,7 @@ impl Execute for Export {
         let store = Arc::new(context.wait(FileStore::create(&root))??);
         let meter = Meter::of(&context.output, "exporting", &progress);
         let committed = context.wait(async {
-            let staged = draft.stage(Arc::clone(&store) as Arc<_>).await?;
+            let staged = draft.stage(store.clone()).await?;
             staged.commit().await
         })??;
         drop(meter);
@@ -149,7 +149,7 @@ impl Execute for Export {
             let how = self.compression.into();
             let made =
                 bundle_file::write(context, &container, &committed.manifest, path, how, &limits)
-                    .map_err(|failure| stored_without_bundle(failure, &pack))?;
+                    .map_err(|failure| stored_without_bundle(&failure, &pack))?;
             let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             places.push(place::uri(&path));
             book.record(&committed.manifest, places, now)?;
@@ -166,7 +166,7 @@ impl Execute for Export {
     }
 }
 
-fn stored_without_bundle(failure: Failure, pack: &Path) -> Failure {
+fn stored_without_bundle(failure: &Failure, pack: &Path) -> Failure {
     Failure::new(
         format!(
             "the pack is stored and its receipt recorded, but its bundle is not written, pack=`{}`",
@@ -177,7 +177,7 @@ fn stored_without_bundle(failure: Failure, pack: &Path) -> Failure {
             failure.help()
         ),
     )
-    .because(&failure)
+    .because(failure)
     .with_exit(failure.exit())
 }
 

@@ -147,7 +147,7 @@ impl List {
 }
 
 async fn row(store: &Arc<FileStore>, key: String, subject: Subject, limits: &Limits) -> Row {
-    let place = StorePack::new(Arc::clone(store) as Arc<_>, subject.clone());
+    let place = StorePack::new(store.clone(), subject.clone());
     let storage_uri = place.storage_uri().unwrap_or_default();
     let found = match Pack::open(Arc::new(place), limits).await {
         Ok(pack) if *pack.manifest().subject() == subject => Ok(Arc::clone(pack.manifest())),
@@ -238,7 +238,7 @@ fn text(rows: &[Row], more: u64) -> String {
                 manifest.pack_id().to_string(),
             ]),
             Err(fault) => {
-                add!(faulty, "no pack: {}\n  {}\n", safe(&row.key), safe(fault))
+                add!(faulty, "no pack: {}\n  {}\n", safe(&row.key), safe(fault));
             }
         }
     }

@@ -104,12 +104,11 @@ fn subject(store: &FileStore, locate: &Locate, context: &Context) -> Result<Subj
     let scenario = part(locate.scenario.as_ref(), ("", None), config.scenario)?;
     let scenario = needed(scenario, "--scenario")?;
     let prefix = Location::runs_prefix(&tenant, Some(&namespace), Some(&scenario), Some(&run_id));
-    let spec_hash = match locate.spec_hash {
-        Some(spec_hash) => spec_hash,
-        None => {
-            let found = context.wait(spec_hashes(store, &prefix))??;
-            only(&found, prefix.as_str())?
-        }
+    let spec_hash = if let Some(spec_hash) = locate.spec_hash {
+        spec_hash
+    } else {
+        let found = context.wait(spec_hashes(store, &prefix))??;
+        only(&found, prefix.as_str())?
     };
     Ok(Subject::Run {
         tenant,

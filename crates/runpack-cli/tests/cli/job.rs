@@ -121,7 +121,7 @@ fn s09_a_pack_of_another_run_in_this_runs_place() {
 }
 
 #[test]
-fn w05_the_same_again_the_same_evidence_and_a_conflict() {
+fn the_same_again_the_same_evidence_and_a_conflict() {
     let desk = Desk::with_run();
     let first = desk.export("--bundle b.tar.gz");
     let again = desk.export("--bundle b.tar.gz");
@@ -146,8 +146,29 @@ fn w05_the_same_again_the_same_evidence_and_a_conflict() {
         "{}",
         conflict.err
     );
-    desk.line(&format!("verify {}", text(&first, "pack")))
-        .expect(0);
+    // What the beaten export left behind is residue in the store, and a stranger in a closed directory.
+    let store =
+        "file:store --tenant acme --namespace prod --scenario loan-approval --run-id run-42";
+    let said = desk.line(&format!("verify {store}")).expect(0);
+    assert!(said.out.contains("residue: objects=1"), "{}", said.out);
+    let said = desk
+        .line(&format!("verify {}", text(&first, "pack")))
+        .expect(1);
+    assert!(
+        said.out.contains("verify the store (file:ROOT)"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
+fn w09_a_receipt_that_was_lost_comes_with_the_next_export() {
+    let desk = Desk::with_run();
+    desk.export("--bundle b.tar.gz");
+    fs::remove_dir_all(desk.path("state")).unwrap();
+    desk.line("verify b.tar.gz").expect(3);
+    desk.export("--bundle b.tar.gz");
+    desk.line("verify b.tar.gz").expect(0);
 }
 
 #[test]

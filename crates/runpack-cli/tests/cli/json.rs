@@ -65,7 +65,9 @@ fn every_command_writes_what_its_schema_says() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines.len(), 3);
-    lines.iter().for_each(|line| check("list", line));
+    for line in &lines {
+        check("list", line);
+    }
     assert!(lines.iter().any(|line| line.get("fault").is_some()));
     check("completions", &json("completions bash", 0));
     check("man", &json("man", 0));

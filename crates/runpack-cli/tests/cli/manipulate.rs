@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use runpack_core::digest::Digest;
 use serde_json::{Value, json};
-use sha2::Digest as _;
 
 use crate::support::{Desk, text};
 
@@ -69,10 +69,7 @@ impl Pack<'_> {
     fn rewrite(&self, name: &str, bytes: &[u8]) {
         let old = self.artifact(name);
         fs::remove_dir_all(old.parent().unwrap()).unwrap();
-        let hex: String = sha2::Sha256::digest(bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hex = Digest::of(bytes).to_string();
         let new = self.directory.join(&hex).join(name);
         fs::create_dir_all(new.parent().unwrap()).unwrap();
         fs::write(new, bytes).unwrap();
@@ -86,19 +83,19 @@ type Manipulation = (&'static str, fn(&Pack<'_>));
 
 const MANIPULATIONS: &[Manipulation] = &[
     ("tenant changed", |pack| {
-        pack.change("/subject/tenant", json!("evil"))
+        pack.change("/subject/tenant", json!("evil"));
     }),
     ("namespace changed", |pack| {
-        pack.change("/subject/namespace", json!("evil"))
+        pack.change("/subject/namespace", json!("evil"));
     }),
     ("scenario changed", |pack| {
-        pack.change("/subject/scenario", json!("evil"))
+        pack.change("/subject/scenario", json!("evil"));
     }),
     ("run id changed", |pack| {
-        pack.change("/subject/run_id", json!("evil"))
+        pack.change("/subject/run_id", json!("evil"));
     }),
     ("creation time changed", |pack| {
-        pack.change("/created_at", json!("2020-01-01T00:00:00Z"))
+        pack.change("/created_at", json!("2020-01-01T00:00:00Z"));
     }),
     ("spec hash zeroed", |pack| {
         pack.change(
@@ -107,7 +104,7 @@ const MANIPULATIONS: &[Manipulation] = &[
         );
     }),
     ("artifact list emptied", |pack| {
-        pack.change("/artifacts", json!([]))
+        pack.change("/artifacts", json!([]));
     }),
     ("artifact list naming a missing file", |pack| {
         let mut manifest = pack.manifest();
@@ -117,10 +114,10 @@ const MANIPULATIONS: &[Manipulation] = &[
         pack.set_manifest(&manifest);
     }),
     ("artifact file removed", |pack| {
-        fs::remove_file(pack.artifact("model.bin")).unwrap()
+        fs::remove_file(pack.artifact("model.bin")).unwrap();
     }),
     ("extra file present", |pack| {
-        fs::write(pack.directory.join("extra.txt"), "x").unwrap()
+        fs::write(pack.directory.join("extra.txt"), "x").unwrap();
     }),
     ("unknown field", |pack| {
         let mut manifest = pack.manifest();
@@ -279,7 +276,7 @@ fn the_same_in_a_live_store() {
         );
         let said = desk.line(&format!("{store} --expect-pack-id {id}"));
         // In a live store what is not listed is residue, and bears on nothing.
-        let expected = if *what == "extra file present" { 0 } else { 1 };
+        let expected = i32::from(*what != "extra file present");
         assert_eq!(said.code, Some(expected), "{what}: {}", said.out);
         assert_ne!(
             desk.line(&format!("{store} --no-receipts")).code,

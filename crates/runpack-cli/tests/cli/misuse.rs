@@ -40,8 +40,8 @@ const CASES: &[Case] = &[
         "no such directory",
         nothing,
         "export nowhere --tenant a --namespace b --scenario c --spec key.pem",
-        "no such object",
-        "check the path",
+        "there is no directory to export",
+        "outputs of the run",
     ),
     (
         "no spec flag",
@@ -220,7 +220,7 @@ const CASES: &[Case] = &[
             desk.write(
                 "m.yaml",
                 "artifacts:\n  - {path: model.bin, kind: Big Model}\n",
-            )
+            );
         },
         "export run --tenant a --namespace b --scenario c --spec run/spec.json --map m.yaml",
         "wrong `kind`",
@@ -232,7 +232,7 @@ const CASES: &[Case] = &[
             desk.write(
                 "m.yaml",
                 "artifacts:\n  - {path: model.bin, mediatype: a/b}\n",
-            )
+            );
         },
         "export run --tenant a --namespace b --scenario c --spec run/spec.json --map m.yaml",
         "unknown key, key=`mediatype`",
@@ -272,7 +272,7 @@ const CASES: &[Case] = &[
             desk.write(
                 "runpack.yaml",
                 "runpacks: {s3: {object_lock: {mode: compliance}}}\n",
-            )
+            );
         },
         "list",
         "locked storage",

@@ -116,11 +116,18 @@ impl Desk {
         }
     }
 
-    /// Exports `run/` and gives the result.
+    /// Exports `run/` and gives the result. What is given comes in place of what `EXPORT` has.
     pub(crate) fn export(&self, more: &str) -> Value {
-        self.line(&format!("{EXPORT} --json {more}"))
-            .expect(0)
-            .json()
+        let more: Vec<&str> = more.split_whitespace().collect();
+        let given: Vec<&str> = EXPORT.split_whitespace().collect();
+        let mut words = vec!["export", "run", "--json"];
+        for pair in given[2..].chunks(2) {
+            if !more.contains(&pair[0]) || pair[0] == "--label" {
+                words.extend(pair);
+            }
+        }
+        words.extend(more);
+        self.run(words).expect(0).json()
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use flate2::read::GzDecoder;
 use flate2::write::DeflateEncoder;
-use flate2::{Compression as Level9, Crc};
+use flate2::{Compression as FlateLevel, Crc};
 use libfuzzer_sys::fuzz_target;
 use runpack_core::bundle::{
     BundleOutcome, BundleReader, BundleSink, BundleWriter, Compression, Flow, verify_bundle,
@@ -42,7 +42,7 @@ impl BundleSink for Kept {
 
 fn packed(archive: &[u8]) -> Vec<u8> {
     let header = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
-    let mut encoder = DeflateEncoder::new(header, Level9::none());
+    let mut encoder = DeflateEncoder::new(header, FlateLevel::none());
     encoder.write_all(archive).expect("memory");
     let mut bundle = encoder.finish().expect("memory");
     let mut crc = Crc::new();
@@ -54,7 +54,9 @@ fn packed(archive: &[u8]) -> Vec<u8> {
 
 fn unpacked(bundle: &[u8]) -> Vec<u8> {
     let mut archive = Vec::new();
-    GzDecoder::new(bundle).read_to_end(&mut archive).expect("a sound bundle");
+    GzDecoder::new(bundle)
+        .read_to_end(&mut archive)
+        .expect("a sound bundle");
     archive
 }
 
@@ -98,7 +100,9 @@ fuzz_target!(|bytes: &[u8]| {
     let manifest = outcome.manifest.expect("a sound bundle");
     assert_eq!(kept.content.len() as u64, manifest.artifact_bytes());
     let mut writer = BundleWriter::new(Vec::new(), &manifest, Compression::Fast).expect("memory");
-    writer.write(&kept.content).expect("content that was verified");
+    writer
+        .write(&kept.content)
+        .expect("content that was verified");
     let written = writer.finish().expect("content that was verified");
     assert_eq!(unpacked(&written), unpacked(&bundle));
 });

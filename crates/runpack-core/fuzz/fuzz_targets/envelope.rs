@@ -18,7 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
     let written = envelope.to_bytes();
     assert_eq!(Envelope::parse(&written).as_ref(), Ok(&envelope));
     let statement = envelope.statement();
-    assert_eq!(Statement::parse(statement.payload()).as_ref(), Ok(statement));
+    assert_eq!(
+        Statement::parse(statement.payload()).as_ref(),
+        Ok(statement)
+    );
 
     let key = VerifyingKey::from_pem(PUBLIC).expect("a key");
     if envelope.verify(&key, statement.pack_id()).is_ok() {

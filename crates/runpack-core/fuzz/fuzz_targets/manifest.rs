@@ -17,7 +17,11 @@ fuzz_target!(|bytes: &[u8]| {
 
     let artifacts = manifest.artifacts();
     assert!(!artifacts.is_empty());
-    assert!(artifacts.windows(2).all(|pair| pair[0].name() < pair[1].name()));
+    assert!(
+        artifacts
+            .windows(2)
+            .all(|pair| pair[0].name() < pair[1].name())
+    );
     let mut folded: Vec<String> = artifacts
         .iter()
         .map(|artifact| artifact.name().as_str().to_ascii_lowercase())

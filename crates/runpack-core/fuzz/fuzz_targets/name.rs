@@ -19,7 +19,10 @@ fn hold(name: &ArtifactName) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Some(name) = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
+    if let Some(name) = str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
         hold(&name);
     }
     if let Ok(name) = ArtifactName::from_original(bytes.split(|byte| *byte == b'/')) {

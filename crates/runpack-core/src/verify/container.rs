@@ -74,6 +74,12 @@ pub trait Container: Send + Sync + fmt::Debug {
         paths_max: usize,
     ) -> Result<Unlisted, StoreError>;
 
+    /// Whose pack this is the place of, where the place itself says so: a manifest of another subject
+    /// does not belong here (threat S09).
+    fn subject(&self) -> Option<&Subject> {
+        None
+    }
+
     /// Whether what is not listed makes the pack invalid.
     fn is_closed(&self) -> bool;
 
@@ -187,6 +193,10 @@ impl Container for StorePack {
             }
         }
         Ok(unlisted)
+    }
+
+    fn subject(&self) -> Option<&Subject> {
+        Some(&self.subject)
     }
 
     fn is_closed(&self) -> bool {

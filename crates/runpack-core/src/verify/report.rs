@@ -170,25 +170,13 @@ impl VerifyReport {
             }
             None => Vec::new(),
         };
-        let faulty = outcome
-            .findings
-            .iter()
-            .filter(|finding| finding.about.is_some())
-            .count();
         outcome
             .findings
             .into_iter()
             .for_each(|finding| findings.push(finding, usize::MAX));
         findings.count(outcome.findings_unlisted);
-        let faulty = u64::try_from(faulty).unwrap_or(u64::MAX);
-        let proven = if level == Level::Presence {
-            0
-        } else {
-            outcome.artifacts_checked
-        };
         let checked = Checked {
-            artifacts_proven: proven
-                .saturating_sub(faulty.saturating_add(outcome.findings_unlisted)),
+            artifacts_proven: outcome.artifacts_proven,
             bytes_read: outcome.bytes_checked,
         };
         match outcome.manifest {

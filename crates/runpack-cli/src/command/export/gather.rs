@@ -60,6 +60,15 @@ pub(super) fn gather(
     context: &Context,
 ) -> Result<Gathered, Failure> {
     let mapping = map.map(Mapping::load).transpose()?.unwrap_or_default();
+    if !directory.is_dir() {
+        return Err(Failure::new(
+            format!(
+                "there is no directory to export, path=`{}`",
+                directory.display()
+            ),
+            "give the directory that holds the outputs of the run",
+        ));
+    }
     let found = scan(directory)?;
     if found.is_empty() {
         return Err(Failure::new(
@@ -137,7 +146,7 @@ fn artifact(
         kind = rule.kind.clone().unwrap_or(kind);
         media_type = rule.media_type.clone().unwrap_or(media_type);
     }
-    let mut source: Arc<dyn Source> = Arc::clone(&file.source) as Arc<_>;
+    let mut source: Arc<dyn Source> = file.source.clone();
     if let Some(bytes) = spec {
         // The very bytes whose digest stands in the identity, whatever becomes of the file meanwhile.
         source = Arc::new(BytesSource(bytes.clone()));

@@ -32,7 +32,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use rustix::io::Errno;
 
-use self::explore::{Effort, distinct, look_at_all, states};
+use self::explore::{Effort, look_at_all};
 use super::sys::record::{Call, Event, Recorder};
 use super::{FileStore, Shared, Sys, group};
 use crate::commitment::CHUNK_LEN;
@@ -273,12 +273,10 @@ async fn check_and_run_again(
 
 /// Looks at all states, and gives their number.
 fn look(events: &[Event], from: usize, effort: Effort, plan: &Plan) -> Result<usize, String> {
-    let states = states(events, from, effort);
     let objects = plan.objects();
-    look_at_all(&states, |root, state| {
+    look_at_all(events, from, effort, |root, state| {
         block_on(check_and_run_again(root, state, plan, &objects))
-    })?;
-    Ok(distinct(&states))
+    })
 }
 
 fn explore(plan: &Plan, effort: Effort, at_least: usize) {
@@ -367,8 +365,7 @@ fn w07_every_sync_is_needed_and_missed() {
             }
             let mut events = events.clone();
             events.remove(left_out);
-            let states = states(&events, left_out, Effort::FEW);
-            let noticed = look_at_all(&states, |root, state| {
+            let noticed = look_at_all(&events, left_out, Effort::FEW, |root, state| {
                 let acknowledged = state.acknowledged.iter().copied().collect();
                 block_on(check(root, &objects, &acknowledged))
             });

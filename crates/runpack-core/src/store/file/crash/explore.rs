@@ -30,8 +30,8 @@ impl Effort {
     };
     pub(super) const SOAK: Self = Self {
         exhaustive_max: 12,
-        random: 2_000,
-        staging: 6,
+        random: 1_000,
+        staging: 4,
     };
     /// For files that are large to look at.
     pub(super) const FEW: Self = Self {
@@ -133,18 +133,29 @@ pub(super) struct State<'a> {
     pub(super) after: usize,
 }
 
-/// All states to be looked at after at least `from` of the events, each once.
-pub(super) fn states(events: &[Event], from: usize, effort: Effort) -> Vec<State<'_>> {
-    let mut states = Vec::new();
+/// Makes each state in which the power may go after at least `from` of the events, each once, in a
+/// directory, and looks at it, on all cores. Gives the number of different images, or what is wrong.
+pub(super) fn look_at_all(
+    events: &[Event],
+    from: usize,
+    effort: Effort,
+    look: impl Fn(&Path, &State<'_>) -> Result<(), String> + Sync,
+) -> Result<usize, String> {
+    let scratch = super::scratch();
+    let pool = Pool::new(scratch.path().join("pool"));
+    let mut images = HashSet::new();
     let mut seen = HashSet::new();
     let mut contents = Contents::default();
     let mut random = Random(1);
     for after in from..=events.len() {
         let disk = Disk::after(&events[..after]);
         let pending = disk.pending();
+        let mut states = Vec::new();
         for fates in choices(&pending, effort, &mut random) {
             let image = disk.image(&pending, &fates, &mut contents);
-            if seen.insert((image.digest(), disk.marks.len())) {
+            let digest = image.digest();
+            images.insert(digest);
+            if seen.insert((digest, disk.marks.len())) {
                 states.push(State {
                     image,
                     acknowledged: disk.marks.clone(),
@@ -152,50 +163,41 @@ pub(super) fn states(events: &[Event], from: usize, effort: Effort) -> Vec<State
                 });
             }
         }
+        look_at_some(&states, scratch.path(), &pool, &look)?;
     }
-    states
+    Ok(images.len())
 }
 
-/// How many different images there are.
-pub(super) fn distinct(states: &[State<'_>]) -> usize {
-    let digests: HashSet<_> = states.iter().map(|state| state.image.digest()).collect();
-    digests.len()
-}
-
-/// Makes each state in a directory and looks at it, on all cores. Gives the first that is wrong.
-pub(super) fn look_at_all(
+fn look_at_some(
     states: &[State<'_>],
-    look: impl Fn(&Path, &State<'_>) -> Result<(), String> + Sync,
+    scratch: &Path,
+    pool: &Pool,
+    look: &(impl Fn(&Path, &State<'_>) -> Result<(), String> + Sync),
 ) -> Result<(), String> {
-    let scratch = super::scratch();
-    let pool = Pool::new(scratch.path().join("pool"));
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(None);
+    let work = || {
+        while let number = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(state) = states.get(number)
+        {
+            let directory = scratch.join(number.to_string());
+            pool.make(&state.image, &directory);
+            if let Err(what) = look(&directory, state) {
+                next.store(states.len(), Ordering::Relaxed);
+                let told = format!(
+                    "{what}, after {} events, with\n{}acknowledged {:?}",
+                    state.after,
+                    state.image.describe(),
+                    state.acknowledged
+                );
+                wrong.lock().unwrap().get_or_insert(told);
+            }
+            fs::remove_dir_all(&directory).unwrap();
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
-            scope.spawn(|| {
-                crate::blocking::this_thread_may_block();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(state) = states.get(number) else {
-                        return;
-                    };
-                    let directory = scratch.path().join(number.to_string());
-                    pool.make(&state.image, &directory);
-                    if let Err(what) = look(&directory, state) {
-                        next.store(states.len(), Ordering::Relaxed);
-                        let state = format!(
-                            "{what}, after {} events, with\n{}acknowledged {:?}",
-                            state.after,
-                            state.image.describe(),
-                            state.acknowledged
-                        );
-                        wrong.lock().unwrap().get_or_insert(state);
-                        return;
-                    }
-                    fs::remove_dir_all(&directory).unwrap();
-                }
-            });
+            scope.spawn(work);
         }
     });
     wrong.into_inner().unwrap().map_or(Ok(()), Err)
