@@ -119,6 +119,27 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs a program that has the commands of `M` beside those of `runpack`.
+///
+/// ```no_run
+/// use runpack_cli::{Context, Exit, Failure, Program, Run};
+///
+/// #[derive(clap::Subcommand)]
+/// enum More {
+///     /// Say hello
+///     Hello,
+/// }
+///
+/// impl Run for More {
+///     fn run(self, context: &Context) -> Result<Exit, Failure> {
+///         context.output.print("hello\n")?;
+///         Ok(Exit::Success)
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     runpack_cli::main_with::<More>(Program::new("runpack-more", "1.0.0"))
+/// }
+/// ```
 pub fn main_with<M: Run>(program: Program) -> ExitCode {
     let environment = Environment::read();
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -1,5 +1,10 @@
 //! `--max-artifact-bytes` and `MAX_RUNPACK_ARTIFACT_BYTES`.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
 use clap::Args;
 use runpack_core::limits::Limits;
 
@@ -9,7 +14,8 @@ use crate::failure::Failure;
 /// Bounds that a caller may move.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LimitOptions {
-    /// Largest artifact to take: a number of bytes, or with KiB, MiB, GiB or TiB [default: 16TiB]
+    /// Largest artifact to take, in bytes or KiB, MiB, GiB, TiB [env: MAX_RUNPACK_ARTIFACT_BYTES]
+    /// [default: 16TiB]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_artifact_bytes: Option<u64>,
 }

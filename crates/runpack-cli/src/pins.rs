@@ -25,7 +25,7 @@ pub(crate) const SIGNATURE_SUFFIX: &str = ".sig.json";
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What is known beforehand")]
 pub struct PinOptions {
-    /// The pack must have this id: sha256:<hex>
+    /// The pack must have this id: sha256:...
     #[arg(long, value_name = "PACK_ID")]
     expect_pack_id: Option<PackId>,
     /// The pack must be signed by the owner of this public key (SPKI PEM, P-256)
@@ -46,7 +46,7 @@ pub struct PinOptions {
     /// The pack must be of this run
     #[arg(long, value_name = "ID")]
     expect_run_id: Option<RunId>,
-    /// The pack must be made by this spec: sha256:<hex>
+    /// The pack must be made by this spec: sha256:...
     #[arg(long, value_name = "SPEC_HASH")]
     expect_spec_hash: Option<SpecHash>,
     /// The pack must be of this step

@@ -104,12 +104,18 @@ fn draw(
             .unwrap_or_else(|_| ProgressStyle::default_bar())
             .progress_chars("━━─")
     };
-    bar.set_style(style(unknown));
+    // Until bytes come there is no speed to tell.
+    bar.set_style(style("{prefix} {spinner}  {msg}"));
     bar.set_prefix(doing);
-    let mut total_shown = 0;
+    let (mut has_begun, mut total_shown) = (false, 0);
     while !stop.load(Ordering::Relaxed) {
         let (bytes, total, message) = read();
-        if total > total_shown {
+        if bytes > 0 && !has_begun {
+            has_begun = true;
+            bar.set_style(style(unknown));
+            bar.reset_elapsed();
+        }
+        if has_begun && total > total_shown {
             bar.set_style(style(known));
             bar.set_length(total);
             total_shown = total;

@@ -51,7 +51,7 @@ pub struct Locate {
     /// Run id
     #[arg(long, value_name = "ID")]
     run_id: Option<RunId>,
-    /// Spec hash, where one run has packs by several specs: sha256:<hex>
+    /// Spec hash, where one run has packs by several specs: sha256:...
     #[arg(long, value_name = "SPEC_HASH")]
     spec_hash: Option<SpecHash>,
     /// Step id, for the pack of a pipeline's step

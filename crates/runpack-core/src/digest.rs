@@ -220,12 +220,12 @@ pub fn hardware() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         let one = std::arch::is_x86_feature_detected!("sha");
-        return match (one, lanes() > 1) {
+        match (one, lanes() > 1) {
             (true, true) => "SHA instructions; 16 lanes of AVX-512",
             (true, false) => "SHA instructions",
             (false, true) => "portable code; 16 lanes of AVX-512",
             (false, false) => "portable code",
-        };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
     "as the sha2 crate finds at run time"

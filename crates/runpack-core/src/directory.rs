@@ -9,20 +9,18 @@ mod scan;
 mod writer;
 
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use futures_util::stream;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, ResolveFlags};
 
 pub use scan::{FileSource, FoundFile, Refused, ScanError, scan};
 pub use writer::DirectoryWriter;
 
 use crate::blocking;
 use crate::digest::Digest;
-use crate::fs::{self, OpenFile};
+use crate::fs::{self, Below};
 use crate::manifest::{Artifact, Manifest};
 use crate::store::{ObjectBody, StoreError, collect_capped};
 use crate::verify::{Container, ManifestFound, Unlisted};
@@ -43,7 +41,7 @@ use crate::verify::{Container, ManifestFound, Unlisted};
 /// ```
 #[derive(Debug)]
 pub struct PackDirectory {
-    root: Arc<OwnedFd>,
+    root: Arc<Below>,
     form: OnceLock<Arc<Form>>,
 }
 
@@ -62,62 +60,19 @@ impl PackDirectory {
     /// # Errors
     /// There is no directory, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let shown = path.display().to_string();
-        let root = fs::open_root(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => StoreError::NotFound { key: shown },
-            _ => fs::io_error(source, "opening a directory", &shown),
-        })?;
+        let root = Arc::new(Below::open_named(path)?);
         Ok(Self {
-            root: Arc::new(root),
+            root,
             form: OnceLock::new(),
         })
     }
-}
-
-/// Opens the file at `relative` and reads its first piece, so that a small file is one step.
-pub(crate) async fn open_body(
-    root: Arc<OwnedFd>,
-    relative: Arc<[u8]>,
-    range: Range<u64>,
-) -> Result<ObjectBody, StoreError> {
-    let Range { start, end } = range;
-    let (file, bytes, first) = blocking::run(move || {
-        let OpenFile { file, bytes } = fs::open_file(&root, &relative)?;
-        let shown = || String::from_utf8_lossy(&relative);
-        let failed = |source| fs::io_error(source, "reading a file", &shown());
-        let first = fs::read_piece(&file, start, end, bytes).map_err(failed)?;
-        Ok((Arc::new(file), bytes, first))
-    })
-    .await?;
-    let pieces = stream::try_unfold((file, start, first), move |(file, at, ready)| async move {
-        if ready.is_empty() {
-            return Ok(None);
-        }
-        let next = at.saturating_add(crate::commitment::len_u64(&ready));
-        // A file that gave all that it said it has, and all that was asked for, is not read again.
-        let read = if next >= end {
-            bytes::Bytes::new()
-        } else {
-            let shared = Arc::clone(&file);
-            blocking::run(move || {
-                fs::read_piece(&shared, next, end, bytes)
-                    .map_err(|source| fs::io_error(source, "reading a file", ""))
-            })
-            .await?
-        };
-        Ok(Some((ready, (file, next, read))))
-    });
-    Ok(ObjectBody {
-        bytes_claimed: bytes,
-        stream: Box::pin(pieces),
-    })
 }
 
 #[async_trait]
 impl Container for PackDirectory {
     async fn manifest(&self, bytes_max: u64) -> Result<ManifestFound, StoreError> {
         let range = 0..bytes_max.saturating_add(1);
-        let body = open_body(
+        let body = fs::open(
             Arc::clone(&self.root),
             Arc::from(&b"manifest.json"[..]),
             range,
@@ -142,7 +97,7 @@ impl Container for PackDirectory {
             Some(Form::Keyed(_)) => format!("{}/{}", artifact.commitment(), artifact.name()),
             Some(Form::Plain) | None => artifact.name().to_string(),
         };
-        match open_body(Arc::clone(&self.root), path.as_bytes().into(), range).await {
+        match fs::open(Arc::clone(&self.root), path.as_bytes().into(), range).await {
             Err(StoreError::Unsafe { .. }) => {
                 let root = Arc::clone(&self.root);
                 blocking::run(move || Err(what_is_unsafe(&root, path))).await
@@ -172,10 +127,10 @@ impl Container for PackDirectory {
 
 /// Tells a link in an artifact's own place from one on the way to it: behind the latter there is no
 /// artifact, and the link itself is a stranger.
-fn what_is_unsafe(root: &OwnedFd, path: String) -> StoreError {
+fn what_is_unsafe(root: &Below, path: String) -> StoreError {
     let parent = path.rsplit_once('/').map(|(parent, _)| parent);
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    match parent.map(|parent| fs::open_below(root, parent.as_bytes(), flags)) {
+    match parent.map(|parent| root.open_at(parent.as_bytes(), flags, ResolveFlags::empty())) {
         Some(Err(_)) => StoreError::NotFound { key: path },
         Some(Ok(_)) | None => StoreError::Unsafe { path },
     }
@@ -203,7 +158,7 @@ fn place_in(manifest: &Manifest, path: &str) -> Place {
 }
 
 impl Form {
-    fn find(root: &OwnedFd, manifest: &Manifest) -> Result<Self, StoreError> {
+    fn find(root: &Below, manifest: &Manifest) -> Result<Self, StoreError> {
         let mut by_commitment: Option<Vec<(Digest, usize)>> = None;
         let mut is_keyed = false;
         let listed = fs::for_each_entry(root, |entry| {
@@ -216,7 +171,7 @@ impl Form {
                 .is_ok();
             is_keyed |= known && place_in(manifest, &digest.to_string()) == Place::Nothing;
         });
-        listed.map_err(|errno| fs::error_of(errno, "listing a directory", "."))?;
+        listed.map_err(|errno| root.error("listing", b"", errno))?;
         Ok(match by_commitment {
             Some(by_commitment) if is_keyed => Self::Keyed(by_commitment),
             _ => Self::Plain,
@@ -256,7 +211,7 @@ impl Form {
 
     fn unlisted(
         &self,
-        root: &OwnedFd,
+        root: &Below,
         manifest: &Manifest,
         paths_max: usize,
     ) -> Result<Unlisted, StoreError> {
@@ -264,14 +219,10 @@ impl Form {
         // Only directories on the way to artifacts are entered, so the manifest bounds the walk.
         let mut to_do = vec![String::new()];
         while let Some(directory) = to_do.pop() {
-            let path = if directory.is_empty() {
-                "."
-            } else {
-                directory.as_str()
-            };
-            let failed = |errno| fs::error_of(errno, "listing a directory", path);
+            let failed = |errno| root.error("listing", directory.as_bytes(), errno);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            let opened = fs::open_below(root, path.as_bytes(), flags).map_err(failed)?;
+            let opened = root.open_at(directory.as_bytes(), flags, ResolveFlags::empty());
+            let opened = opened.map_err(failed)?;
             fs::for_each_entry(&opened, |entry| {
                 let is_directory = entry.is_directory();
                 let name = String::from_utf8_lossy(&entry.name);

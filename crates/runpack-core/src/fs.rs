@@ -1,146 +1,202 @@
 //! Opening files below a directory without ever following a link, at any component.
 //!
-//! Both the file store and pack directories read through here. `openat2` (Linux 5.6) resolves a whole
-//! path in one call; where a kernel or sandbox does not have it, the path is walked one component at a
-//! time, with the same refusals.
+//! The file store, pack directories and exports all read through here. Invariant: below a [`Below`] no
+//! symbolic link is followed and `..` leads nowhere, so nothing outside of it is reached, whoever else
+//! may write in it. `openat2` (Linux 5.6) sees to that in one call; where it is missing, in some
+//! sandboxes too, each component is opened on its own. The path of the directory itself is the
+//! caller's and is taken as it is.
 
-use std::fs::File;
+mod read;
+
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, openat, openat2, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, ResolveFlags, Stat, openat, statat,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, Result, retry_on_intr};
+
+pub(crate) use read::{PIECE_BYTES_MAX, open, open_file, stat};
 
 use crate::store::StoreError;
 
-/// How much is read in one call.
-pub(crate) const PIECE_BYTES: usize = 256 * 1024;
+/// How often a resolution is tried that a rename somewhere else made uncertain.
+const TRIES_MAX: usize = 16;
 
 /// How much of a listing is read in one call.
 const LISTING_BYTES: usize = 16 * 1024;
 
-/// A directory that everything below is relative to. Links in `path` itself are followed: it is the
-/// user's own.
-pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(CWD, path, flags, Mode::empty())?)
+/// A directory, and the ways to what lies below it.
+#[derive(Debug)]
+pub(crate) struct Below {
+    fd: OwnedFd,
+    /// For messages.
+    path: PathBuf,
+    /// Whether `openat2` was found missing.
+    walks: AtomicBool,
 }
 
-/// Opens what is at `relative` (components joined by `/`) below `root`, which may be anything but a link
-/// or behind one.
-pub(crate) fn open_below(
-    root: impl AsFd,
-    relative: &[u8],
-    flags: OFlags,
-) -> Result<OwnedFd, Errno> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match openat2(&root, relative, flags, Mode::empty(), resolve) {
-        // EPERM comes from sandboxes that do not know the call.
-        Err(Errno::NOSYS | Errno::PERM) => walk_below(root, relative, flags),
-        opened => opened,
+impl Below {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))?;
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            walks: AtomicBool::new(false),
+        })
     }
-}
 
-/// As `open_below`, one component at a time.
-fn walk_below(root: impl AsFd, relative: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-    let on_the_way = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut components = relative.split(|&byte| byte == b'/').peekable();
-    let mut at: Option<OwnedFd> = None;
-    while let Some(component) = components.next() {
-        if component == b".." {
+    /// As [`Below::open`], for a directory that a caller named.
+    pub(crate) fn open_named(path: &Path) -> std::result::Result<Self, StoreError> {
+        let shown = || path.display().to_string();
+        Self::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => StoreError::NotFound { key: shown() },
+            _ => StoreError::Io {
+                action: "opening a directory",
+                path: shown(),
+                source,
+            },
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another descriptor of the same opened directory.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
+    /// Walks component by component from now on.
+    #[cfg(test)]
+    pub(crate) fn without_openat2(&self) {
+        self.walks.store(true, Ordering::Relaxed);
+    }
+
+    /// Opens what stands at `path`; empty is the directory itself. With [`ResolveFlags::NO_XDEV`] it
+    /// must lie on the directory's mount.
+    pub(crate) fn open_at(
+        &self,
+        path: &[u8],
+        flags: OFlags,
+        also: ResolveFlags,
+    ) -> Result<OwnedFd> {
+        // A FIFO must not be waited for. `O_PATH` opens nothing and takes no such flag.
+        let mut flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if !flags.contains(OFlags::PATH) {
+            flags |= OFlags::NONBLOCK | OFlags::NOCTTY;
+        }
+        let path = if path.is_empty() { b"." } else { path };
+        if !self.walks.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH
+                | ResolveFlags::NO_SYMLINKS
+                | ResolveFlags::NO_MAGICLINKS
+                | also;
+            for _ in 0..TRIES_MAX {
+                match rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+                    Err(Errno::INTR | Errno::AGAIN) => {}
+                    Err(Errno::NOSYS) => {
+                        self.walks.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                    // A sandbox may answer so for calls that it does not know.
+                    Err(Errno::PERM) => break,
+                    done => return done,
+                }
+            }
+        }
+        self.walk(path, flags, also)
+    }
+
+    fn walk(&self, path: &[u8], flags: OFlags, also: ResolveFlags) -> Result<OwnedFd> {
+        let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut names = path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+            .peekable();
+        let mut at: Option<OwnedFd> = None;
+        while let Some(name) = names.next() {
+            let directory = at.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            let flags = if names.peek().is_some() { way } else { flags };
+            at = Some(open_one(directory, name, flags)?);
+        }
+        let fd = at.ok_or(Errno::NOENT)?;
+        let crosses = || -> Result<bool> {
+            Ok(rustix::fs::fstat(&fd)?.st_dev != rustix::fs::fstat(&self.fd)?.st_dev)
+        };
+        if also.contains(ResolveFlags::NO_XDEV) && crosses()? {
             return Err(Errno::XDEV);
         }
-        let is_last = components.peek().is_none();
-        let below = at.as_ref().map_or(root.as_fd(), AsFd::as_fd);
-        let flags = if is_last { flags } else { on_the_way };
-        at = Some(openat(below, component, flags, Mode::empty())?);
+        Ok(fd)
     }
-    at.ok_or(Errno::NOENT)
-}
 
-/// A regular file and its size.
-pub(crate) struct OpenFile {
-    pub(crate) file: File,
-    pub(crate) bytes: u64,
-}
-
-/// Opens the regular file at `relative` below `root` for reading.
-///
-/// # Errors
-/// [`StoreError::NotFound`]; [`StoreError::Unsafe`] for whatever is no regular file.
-pub(crate) fn open_file(root: impl AsFd, relative: &[u8]) -> Result<OpenFile, StoreError> {
-    let shown = || String::from_utf8_lossy(relative).into_owned();
-    // O_NONBLOCK: opening a FIFO must not wait for a writer.
-    let opened = open_below(
-        root,
-        relative,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-    );
-    let file = File::from(opened.map_err(|errno| error_of(errno, "opening a file", &shown()))?);
-    let metadata = file
-        .metadata()
-        .map_err(|source| io_error(source, "reading a size", &shown()))?;
-    if !metadata.is_file() {
-        return Err(StoreError::Unsafe { path: shown() });
-    }
-    Ok(OpenFile {
-        file,
-        bytes: metadata.len(),
-    })
-}
-
-/// Reads at most one piece at `offset`, before `end`. Empty at the end of the file.
-pub(crate) fn read_piece(file: &File, offset: u64, end: u64, size_hint: u64) -> io::Result<Bytes> {
-    // The hint only keeps the buffer of a small file small: one byte more shows that it has grown.
-    let wanted = end
-        .min(size_hint.saturating_add(1))
-        .saturating_sub(offset)
-        .max(1);
-    let wanted = wanted.min(end.saturating_sub(offset));
-    let len = usize::try_from(wanted)
-        .unwrap_or(PIECE_BYTES)
-        .min(PIECE_BYTES);
-    let mut buffer = BytesMut::zeroed(len);
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-        match file.read_at(rest, at) {
-            Ok(0) => break,
-            Ok(read) => filled = filled.saturating_add(read),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    /// The error for a call on `path` that failed.
+    pub(crate) fn error(&self, action: &'static str, path: &[u8], errno: Errno) -> StoreError {
+        let path = self
+            .path
+            .join(String::from_utf8_lossy(path).as_ref())
+            .display()
+            .to_string();
+        match errno {
+            Errno::LOOP | Errno::NXIO | Errno::NODEV => StoreError::Unsafe { path },
+            Errno::XDEV => StoreError::Unusable {
+                reason: format!(
+                    "`{path}` is on another file system than its store's directory; make it a store of its own"
+                ),
+            },
+            _ => StoreError::Io {
+                action,
+                path,
+                source: errno.into(),
+            },
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer.freeze())
-}
 
-/// What an error number means for whoever asked for an object.
-pub(crate) fn error_of(errno: Errno, action: &'static str, path: &str) -> StoreError {
-    match errno {
-        Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => StoreError::NotFound {
-            key: path.to_owned(),
-        },
-        // ELOOP: a link. ENXIO: a socket, or a FIFO nobody reads. EXDEV: out of the root.
-        Errno::LOOP | Errno::NXIO | Errno::XDEV | Errno::MLINK => StoreError::Unsafe {
-            path: path.to_owned(),
-        },
-        errno => io_error(errno.into(), action, path),
+    /// The error for a file that could not be opened.
+    pub(crate) fn refusal(&self, path: &[u8], errno: Errno) -> StoreError {
+        match errno {
+            // A name that the file system cannot have is one that it does not have.
+            Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => StoreError::NotFound {
+                key: String::from_utf8_lossy(path).into_owned(),
+            },
+            errno => self.error("opening", path, errno),
+        }
     }
 }
 
-pub(crate) fn io_error(source: io::Error, action: &'static str, path: &str) -> StoreError {
-    StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
+impl AsFd for Below {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
+}
+
+/// Opens one component. Linux says "not a directory" of a symbolic link too; here it is [`Errno::LOOP`].
+fn open_one(directory: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd> {
+    if name == b".." {
+        return Err(Errno::XDEV);
+    }
+    match retry_on_intr(|| openat(directory, name, flags, Mode::empty())) {
+        Err(Errno::NOTDIR) if is_link(directory, name) => Err(Errno::LOOP),
+        done => done,
+    }
+}
+
+fn is_link(directory: BorrowedFd<'_>, name: &[u8]) -> bool {
+    statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| file_type(&stat) == FileType::Symlink)
+}
+
+pub(crate) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// The size of a file, as the file system says.
+pub(crate) fn file_bytes(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// One entry of a directory: its name and what it is, links not followed.
@@ -156,10 +212,7 @@ impl Entry {
 }
 
 /// Tells `found` every entry of an opened directory but `.` and `..`.
-pub(crate) fn for_each_entry(
-    directory: impl AsFd,
-    mut found: impl FnMut(Entry),
-) -> Result<(), Errno> {
+pub(crate) fn for_each_entry(directory: impl AsFd, mut found: impl FnMut(Entry)) -> Result<()> {
     let mut buffer = Vec::with_capacity(LISTING_BYTES);
     let mut entries = RawDir::new(&directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -169,10 +222,7 @@ pub(crate) fn for_each_entry(
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => {
-                let stat = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                FileType::from_raw_mode(stat.st_mode)
-            }
+            FileType::Unknown => file_type(&statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?),
             known => known,
         };
         found(Entry {

@@ -187,9 +187,9 @@ impl Pack {
         let findings_max = options.limits.findings_max;
         let mut findings = Findings::default();
         let (pinned_by, pin_findings) = self.check_pins(pins);
-        pin_findings
-            .into_iter()
-            .for_each(|finding| findings.push(finding, findings_max));
+        for finding in pin_findings {
+            findings.push(finding, findings_max);
+        }
         if self.equivocal && pinned_by.is_empty() {
             let detail = "the store has more than one manifest for this subject, and nothing says which was made: \
                           verify with a pack id, a key or a receipt";

@@ -81,6 +81,9 @@ where
     W: Fn(usize) -> F + Send + Sync + 'static,
     F: Future<Output = Result<T, E>>,
 {
+    if jobs == 0 {
+        return Ok(Vec::new());
+    }
     let stop = Stop::default();
     let next = Arc::new(AtomicUsize::new(0));
     let ended = Arc::new(Mutex::new((Vec::new(), None)));

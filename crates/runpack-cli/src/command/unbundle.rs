@@ -30,7 +30,7 @@ use crate::target::{BundleTarget, Target};
 /// Write the files of a bundle to a new directory, if it verifies
 ///
 /// The directory appears only when the whole bundle was read and holds, and only if everything that is known
-/// beforehand matches. Files that hold are no reason to trust them: exit codes are those of `verify`, so 3 says that
+/// beforehand matches. That all of it holds is no reason to trust it: exit codes are those of `verify`, so 3 says that
 /// the directory is there and that nothing vouches for it.
 #[derive(Debug, Args)]
 pub(crate) struct Unbundle {

@@ -101,7 +101,7 @@ const BIG_ENDIAN: Block = {
             reason = "a u8 always fits; `from` is not const"
         )]
         let slot = at as usize;
-        order[slot] = (at & 12) | (3 - (at & 3));
+        order[slot] = (at & 0b1100) | (0b11 - (at & 0b11));
         at += 1;
     }
     order
@@ -188,6 +188,10 @@ impl Wide {
 /// The compression of equally many blocks of every lane.
 #[inline(always)]
 #[expect(
+    clippy::needless_range_loop,
+    reason = "the index goes through all lanes at once"
+)]
+#[expect(
     clippy::inline_always,
     reason = "only inlined code is compiled for the instructions"
 )]
@@ -230,6 +234,10 @@ fn transpose(simd: Avx512, mut rows: [Words; LANES]) -> [Words; LANES] {
 
 /// The 64 rounds, without the final addition.
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "the round is also the place in the schedule"
+)]
 #[expect(
     clippy::inline_always,
     reason = "only inlined code is compiled for the instructions"

@@ -1,17 +1,16 @@
 //! What an export finds in a directory: regular files, and everything else refused together.
 
+use std::fmt::Write as _;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, OFlags, ResolveFlags};
 
-use super::open_body;
 use crate::blocking;
 use crate::display::Printable;
-use crate::fs;
+use crate::fs::{self, Below};
 use crate::manifest::Text;
 use crate::name::{ArtifactName, NameError};
 use crate::pack::Source;
@@ -57,7 +56,8 @@ fn refusal(refused: &[Refused]) -> String {
         refused.len()
     );
     for Refused { path, what } in refused {
-        lines.push_str(&format!("\n  {}: {what}", Printable(path)));
+        // Writing to a string does not fail.
+        let _ = write!(lines, "\n  {}: {what}", Printable(path));
     }
     lines
 }
@@ -67,25 +67,16 @@ fn refusal(refused: &[Refused]) -> String {
 /// # Errors
 /// Anything but directories and regular files; a directory that cannot be read.
 pub fn scan(path: &Path) -> Result<Vec<FoundFile>, ScanError> {
-    let shown = path.display().to_string();
-    let root = fs::open_root(path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::NotFound => StoreError::NotFound { key: shown },
-        _ => fs::io_error(source, "opening a directory", &shown),
-    })?;
-    let root = Arc::new(root);
+    let root = Arc::new(Below::open_named(path)?);
     let mut files: Vec<Vec<u8>> = Vec::new();
     let mut refused = Vec::new();
     let mut to_do: Vec<Vec<u8>> = vec![Vec::new()];
     while let Some(directory) = to_do.pop() {
-        let path = if directory.is_empty() {
-            b".".as_slice()
-        } else {
-            directory.as_slice()
-        };
-        let failed =
-            |errno| fs::error_of(errno, "listing a directory", &String::from_utf8_lossy(path));
-        let opened =
-            fs::open_below(&root, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        let failed = |errno| root.error("listing", &directory, errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = root
+            .open_at(&directory, flags, ResolveFlags::empty())
+            .map_err(failed)?;
         fs::for_each_entry(&opened, |entry| {
             let path = if directory.is_empty() {
                 entry.name
@@ -121,7 +112,7 @@ const fn describe(kind: FileType) -> &'static str {
     }
 }
 
-fn found(root: &Arc<OwnedFd>, path: Vec<u8>) -> FoundFile {
+fn found(root: &Arc<Below>, path: Vec<u8>) -> FoundFile {
     let name = ArtifactName::from_original(path.split(|&byte| byte == b'/'));
     let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let spelled = name.as_ref().ok().and_then(|name| name.components().last());
@@ -144,7 +135,7 @@ fn found(root: &Arc<OwnedFd>, path: Vec<u8>) -> FoundFile {
 /// A file below an opened directory, reached without following links.
 #[derive(Debug)]
 pub struct FileSource {
-    root: Arc<OwnedFd>,
+    root: Arc<Below>,
     path: Arc<[u8]>,
 }
 
@@ -163,8 +154,7 @@ impl FileSource {
         let directory = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
-        let root = fs::open_root(directory.unwrap_or(Path::new(".")))
-            .map_err(|source| fs::io_error(source, "opening a directory", &shown))?;
+        let root = Below::open_named(directory.unwrap_or(Path::new(".")))?;
         Ok(Self {
             root: Arc::new(root),
             path: name.as_bytes().into(),
@@ -175,11 +165,11 @@ impl FileSource {
 #[async_trait]
 impl Source for FileSource {
     async fn open(&self, range: Range<u64>) -> Result<ObjectBody, StoreError> {
-        open_body(Arc::clone(&self.root), Arc::clone(&self.path), range).await
+        fs::open(Arc::clone(&self.root), Arc::clone(&self.path), range).await
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
         let (root, path) = (Arc::clone(&self.root), Arc::clone(&self.path));
-        blocking::run(move || Ok(fs::open_file(&root, &path)?.bytes)).await
+        blocking::run(move || fs::stat(&root, &path)).await
     }
 }

@@ -164,7 +164,7 @@ proptest! {
             other => Some(other.key().unwrap().to_string()),
         };
         if let (Some(one), Some(other)) = (pack(&one), pack(&other)) {
-            let directory = format!("{}/", one);
+            let directory = format!("{one}/");
             prop_assert!(!other.starts_with(&directory), "{} {}", one, other);
         }
     }

@@ -94,7 +94,7 @@ fn b02_b03_shape() {
     for bytes in [
         changed(|v| v["producer"] = json!(["runpack", "0.1.0"])),
         changed(|v| {
-            v["artifacts"][1]["inputs"][0] = json!([hex(6), "x", format!("sha256:{}", hex(5))])
+            v["artifacts"][1]["inputs"][0] = json!([hex(6), "x", format!("sha256:{}", hex(5))]);
         }),
         changed(|v| v["subject"] = json!(["run"])),
         changed(|v| v["artifacts"] = json!({})),
@@ -218,14 +218,15 @@ fn b09_b16_limits_and_sums() {
     };
     assert_eq!(small(|l| l.manifest_bytes_max = 10), Code::ManifestSize);
     assert_eq!(small(|l| l.json_depth_max = 4), Code::ManifestSyntax);
-    for change in [
-        (|l| l.artifacts_max = 1) as fn(&mut Limits),
+    let changes: [fn(&mut Limits); 6] = [
+        |l| l.artifacts_max = 1,
         |l| l.artifact_bytes_max = CHUNK_BYTES,
         |l| l.pack_bytes_max = CHUNK_BYTES + 3,
         |l| l.chunks_max = 1,
         |l| l.inputs_max = 0,
         |l| l.labels_max = 1,
-    ] {
+    ];
+    for change in changes {
         assert_eq!(small(change), Code::ManifestLimit);
     }
     let exact = Limits {

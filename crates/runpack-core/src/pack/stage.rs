@@ -182,7 +182,7 @@ impl Writer {
         };
         self.progress.add_bytes(item.bytes);
         let declared = Declared::new(item.bytes, Content::Whole(Digest::of(&bytes)));
-        let artifact = self.describe(item, declared.content.clone())?;
+        let artifact = Self::describe(item, declared.content.clone())?;
         let key =
             Location::artifact(&self.subject, artifact.name(), artifact.commitment()).key()?;
         self.store.put(&key, bytes.into(), declared).await?;
@@ -191,7 +191,7 @@ impl Writer {
 
     async fn write_streamed(&self, item: &Item, content: &Content) -> Result<Artifact, PackError> {
         let failed = |source| source_error(&item.new, source);
-        let artifact = self.describe(item, content.clone())?;
+        let artifact = Self::describe(item, content.clone())?;
         let key =
             Location::artifact(&self.subject, artifact.name(), artifact.commitment()).key()?;
         let declared = Declared::new(item.bytes, content.clone());
@@ -219,7 +219,7 @@ impl Writer {
         })
     }
 
-    fn describe(&self, item: &Item, content: Content) -> Result<Artifact, PackError> {
+    fn describe(item: &Item, content: Content) -> Result<Artifact, PackError> {
         let new = &item.new;
         let (name, kind, media_type) = (new.name.clone(), new.kind.clone(), new.media_type.clone());
         // The digests were counted by the same size, so they fit it.

@@ -90,7 +90,7 @@ impl Source for Changing {
     }
 
     async fn bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.1 as u64)
+        Ok(u64::try_from(self.1).unwrap())
     }
 }
 
@@ -126,8 +126,10 @@ fn nothing_and_too_much_are_no_packs() {
         block_on(twice.stage(store.clone())),
         Err(PackError::Manifest(ManifestError::Order { .. }))
     ));
-    let mut limits = Limits::default();
-    limits.artifact_bytes_max = 2;
+    let limits = Limits {
+        artifact_bytes_max: 2,
+        ..Limits::default()
+    };
     let large = draft("r1", AT, &[("a", vec![1; 3])]).with_limits(limits);
     assert!(matches!(
         block_on(large.stage(store)),

@@ -536,6 +536,18 @@ fn keys_of_another_kind_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn b19_keys_of_another_curve_are_refused() {
+    // RFC 8410, an Ed25519 public key: its points of small order never come to be asked about.
+    let ed25519 = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEAkxe8rwRZ+cUbBPeRdnuuab/RwArqRuBp3YHDmJGrzuM=\n\
+        -----END PUBLIC KEY-----\n";
+    assert_eq!(
+        VerifyingKey::from_pem(ed25519).unwrap_err(),
+        KeyError::Unsupported
+    );
+}
+
+#[test]
 fn k01_no_key_material_in_messages() {
     let private = private_pem();
     let secret: String = private

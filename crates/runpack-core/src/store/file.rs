@@ -42,6 +42,7 @@ use super::{
     ObjectStat, Receipt, StoreError,
 };
 use crate::blocking;
+use crate::fs;
 use crate::key::{KeyPrefix, ObjectKey};
 
 /// Commits that a caller keeps pending on each worker: one batch of them is made durable at once, and a
@@ -167,15 +168,15 @@ fn present(object: &ObjectRef) -> Result<String, StoreError> {
 impl ArtifactReader for FileStore {
     async fn open(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let key = present(object)?;
-        let root = Arc::clone(&self.shared.root);
-        let opened = blocking::run(move || read::open(root, &key, range)).await?;
-        Ok(opened.into_body())
+        let below = Arc::clone(self.shared.root.below());
+        fs::open(below, key.as_bytes().into(), range).await
     }
 
     async fn stat(&self, object: &ObjectRef) -> Result<ObjectStat, StoreError> {
         let key = present(object)?;
-        let root = Arc::clone(&self.shared.root);
-        blocking::run(move || read::stat(&root, &key)).await
+        let below = Arc::clone(self.shared.root.below());
+        let bytes = blocking::run(move || fs::stat(&below, key.as_bytes())).await?;
+        Ok(ObjectStat::new(bytes, None))
     }
 
     fn list(&self, prefix: &KeyPrefix) -> ListStream {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 
-use crate::key::Location;
+use crate::key::{Location, PipelineObject};
 use crate::manifest::{Artifact, Manifest, Subject};
+use crate::name::ArtifactName;
 use crate::store::{ArtifactReader, ObjectBody, ObjectRef, StoreError, read_capped};
 
 /// A manifest as it was found.
@@ -170,6 +171,7 @@ impl Container for StorePack {
         let mut unlisted = Unlisted::default();
         while let Some(entry) = entries.next().await {
             let key = entry?.key;
+            let is_listed = |name: &ArtifactName| manifest.artifact(name.as_str()).is_some();
             let listed = match Location::parse(&key) {
                 Some(location) if location == Location::manifest(&self.subject) => true,
                 Some(Location::Run {
@@ -178,14 +180,16 @@ impl Container for StorePack {
                 }) => manifest
                     .artifact(name.as_str())
                     .is_some_and(|artifact| artifact.commitment() == commitment),
-                Some(Location::Execution {
-                    artifact: Some(name),
-                    ..
-                }) => manifest.artifact(name.as_str()).is_some(),
-                Some(Location::Pipeline {
-                    object: crate::key::PipelineObject::StepArtifact { name, .. },
-                    ..
-                }) => manifest.artifact(name.as_str()).is_some(),
+                Some(
+                    Location::Execution {
+                        artifact: Some(name),
+                        ..
+                    }
+                    | Location::Pipeline {
+                        object: PipelineObject::StepArtifact { name, .. },
+                        ..
+                    },
+                ) => is_listed(&name),
                 _ => false,
             };
             if !listed {

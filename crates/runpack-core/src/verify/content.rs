@@ -62,7 +62,7 @@ pub(super) async fn check(
 
     let findings_max = options.limits.findings_max;
     let faults = std::mem::take(&mut *lock(&check.faults));
-    let faulty = u64::try_from(faults.len()).unwrap_or(u64::MAX);
+    let unproven = u64::try_from(faults.len()).unwrap_or(u64::MAX);
     for (at, fault) in faults {
         if let Some(artifact) = manifest.artifacts().get(at) {
             findings.push(fault.into_finding(artifact), findings_max);
@@ -76,7 +76,7 @@ pub(super) async fn check(
     }
     let proven = match options.level {
         Level::Presence => 0,
-        Level::Full | Level::Deep => len_u64(manifest.artifacts()).saturating_sub(faulty),
+        Level::Full | Level::Deep => len_u64(manifest.artifacts()).saturating_sub(unproven),
     };
     Checked {
         artifacts_proven: if ran.is_ok() { proven } else { 0 },

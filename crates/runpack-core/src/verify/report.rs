@@ -160,41 +160,29 @@ impl VerifyReport {
         level: Level,
     ) -> Self {
         let mut findings = Findings::default();
-        let pinned_by = match &outcome.manifest {
-            Some(manifest) => {
-                let (pinned_by, objections) = pins(manifest).check(manifest);
-                objections
-                    .into_iter()
-                    .for_each(|finding| findings.push(finding, usize::MAX));
-                pinned_by
-            }
-            None => Vec::new(),
+        let Some(manifest) = outcome.manifest else {
+            let missing = || Finding::new(Code::ManifestMissing, "the bundle has no manifest");
+            let first = outcome.findings.into_iter().next();
+            return Self::without_manifest(first.unwrap_or_else(missing));
         };
-        outcome
-            .findings
-            .into_iter()
-            .for_each(|finding| findings.push(finding, usize::MAX));
+        let (pinned_by, objections) = pins(&manifest).check(&manifest);
+        for finding in objections.into_iter().chain(outcome.findings) {
+            findings.push(finding, usize::MAX);
+        }
         findings.count(outcome.findings_unlisted);
         let checked = Checked {
             artifacts_proven: outcome.artifacts_proven,
             bytes_read: outcome.bytes_checked,
         };
-        match outcome.manifest {
-            Some(manifest) => Self::conclude(Parts {
-                manifest,
-                container: None,
-                level,
-                pinned_by,
-                findings,
-                notes: Vec::new(),
-                checked,
-            }),
-            None => {
-                let missing = || Finding::new(Code::ManifestMissing, "the bundle has no manifest");
-                let first = findings.listed.into_iter().next();
-                Self::without_manifest(first.unwrap_or_else(missing))
-            }
-        }
+        Self::conclude(Parts {
+            manifest,
+            container: None,
+            level,
+            pinned_by,
+            findings,
+            notes: Vec::new(),
+            checked,
+        })
     }
 
     /// The pack id, where the manifest is sound.

@@ -313,6 +313,28 @@ fn s10_s12_rollback_and_equivocation() {
 }
 
 #[test]
+fn b15_lineage_is_said_and_never_followed() {
+    // An artifact made from itself, and from a pack that nobody has: words, which a verifier leaves alone.
+    let store = MemoryStore::new();
+    let mut draft = draft("r1", AT, &[]);
+    let (name, kind) = ("a".parse().unwrap(), "data".parse().unwrap());
+    let source = Arc::new(BytesSource(Bytes::from_static(b"a")));
+    let mut circular = NewArtifact::new(name, kind, "a/b".parse().unwrap(), source);
+    circular.inputs = vec![crate::manifest::Input {
+        commitment: crate::digest::Digest::of(b"a"),
+        name: circular.name.clone(),
+        pack: PackId::of(b"no such pack"),
+    }];
+    draft.add(circular);
+    let pack_id = block_on(async {
+        let staged = draft.stage(Arc::new(store.clone())).await.unwrap();
+        staged.commit().await.unwrap().manifest.pack_id()
+    });
+    let made = Made { store, pack_id };
+    assert_eq!(made.codes(), []);
+}
+
+#[test]
 fn a_wrong_claimed_digest_is_found_by_deep_alone() {
     let store = MemoryStore::new();
     let large = artifacts().pop().unwrap().1;
@@ -365,7 +387,7 @@ fn verified_reads_never_hand_out_an_unverified_byte() {
             .is_err()
     );
     let large = artifacts().pop().unwrap().1;
-    let chunk = CHUNK_LEN as u64;
+    let chunk = crate::commitment::CHUNK_BYTES;
     let read = |range: std::ops::Range<u64>| {
         let pack = pack(&made.store).pinned(&pins).unwrap();
         block_on(async {

@@ -87,11 +87,13 @@ fn is_case_id(text: &str) -> bool {
         && chars.all(|digit| digit.is_ascii_digit())
 }
 
-/// The id at the start of a name, if the name is the id or goes on with the separator.
-fn id_of(name: &str, separator: char) -> Option<String> {
-    let id = name.get(..3)?.to_ascii_uppercase();
-    let rest = name.get(3..)?;
-    (is_case_id(&id) && (rest.is_empty() || rest.starts_with(separator))).then_some(id)
+/// The ids that a name starts with, `s10_s12_rollback` has two, each the whole name or followed by
+/// the separator.
+fn ids_of(name: &str, separator: char) -> Vec<String> {
+    name.split(separator)
+        .map(str::to_ascii_uppercase)
+        .take_while(|part| is_case_id(part))
+        .collect()
 }
 
 /// The names of the test functions in a Rust file: those with an attribute that speaks of a test.
@@ -128,7 +130,7 @@ fn evidence(workspace: &Workspace) -> Result<BTreeMap<String, Vec<String>>> {
             let directory = file.strip_prefix(VECTORS)?.components().next();
             let name = directory.map(|name| name.as_os_str().to_string_lossy());
             let Some(name) = name else { continue };
-            if let Some(id) = id_of(&name, '-') {
+            for id in ids_of(&name, '-') {
                 let places = found.entry(id).or_default();
                 let place = format!("vector `{name}`");
                 if !places.contains(&place) {
@@ -142,7 +144,7 @@ fn evidence(workspace: &Workspace) -> Result<BTreeMap<String, Vec<String>>> {
                 .nth(1)
                 .map(|part| part.as_os_str().to_string_lossy());
             for name in test_names(&text) {
-                if let Some(id) = id_of(name, '_') {
+                for id in ids_of(name, '_') {
                     let owner = owner.as_deref().unwrap_or_default();
                     found
                         .entry(id)
@@ -234,15 +236,16 @@ pub(super) fn write_table(workspace: &Workspace) -> Result {
 
 #[cfg(test)]
 mod tests {
-    use super::{Register, id_of, test_names};
+    use super::{Register, ids_of, test_names};
 
     #[test]
     fn ids_are_read_from_names() {
-        assert_eq!(id_of("s07_swapped_artifacts", '_').as_deref(), Some("S07"));
-        assert_eq!(id_of("b06-whitespace", '-').as_deref(), Some("B06"));
-        assert_eq!(id_of("s070_not", '_'), None);
-        assert_eq!(id_of("x01_not", '_'), None);
-        assert_eq!(id_of("ok", '_'), None);
+        assert_eq!(ids_of("s07_swapped_artifacts", '_'), ["S07"]);
+        assert_eq!(ids_of("s10_s12_rollback", '_'), ["S10", "S12"]);
+        assert_eq!(ids_of("b06-whitespace", '-'), ["B06"]);
+        assert!(ids_of("s070_not", '_').is_empty());
+        assert!(ids_of("x01_not", '_').is_empty());
+        assert!(ids_of("ok", '_').is_empty());
     }
 
     #[test]

@@ -20,6 +20,7 @@
 )]
 
 mod explore;
+mod export;
 mod model;
 mod strace;
 
@@ -94,7 +95,7 @@ impl Plan {
     }
 }
 
-// ---- The seam: what is written, and what must hold of what is found. ----
+// ---- What is written, and what must hold of what is found. The writer and verifier of packs: `crash/export.rs`. ----
 
 type Objects = [(ObjectKey, Bytes)];
 

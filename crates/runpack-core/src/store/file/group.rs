@@ -23,7 +23,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{OFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 use tokio::sync::oneshot;
 
@@ -292,8 +291,7 @@ impl Syncing {
             }
         }
         if self == Self::Each {
-            let (file, _) =
-                read::open_file(root, key.as_str(), OFlags::RDONLY, ResolveFlags::NO_XDEV)?;
+            let file = read::open_own(root, key.as_str())?;
             if let Err(errno) = root.sys.sync_file(&file) {
                 shared.next_epoch();
                 return Err(root.error("syncing", key.as_str(), errno));
@@ -350,8 +348,7 @@ pub(super) fn is_there(
     declared: &Declared,
 ) -> std::result::Result<bool, StoreError> {
     let root = &shared.root;
-    let opened = read::open_file(root, key.as_str(), OFlags::RDONLY, ResolveFlags::NO_XDEV);
-    let (file, _) = match opened {
+    let file = match read::open_own(root, key.as_str()) {
         Err(StoreError::NotFound { .. }) => return Ok(false),
         opened => opened?,
     };

@@ -12,9 +12,10 @@ use futures_util::stream;
 use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, Result, retry_on_intr};
 
-use super::root::{Root, file_bytes, file_type};
+use super::root::Root;
 use super::staging;
 use crate::blocking;
+use crate::fs::{file_bytes, file_type};
 use crate::key::{KEY_BYTES_MAX, KeyPrefix};
 use crate::store::{ListEntry, ListStream, StoreError};
 

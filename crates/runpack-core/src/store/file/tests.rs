@@ -152,7 +152,7 @@ fn no_link_is_followed_and_nothing_is_waited_for() {
         let (_outside, store) = among_strangers().await;
         for with_openat2 in [true, false] {
             if !with_openat2 {
-                store.shared.root.without_openat2();
+                store.shared.root.below().without_openat2();
             }
             for name in STRANGERS.into_iter().chain(["directory.bin"]) {
                 let opened = read(&store, name).await;
@@ -199,7 +199,7 @@ fn a_write_below_a_link_goes_nowhere() {
             symlink(elsewhere.path(), outside.path().join("executions")).unwrap();
             let store = FileStore::open(outside.path()).await.unwrap();
             if !with_openat2 {
-                store.shared.root.without_openat2();
+                store.shared.root.below().without_openat2();
             }
             let written = put(&store, "a.bin", b"a").await;
             assert!(
@@ -263,7 +263,7 @@ fn s17_a_listing_shows_strangers_and_follows_none() {
         symlink(&moved, &executions).unwrap();
         for with_openat2 in [true, false] {
             if !with_openat2 {
-                store.shared.root.without_openat2();
+                store.shared.root.below().without_openat2();
             }
             let refused = store.list(&part).next().await;
             assert!(
