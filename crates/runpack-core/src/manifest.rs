@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use grammar::{GrammarError, Kind, LabelKey, MediaType, Text};
 pub use rules::ManifestError;
+pub(crate) use rules::check_names;
 
 use crate::commitment::Content;
 use crate::digest::Digest;

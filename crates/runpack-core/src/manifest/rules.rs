@@ -7,6 +7,7 @@ use super::{Artifact, Subject};
 use crate::commitment::{Content, len_u64};
 use crate::json::SyntaxError;
 use crate::limits::Limits;
+use crate::name::ArtifactName;
 
 /// The first rule that a manifest breaks.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +66,8 @@ pub enum ManifestError {
 /// Limits, order, collisions, spec.
 pub(super) fn check(document: &Document, limits: &Limits) -> Result<(), ManifestError> {
     check_limits(document, limits)?;
-    check_order(&document.artifacts)?;
-    check_collisions(&document.artifacts)?;
+    let names: Vec<&ArtifactName> = document.artifacts.iter().map(Artifact::name).collect();
+    check_names(&names)?;
     check_spec(document)
 }
 
@@ -111,12 +112,17 @@ fn chunk_entries(artifact: &Artifact) -> u64 {
     }
 }
 
-fn check_order(artifacts: &[Artifact]) -> Result<(), ManifestError> {
-    let ordered =
-        |pair: &&[Artifact]| matches!(pair, [first, second] if first.name() >= second.name());
-    match artifacts.windows(2).find(ordered) {
+/// Order and collisions: the rules that names alone can break.
+pub(crate) fn check_names(names: &[&ArtifactName]) -> Result<(), ManifestError> {
+    check_order(names)?;
+    check_collisions(names)
+}
+
+fn check_order(names: &[&ArtifactName]) -> Result<(), ManifestError> {
+    let unordered = |pair: &&[&ArtifactName]| matches!(pair, [first, second] if first >= second);
+    match names.windows(2).find(unordered) {
         Some([_, second]) => Err(ManifestError::Order {
-            name: second.name().to_string(),
+            name: second.to_string(),
         }),
         _ => Ok(()),
     }
@@ -132,29 +138,25 @@ const fn folded(byte: u8) -> u8 {
     }
 }
 
-fn check_collisions(artifacts: &[Artifact]) -> Result<(), ManifestError> {
-    let compare = |a: &&Artifact, b: &&Artifact| -> Ordering {
-        a.name()
-            .as_str()
+fn check_collisions(names: &[&ArtifactName]) -> Result<(), ManifestError> {
+    let compare = |a: &&ArtifactName, b: &&ArtifactName| -> Ordering {
+        a.as_str()
             .bytes()
             .map(folded)
-            .cmp(b.name().as_str().bytes().map(folded))
+            .cmp(b.as_str().bytes().map(folded))
     };
-    let mut by_folded: Vec<&Artifact> = artifacts.iter().collect();
+    let mut by_folded = names.to_vec();
     by_folded.sort_unstable_by(compare);
     for pair in by_folded.windows(2) {
         let [first, second] = pair else { continue };
-        let (short, long) = (
-            first.name().as_str().as_bytes(),
-            second.name().as_str().as_bytes(),
-        );
+        let (short, long) = (first.as_str().as_bytes(), second.as_str().as_bytes());
         let prefix = long
             .get(..short.len())
             .is_some_and(|head| head.eq_ignore_ascii_case(short));
         if prefix && matches!(long.get(short.len()), None | Some(b'/')) {
             return Err(ManifestError::Collision {
-                first: first.name().to_string(),
-                second: second.name().to_string(),
+                first: first.to_string(),
+                second: second.to_string(),
             });
         }
     }

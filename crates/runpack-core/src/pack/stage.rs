@@ -13,7 +13,8 @@ use super::{NewArtifact, PackDraft, PackError, Source};
 use crate::commitment::{CHUNK_BYTES, Content, chunk_count, chunk_len, len_u64};
 use crate::digest::{Digest, Hasher};
 use crate::key::Location;
-use crate::manifest::{Artifact, Manifest, Subject};
+use crate::manifest::{Artifact, Manifest, Subject, check_names};
+use crate::name::ArtifactName;
 use crate::progress::Progress;
 use crate::store::{Declared, Store, StoreError, collect_capped};
 use crate::workers::{self, WorkerLost};
@@ -33,6 +34,10 @@ pub(super) async fn stage(
     store: &Arc<dyn Store>,
 ) -> Result<Vec<Artifact>, PackError> {
     let new = std::mem::take(&mut draft.artifacts);
+    // What names alone can tell is told before terabytes are hashed.
+    let mut names: Vec<&ArtifactName> = new.iter().map(|new| &new.name).collect();
+    names.sort_unstable();
+    check_names(&names)?;
     let items = Arc::new(measure(new, draft.limits.artifact_bytes_max).await?);
     let total = items
         .iter()
