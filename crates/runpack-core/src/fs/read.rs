@@ -16,7 +16,7 @@ use crate::commitment::len_u64;
 use crate::store::{ObjectBody, StoreError};
 
 /// The most bytes that are read at once.
-pub(crate) const PIECE_BYTES_MAX: u64 = 256 * 1024;
+pub(crate) const PIECE_BYTES_MAX: u64 = 96 * 1024;
 
 /// Opens a regular file, and says how large it claims to be.
 ///
