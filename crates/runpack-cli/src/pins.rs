@@ -202,7 +202,7 @@ fn signature(
     };
     let help = "give the signature as --signature FILE; `runpack sign` writes one, and `--expect-pack-id` needs none";
     let bytes = file::read_capped(&path, SIGNATURE_BYTES_MAX, "the signature", help)?;
-    let envelope = Envelope::parse(&bytes).map_err(|error| crate::report::chain(&error));
+    let envelope = Envelope::parse(&bytes).map_err(|error| runpack_core::display::chain(&error));
     Ok((key, envelope))
 }
 

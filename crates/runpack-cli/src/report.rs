@@ -6,18 +6,6 @@ pub mod text;
 use runpack_core::manifest::Subject;
 use runpack_core::verify::{Level, Verdict, VerifyReport};
 
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        line.push_str(": ");
-        line.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    line
-}
-
 /// What the verdict says and rests on, after its name.
 pub fn because(report: &VerifyReport) -> String {
     let content = match report.level {

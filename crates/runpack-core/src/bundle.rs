@@ -35,8 +35,8 @@ use std::sync::Arc;
 pub use reader::{BundleReader, extract_bundle, verify_bundle};
 pub use writer::{BundleWriteError, BundleWriter};
 
+use crate::finding::Finding;
 use crate::manifest::Manifest;
-use crate::verify::Finding;
 
 /// How a bundle is compressed. No verifier cares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! one by a digest over its size and the digests of its chunks. So every 8 MiB can be checked, sent
 //! and repaired on its own, and one large artifact keeps all cores busy.
 
+use crate::count::len_u64;
 use crate::digest::{Digest, Hasher};
 
 /// The size of a chunk: 8 MiB.
@@ -122,10 +123,6 @@ impl ChunkHasher {
         self.done.push(self.current.finish());
         (Content::from_chunks(self.done), self.bytes)
     }
-}
-
-pub(crate) fn len_u64<T>(items: &[T]) -> u64 {
-    u64::try_from(items.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Hasher {
 
     /// Completes the pending block, if there is one, and gives what follows. Counts all of `bytes`.
     fn align<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        self.bytes = self.bytes.wrapping_add(crate::commitment::len_u64(bytes));
+        self.bytes = self.bytes.wrapping_add(crate::count::len_u64(bytes));
         if self.pending_bytes == 0 {
             return bytes;
         }

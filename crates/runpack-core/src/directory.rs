@@ -19,11 +19,11 @@ pub use scan::{FileSource, FoundFile, Refused, ScanError, scan};
 pub use writer::DirectoryWriter;
 
 use crate::blocking;
+use crate::container::{Container, ManifestFound, Unlisted};
 use crate::digest::Digest;
 use crate::fs::{self, Below};
 use crate::manifest::{Artifact, Manifest};
 use crate::store::{ObjectBody, StoreError, collect_capped};
-use crate::verify::{Container, ManifestFound, Unlisted};
 
 /// A pack as a directory.
 ///

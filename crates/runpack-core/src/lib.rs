@@ -66,15 +66,19 @@ mod readme {}
 mod blocking;
 pub mod bundle;
 pub mod commitment;
+mod container;
+mod count;
 pub mod digest;
 #[cfg(feature = "file")]
 pub mod directory;
 pub mod display;
+mod finding;
 #[cfg(feature = "file")]
 mod fs;
 pub mod id;
 mod json;
 pub mod key;
+mod level;
 pub mod limits;
 pub mod manifest;
 pub mod name;

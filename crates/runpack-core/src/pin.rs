@@ -5,10 +5,10 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::finding::{Code, Finding};
 use crate::id::PackId;
 use crate::manifest::{Manifest, Subject};
 use crate::sign::{Envelope, VerifyingKey};
-use crate::verify::{Code, Finding};
 
 /// Everything a verifier knows beforehand. Each that is there must hold.
 #[derive(Debug, Clone, Default)]

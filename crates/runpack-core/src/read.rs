@@ -9,10 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::commitment::{CHUNK_BYTES, chunk_count, chunk_len};
+use crate::container::Container;
 use crate::digest::Digest;
 use crate::manifest::{Artifact, Manifest};
 use crate::store::{StoreError, collect_capped};
-use crate::verify::Container;
 
 /// A pack whose manifest is pinned.
 ///

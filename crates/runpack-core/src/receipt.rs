@@ -124,7 +124,7 @@ impl ReceiptBook {
             created_at: manifest.created_at(),
             recorded_at: now,
             places,
-            artifacts: crate::commitment::len_u64(manifest.artifacts()),
+            artifacts: crate::count::len_u64(manifest.artifacts()),
             artifact_bytes: manifest.artifact_bytes(),
         };
         let mut bytes = serde_json::to_vec_pretty(&receipt).unwrap_or_default();

@@ -398,7 +398,7 @@ pub(crate) async fn collect_capped(
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await {
         bytes.extend_from_slice(&piece?);
-        if crate::commitment::len_u64(&bytes) > bytes_max {
+        if crate::count::len_u64(&bytes) > bytes_max {
             return Ok(None);
         }
     }

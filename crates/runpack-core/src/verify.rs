@@ -8,52 +8,28 @@
 //! verdict; nothing that the container says of itself (sizes, listings) is believed; memory does not
 //! grow with the pack beyond its manifest.
 
-mod container;
 mod content;
-mod finding;
 mod report;
 
 use std::sync::Arc;
 
 use futures_util::future::join;
 
-pub use container::{Container, ManifestFound, StorePack, Unlisted};
-pub use finding::{Code, Finding};
+pub use crate::container::{Container, ManifestFound, StorePack, Unlisted};
+pub use crate::finding::{Code, Finding};
+pub use crate::level::Level;
 pub use report::{Verdict, VerifyReport};
 
-pub(crate) use finding::Findings;
+pub(crate) use crate::finding::Findings;
 
-use crate::commitment::len_u64;
+use crate::count::len_u64;
+use crate::display::chain;
 use crate::limits::Limits;
 use crate::manifest::Manifest;
 use crate::pin::{PinnedBy, Pins};
 use crate::progress::Progress;
 use crate::read::PinnedPack;
 use crate::store::StoreError;
-
-/// How much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Level {
-    /// That everything is there, of the right type and size. Content stays unproven, and the verdict
-    /// is never valid.
-    Presence,
-    /// Every byte against its commitment.
-    #[default]
-    Full,
-    /// Also the digests that producers claim for large artifacts as a whole.
-    Deep,
-}
-
-impl Level {
-    /// The name in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Presence => "presence",
-            Self::Full => "full",
-            Self::Deep => "deep",
-        }
-    }
-}
 
 /// What a caller may choose.
 #[derive(Debug, Clone, Default)]
@@ -111,10 +87,7 @@ impl Pack {
                         manifest,
                         equivocal,
                     }),
-                    Err(error) => Err(failed(Finding::new(
-                        Code::ManifestUnread,
-                        report::chain(&error),
-                    ))),
+                    Err(error) => Err(failed(Finding::new(Code::ManifestUnread, chain(&error)))),
                 }
             }
             Ok(ManifestFound { bytes: None, .. }) => Err(failed(Finding::new(
@@ -133,10 +106,7 @@ impl Pack {
             Err(error @ StoreError::Unsafe { .. }) => {
                 Err(failed(Finding::new(Code::ManifestSize, error.to_string())))
             }
-            Err(error) => Err(failed(Finding::new(
-                Code::ManifestUnread,
-                report::chain(&error),
-            ))),
+            Err(error) => Err(failed(Finding::new(Code::ManifestUnread, chain(&error)))),
         }
     }
 
@@ -226,10 +196,10 @@ impl Pack {
         let mut unlisted = match unlisted {
             Ok(unlisted) => unlisted,
             Err(error) if closed => {
-                let finding = Finding::new(Code::ArtifactUnread, report::chain(&error));
+                let finding = Finding::new(Code::ArtifactUnread, chain(&error));
                 return findings.push(finding.about("(the listing)"), findings_max);
             }
-            Err(error) => return notes.push(format!("residue unknown: {}", report::chain(&error))),
+            Err(error) => return notes.push(format!("residue unknown: {}", chain(&error))),
         };
         unlisted.paths.sort_unstable();
         if closed {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::content::ContentCheck;
 use super::tar::{self, Header};
 use super::{BundleError, BundleOutcome, BundleSink};
-use crate::commitment::len_u64;
+use crate::count::len_u64;
+use crate::finding::{Code, Finding, Findings};
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::manifest::Manifest;
-use crate::verify::{Code, Finding, Findings, Level};
 
 /// The archive as it comes.
 #[derive(Debug)]

@@ -3,10 +3,12 @@
 use std::io;
 
 use super::BundleSink;
-use crate::commitment::{CHUNK_BYTES, chunk_count, chunk_len, len_u64};
+use crate::commitment::{CHUNK_BYTES, chunk_count, chunk_len};
+use crate::count::len_u64;
 use crate::digest::{Digest, Hasher};
+use crate::finding::{Code, Finding};
+use crate::level::Level;
 use crate::manifest::Artifact;
-use crate::verify::{Code, Finding, Level};
 
 /// How many damaged chunks a finding lists; it counts the rest.
 const DAMAGED_LISTED_MAX: usize = 100;

@@ -10,7 +10,7 @@ use std::io;
 use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
 
 use super::Compression;
-use crate::verify::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 /// The only header: deflate, no flags, no time, no operating system.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
@@ -180,7 +180,7 @@ struct Check {
 impl Check {
     fn update(&mut self, bytes: &[u8]) {
         self.crc.update(bytes);
-        self.bytes = self.bytes.wrapping_add(crate::commitment::len_u64(bytes));
+        self.bytes = self.bytes.wrapping_add(crate::count::len_u64(bytes));
     }
 
     fn trailer(&self) -> [u8; TRAILER_BYTES] {

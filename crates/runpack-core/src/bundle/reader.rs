@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::archive::{Archive, Stop};
 use super::gzip::{Gunzip, Step};
 use super::{BundleError, BundleOutcome, BundleSink, Flow, NoSink};
+use crate::finding::{Code, Finding};
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::manifest::Manifest;
-use crate::verify::{Code, Finding, Level};
 
 /// How much the std helpers read at once.
 const READ_BYTES: usize = 256 * 1024;

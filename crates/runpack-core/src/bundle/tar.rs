@@ -5,7 +5,7 @@
 //! archive, the size of its manifest ([`manifest_bytes`]); no type, mode, link, owner or extension of an
 //! entry is ever interpreted (threats B23 to B25).
 
-use crate::commitment::len_u64;
+use crate::count::len_u64;
 use crate::manifest::Manifest;
 use crate::time::Timestamp;
 

@@ -13,12 +13,14 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::commitment::{CHUNK_LEN, ChunkHasher, len_u64};
+use crate::commitment::{CHUNK_LEN, ChunkHasher};
+use crate::count::len_u64;
 use crate::digest::Digest;
+use crate::finding::Code;
 use crate::id::SpecHash;
+use crate::level::Level;
 use crate::limits::Limits;
 use crate::manifest::{Artifact, Labels, Producer, Subject};
-use crate::verify::{Code, Level};
 
 /// A pack in memory.
 pub(super) struct Pack {

@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use super::content::ContentCheck;
 use super::gzip::Gzip;
 use super::{Compression, NoSink, tar};
-use crate::commitment::len_u64;
+use crate::count::len_u64;
+use crate::level::Level;
 use crate::manifest::Manifest;
-use crate::verify::Level;
 
 /// How much is compressed at once, so that the bundle does not depend on how its input was cut.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use rustix::io::{Errno, retry_on_intr};
 
 use super::{Below, file_bytes, file_type};
 use crate::blocking;
-use crate::commitment::len_u64;
+use crate::count::len_u64;
 use crate::store::{ObjectBody, StoreError};
 
 /// The most bytes that are read at once.

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use super::wire::Document;
 use super::{Artifact, Subject};
-use crate::commitment::{Content, len_u64};
+use crate::commitment::Content;
+use crate::count::len_u64;
 use crate::json::SyntaxError;
 use crate::limits::Limits;
 use crate::name::ArtifactName;

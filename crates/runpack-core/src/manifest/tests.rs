@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::commitment::CHUNK_BYTES;
-use crate::verify::{Code, Finding};
+use crate::finding::{Code, Finding};
 
 fn hex(seed: u8) -> String {
     Digest::from_bytes([seed; 32]).to_string()
@@ -237,7 +237,7 @@ fn b09_b16_limits_and_sums() {
         inputs_max: 1,
         labels_max: 2,
         json_depth_max: 5,
-        manifest_bytes_max: crate::commitment::len_u64(&bytes),
+        manifest_bytes_max: crate::count::len_u64(&bytes),
         ..Limits::default()
     };
     assert!(Manifest::parse(&bytes, &exact).is_ok());

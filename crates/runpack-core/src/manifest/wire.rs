@@ -38,7 +38,7 @@ pub(super) struct Document {
 
 impl Document {
     pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Self, ManifestError> {
-        let size = crate::commitment::len_u64(bytes);
+        let size = crate::count::len_u64(bytes);
         if size > limits.manifest_bytes_max {
             return Err(ManifestError::Size {
                 bytes_max: limits.manifest_bytes_max,
@@ -110,7 +110,7 @@ struct Measure {
 
 impl io::Write for Measure {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes = self.bytes.saturating_add(crate::commitment::len_u64(bytes));
+        self.bytes = self.bytes.saturating_add(crate::count::len_u64(bytes));
         self.hasher.update(bytes);
         Ok(bytes.len())
     }

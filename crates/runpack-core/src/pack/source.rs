@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 
-use crate::commitment::len_u64;
+use crate::count::len_u64;
 use crate::store::{ObjectBody, StoreError};
 
 /// Bytes that can be read more than once: hashing comes first, sending second.

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{NewArtifact, PackDraft, PackError, Source};
-use crate::commitment::{CHUNK_BYTES, Content, chunk_count, chunk_len, len_u64};
+use crate::commitment::{CHUNK_BYTES, Content, chunk_count, chunk_len};
+use crate::count::len_u64;
 use crate::digest::{Digest, Hasher};
 use crate::key::Location;
 use crate::manifest::{Artifact, Manifest, Subject, check_names};

@@ -15,7 +15,7 @@ use super::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, ListEntry, ListStream, ObjectBody,
     ObjectRef, ObjectStat, Outcome, Receipt, StoreError, VersionId,
 };
-use crate::commitment::len_u64;
+use crate::count::len_u64;
 use crate::key::{KeyPrefix, ObjectKey};
 
 /// The versions of one object, oldest first.

@@ -23,7 +23,10 @@ pub(super) fn report(bench: &Bench<'_>, options: &Options, table: &str) -> Resul
          What runs: `runpack verify DIRECTORY --expect-pack-id ID` on a pack in a file store, against tools \
          that hash the same files; `runpack export` to an empty store, durable, against a loop that writes and \
          syncs each file and its directory; `runpack bundle`. openssl hashes and compares with nothing. The \
-         workloads are made by a seeded generator and cannot be compressed.\n",
+         workloads are made by a seeded generator and cannot be compressed.\n\n\
+         What an export gains over a loop of syncs is what a sync costs on the disk. Where syncs are nearly \
+         free, the disk's bandwidth bounds both, and `cp` with one sync, which hashes nothing, shows that \
+         bound.\n",
         date = date(since_1970().as_secs()),
         rounds = bench.rounds,
         cores = bench.peers.processes,

@@ -6,7 +6,8 @@ use rustix::io::retry_on_intr;
 
 use super::root::Root;
 use super::sys::Handle;
-use crate::commitment::{ChunkHasher, len_u64};
+use crate::commitment::ChunkHasher;
+use crate::count::len_u64;
 use crate::fs::{self, PIECE_BYTES_MAX};
 use crate::store::{Declared, StoreError};
 

@@ -9,7 +9,8 @@ use super::Shared;
 use super::group::{self, Work};
 use super::staging::Temp;
 use crate::blocking;
-use crate::commitment::{ChunkHasher, len_u64};
+use crate::commitment::ChunkHasher;
+use crate::count::len_u64;
 use crate::key::ObjectKey;
 use crate::store::{ArtifactWriter, Declared, Receipt, StoreError};
 

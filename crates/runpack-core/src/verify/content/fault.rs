@@ -1,8 +1,8 @@
 //! What is wrong with one artifact: one finding, the most telling one.
 
-use super::super::report::chain;
 use super::super::{Code, Finding};
-use crate::commitment::len_u64;
+use crate::count::len_u64;
+use crate::display::chain;
 use crate::manifest::Artifact;
 use crate::store::StoreError;
 
