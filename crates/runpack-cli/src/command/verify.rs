@@ -103,10 +103,8 @@ impl Verify {
             &command,
             context.producer.version.as_str(),
         );
-        let page = html::render(report, &page);
         file::create(path, |out| {
-            use std::io::Write as _;
-            out.write_all(page.as_bytes()).map_err(|error| {
+            html::render(report, &page, out).map_err(|error| {
                 Failure::new(
                     "the report could not be written",
                     "check that there is space",

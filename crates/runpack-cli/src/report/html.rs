@@ -7,6 +7,8 @@
 mod pack;
 mod page;
 
+use std::fmt;
+use std::io;
 use std::path::Path;
 
 use runpack_core::display::Printable;
@@ -62,9 +64,29 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// The report as a page.
-pub fn render(report: &VerifyReport, page: &Page<'_>) -> String {
-    let mut body = String::new();
+/// A page on its way out, piece by piece: it may have a hundred thousand rows.
+struct Body<'a> {
+    out: &'a mut dyn io::Write,
+    /// The first failure; after it nothing more is written.
+    failed: Option<io::Error>,
+}
+
+impl fmt::Write for Body<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.failed.is_none() {
+            self.failed = self.out.write_all(text.as_bytes()).err();
+        }
+        Ok(())
+    }
+}
+
+/// Writes the report as a page.
+///
+/// # Errors
+/// As `out` fails.
+pub fn render(report: &VerifyReport, page: &Page<'_>, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut body = Body { out, failed: None };
+    page::head(&mut body, report.verdict, page);
     banner(&mut body, report);
     let manifest = report.manifest.as_deref();
     pack::findings(&mut body, report);
@@ -77,10 +99,11 @@ pub fn render(report: &VerifyReport, page: &Page<'_>) -> String {
     }
     again(&mut body, page);
     limits(&mut body, report);
-    page::document(report.verdict, &body, page)
+    page::foot(&mut body, page);
+    body.failed.map_or(Ok(()), Err)
 }
 
-fn banner(body: &mut String, report: &VerifyReport) {
+fn banner(body: &mut Body<'_>, report: &VerifyReport) {
     let verdict = report.verdict.as_str();
     let sign = match report.verdict {
         Verdict::Valid => "\u{2713}",
@@ -111,7 +134,7 @@ fn code(text: &str) -> String {
     format!("<code>{}</code>", escape(text))
 }
 
-fn notes(body: &mut String, report: &VerifyReport) {
+fn notes(body: &mut Body<'_>, report: &VerifyReport) {
     if report.notes.is_empty() {
         return;
     }
@@ -122,7 +145,7 @@ fn notes(body: &mut String, report: &VerifyReport) {
     add!(body, "</ul></section>\n");
 }
 
-fn again(body: &mut String, page: &Page<'_>) {
+fn again(body: &mut Body<'_>, page: &Page<'_>) {
     add!(
         body,
         "<section><h2>How to verify again</h2>\n<p>Do not trust this page: it is a copy of what one verifier said at one time. With the pack and what vouches for it (its id, or the signer's public key) anybody can verify it, offline:</p>\n<pre>{}</pre>\n<p>The format is public. A second verifier, one Python file without dependencies, comes with Runpack; a pack id is the SHA-256 of <code>manifest.json</code>.</p></section>\n",
@@ -130,7 +153,7 @@ fn again(body: &mut String, page: &Page<'_>) {
     );
 }
 
-fn limits(body: &mut String, report: &VerifyReport) {
+fn limits(body: &mut Body<'_>, report: &VerifyReport) {
     add!(
         body,
         "<section class=\"limits\"><h2>What this does not show</h2><ul>\n"

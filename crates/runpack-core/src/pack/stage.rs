@@ -29,6 +29,12 @@ struct Item {
     bytes: u64,
 }
 
+impl Item {
+    fn is_large(&self) -> bool {
+        self.bytes > BUFFERED_BYTES_MAX
+    }
+}
+
 /// Stages every artifact of `draft` and gives what the manifest says of them.
 pub(super) async fn stage(
     draft: &mut PackDraft,
@@ -40,11 +46,13 @@ pub(super) async fn stage(
     names.sort_unstable();
     check_names(&names)?;
     let items = Arc::new(measure(new, draft.limits.artifact_bytes_max).await?);
-    let total = items
-        .iter()
-        .fold(0u64, |sum, item| sum.saturating_add(item.bytes));
+    // Bytes that are read twice count twice, so that a display moves all the time.
+    let total = items.iter().fold(0u64, |sum, item| {
+        let readings = if item.is_large() { 2 } else { 1 };
+        sum.saturating_add(item.bytes.saturating_mul(readings))
+    });
     draft.progress.expect(len_u64(&items), total);
-    let contents = hash_large(&items).await?;
+    let contents = hash_large(&items, &draft.progress).await?;
     let writer = Writer {
         items,
         contents,
@@ -84,23 +92,26 @@ fn source_error(new: &NewArtifact, source: StoreError) -> PackError {
 }
 
 /// Round one: the content of every artifact that is not buffered.
-async fn hash_large(items: &Arc<Vec<Item>>) -> Result<BTreeMap<usize, Content>, PackError> {
+async fn hash_large(
+    items: &Arc<Vec<Item>>,
+    progress: &Arc<Progress>,
+) -> Result<BTreeMap<usize, Content>, PackError> {
     // Jobs are chunks, counted through all large artifacts; `starts` finds the artifact of a job.
     let mut starts: Vec<(u64, usize)> = Vec::new();
     let mut jobs = 0u64;
-    for (at, item) in items
-        .iter()
-        .enumerate()
-        .filter(|(_, item)| item.bytes > BUFFERED_BYTES_MAX)
-    {
+    for (at, item) in items.iter().enumerate().filter(|(_, item)| item.is_large()) {
         starts.push((jobs, at));
         jobs = jobs.saturating_add(chunk_count(item.bytes));
     }
     let starts = Arc::new(starts);
-    let (shared, table) = (Arc::clone(items), Arc::clone(&starts));
+    let (shared, table, progress) = (Arc::clone(items), Arc::clone(&starts), Arc::clone(progress));
     let jobs = usize::try_from(jobs).map_err(|_| WorkerLost)?;
     let mut digests = workers::each(jobs, 1, move |job| {
-        let (items, starts) = (Arc::clone(&shared), Arc::clone(&table));
+        let (items, starts, progress) = (
+            Arc::clone(&shared),
+            Arc::clone(&table),
+            Arc::clone(&progress),
+        );
         async move {
             let job = u64::try_from(job).map_err(|_| WorkerLost)?;
             let before = starts
@@ -108,7 +119,7 @@ async fn hash_large(items: &Arc<Vec<Item>>) -> Result<BTreeMap<usize, Content>, 
                 .saturating_sub(1);
             let (start, at) = starts.get(before).ok_or(WorkerLost)?;
             let item = items.get(*at).ok_or(WorkerLost)?;
-            hash_chunk(item, job.saturating_sub(*start)).await
+            hash_chunk(item, job.saturating_sub(*start), &progress).await
         }
     })
     .await?
@@ -125,7 +136,7 @@ async fn hash_large(items: &Arc<Vec<Item>>) -> Result<BTreeMap<usize, Content>, 
     Ok(contents)
 }
 
-async fn hash_chunk(item: &Item, chunk: u64) -> Result<Digest, PackError> {
+async fn hash_chunk(item: &Item, chunk: u64, progress: &Progress) -> Result<Digest, PackError> {
     let failed = |source| source_error(&item.new, source);
     let start = chunk.saturating_mul(CHUNK_BYTES);
     let len = chunk_len(item.bytes, chunk);
@@ -137,7 +148,9 @@ async fn hash_chunk(item: &Item, chunk: u64) -> Result<Digest, PackError> {
         .map_err(failed)?;
     let mut hasher = Hasher::new();
     while let Some(piece) = body.next().await {
-        hasher.update(&piece.map_err(failed)?);
+        let piece = piece.map_err(failed)?;
+        progress.add_bytes(len_u64(&piece));
+        hasher.update(&piece);
     }
     Ok(hasher.finish())
 }

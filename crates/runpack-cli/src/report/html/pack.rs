@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use runpack_core::manifest::{Artifact, Manifest};
 use runpack_core::verify::{Code, Finding, Level, VerifyReport};
 
-use super::{capital, code, escape};
+use super::{Body, capital, code, escape};
 use crate::report::subject;
 use crate::table::{count, grouped, size};
 
-pub(super) fn identity(body: &mut String, report: &VerifyReport, manifest: &Manifest) {
+pub(super) fn identity(body: &mut Body<'_>, report: &VerifyReport, manifest: &Manifest) {
     add!(body, "<section><h2>The pack</h2>\n<dl>\n");
     for (name, value) in facts(report, manifest) {
         add!(
@@ -90,7 +90,7 @@ fn artifact_count(manifest: &Manifest) -> u64 {
     u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn findings(body: &mut String, report: &VerifyReport) {
+pub(super) fn findings(body: &mut Body<'_>, report: &VerifyReport) {
     if report.findings.is_empty() {
         return;
     }
@@ -138,7 +138,7 @@ fn damaged(finding: &Finding) -> String {
     )
 }
 
-pub(super) fn artifacts(body: &mut String, report: &VerifyReport, manifest: &Manifest) {
+pub(super) fn artifacts(body: &mut Body<'_>, report: &VerifyReport, manifest: &Manifest) {
     let states = States::of(report, manifest);
     add!(
         body,
@@ -192,7 +192,7 @@ impl<'a> States<'a> {
     }
 }
 
-fn row(body: &mut String, artifact: &Artifact, (class, status): (&str, &str)) {
+fn row(body: &mut Body<'_>, artifact: &Artifact, (class, status): (&str, &str)) {
     add!(body, "<tr><td>{}", code(artifact.name().as_str()));
     if let Some(title) = artifact.title() {
         add!(

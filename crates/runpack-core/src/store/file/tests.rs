@@ -608,7 +608,11 @@ fn s03_a_file_that_changes_under_its_reader() {
         put(&store, "a.bin", b"a").await.unwrap();
         for (bytes, end, expected) in [
             (300_000, u64::MAX, 300_000),
-            (0, u64::MAX, 262_144),
+            (
+                0,
+                u64::MAX,
+                usize::try_from(crate::fs::PIECE_BYTES_MAX).unwrap(),
+            ),
             (900_000, 600_000, 600_000),
             (900_000, 600_001, 600_001),
             (900_000, u64::MAX, 900_000),
