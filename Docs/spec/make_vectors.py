@@ -571,7 +571,7 @@ def schema_cases():
     for slug, value in (("lower-case", ulid.lower()), ("letter-i", "I" + ulid[1:]), ("letter-u", ulid[:-1] + "U"), ("letter-l", ulid[:-1] + "L"),
                         ("letter-o", ulid[:-1] + "O"), ("overflow", "8" + ulid[1:]), ("short", ulid[1:]), ("long", ulid + "0")):
         grammar(f"execution-id-{slug}", "subject.execution_id", value, pack=execution)
-    for slug, name in (("other-log", "logs/other.log"), ("outside", "a.txt"), ("metadata-directory", "metadata.json/a"), ("case", "Artifacts/a")):
+    for slug, name in (("other-log", "logs/other.log"), ("outside", "a.txt"), ("metadata-directory", "metadata.json/a"), ("case", "Artifacts/a"), ("metadata-dash", "metadata-json"), ("metadata-letter", "metadataXjson")):
         bad(f"execution-name-{slug}", f"an execution's artifact named {name}", Pack(made(name, b"x"), subject=EXECUTION).plain(), "manifest.schema")
 
     for slug, value in (("fraction", "2026-11-20T12:00:00.5Z"), ("offset", "2026-11-20T12:00:00+00:00"), ("lower-case", "2026-11-20t12:00:00z"),

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 
 CHUNK = 8 * 1024 * 1024
 PIECE = 1024 * 1024
+MEMBERS_MAX = 4096
 INTEGER_MAX = 2**53 - 1
 OCTAL_MAX = 0o77777777777  # what eleven octal digits hold
 MANIFEST = "manifest.json"
@@ -118,6 +119,8 @@ def parse_strict(data, depth_max, integers_only):
         found = dict(pairs)
         if len(found) != len(pairs):
             raise ValueError("duplicate member")
+        if integers_only and len(found) > MEMBERS_MAX:
+            raise ValueError("an object of too many members")
         return found
 
     def integer(digits):
@@ -236,7 +239,7 @@ EXECUTION = dict(kind=is_kind, execution_id=is_ulid)
 SUBJECTS = {  # members, and the names that an artifact may have (section 6)
     "run": (RUN, re.compile(".*")),
     "step": (STEP, re.compile("(?:inputs|outputs)/.*")),
-    "execution": (EXECUTION, re.compile("metadata.json|logs/(?:runner|bench|stdout|stderr)[.]log|artifacts/.*")),
+    "execution": (EXECUTION, re.compile("metadata[.]json|logs/(?:runner|bench|stdout|stderr)[.]log|artifacts/.*")),
 }
 PRODUCER = dict(name=is_id, version=text_of(128))
 INPUT = dict(pack=is_digest, name=is_name, commitment=is_hex)
@@ -390,7 +393,7 @@ class Content:
 
 # Pack directory (section 7)
 
-NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A FIFO put there between the look and the opening would hang an opening that blocks.
 OPEN_FILE, OPEN_DIRECTORY = OPEN | os.O_NONBLOCK, OPEN | os.O_DIRECTORY
@@ -859,7 +862,7 @@ def run_vector(directory):
                 if f"expect_{m}" in fields}
     key = beside("key")
     pins = Pins(fields.pop("expect_pack_id", None), fields.pop("receipt_pack_id", None), identity,
-                parse_key(key) if key else None, beside("signature"))
+                parse_key(key) if key is not None else None, beside("signature"))
     expected = fields.pop("verdict"), fields.pop("codes")
     report = verify(f"{directory}/{fields.pop('container')}", pins, fields.pop("level"), fields.pop("limits", None))
     fields.pop("title")
@@ -925,7 +928,8 @@ def main():
         return run_vectors(args.vectors)
     identity = {m: getattr(args, f"expect_{m}") for m in ("tenant", "namespace", "scenario", "run_id")}
     pins = Pins(args.expect_pack_id, args.receipt_pack_id, {m: v for m, v in identity.items() if v is not None},
-                parse_key(load(args.key)) if args.key else None, load(args.signature) if args.signature else None)
+                parse_key(load(args.key)) if args.key is not None else None,
+                load(args.signature) if args.signature is not None else None)
     report = verify(args.target, pins, args.level, parse_strict(args.limits.encode(), 1, integers_only=True))
     show(report, args.json)
     return {"valid": 0, "invalid": 1, "undecided": 2, "consistent": 3}[report.verdict]

@@ -131,7 +131,7 @@ fn is_there(
     path: &Path,
     limits: &Limits,
 ) -> Result<bool, Failure> {
-    let file = match std::fs::File::open(path) {
+    let file = match file::open_regular(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             file::check_free(path)?;

@@ -18,6 +18,7 @@ use crate::{file, place};
 pub(crate) const KEY_BYTES_MAX: u64 = 64 << 10;
 /// The largest signature file (specification, section 9).
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+const SIGNATURE_HELP: &str = "give the signature as --signature FILE; `runpack sign` writes one, and `--expect-pack-id` needs none";
 /// What stands behind the name of a pack in the name of its signature.
 pub(crate) const SIGNATURE_SUFFIX: &str = ".sig.json";
 
@@ -198,10 +199,20 @@ fn signature(
     })?;
     let path = match signature {
         Some(path) => path.to_owned(),
+        // Whoever keeps the pack put it there.
         None => beside(target)?,
     };
-    let help = "give the signature as --signature FILE; `runpack sign` writes one, and `--expect-pack-id` needs none";
-    let bytes = file::read_capped(&path, SIGNATURE_BYTES_MAX, "the signature", help)?;
+    if let Err(error) = file::open_regular(&path)
+        && signature.is_none()
+    {
+        let shown = path.display();
+        return Err(Failure::new(
+            format!("the signature could not be read, path=`{shown}`"),
+            SIGNATURE_HELP,
+        )
+        .because(&error));
+    }
+    let bytes = file::read_capped(&path, SIGNATURE_BYTES_MAX, "the signature", SIGNATURE_HELP)?;
     let envelope = Envelope::parse(&bytes).map_err(|error| runpack_core::display::chain(&error));
     Ok((key, envelope))
 }

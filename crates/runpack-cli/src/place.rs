@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The place at an absolute path.
 pub fn uri(path: &Path) -> String {
@@ -23,32 +23,49 @@ pub fn uri(path: &Path) -> String {
     uri
 }
 
-/// Where `path` is: with every link resolved, and as it is spelled. Receipts are looked up under both,
-/// so that putting a link in the way does not lose them.
+/// The most links that one path may lead through; Linux has the same bound.
+const LINKS_MAX: usize = 40;
+
+/// Where `path` is: with every link resolved, and as it is called before each link on the way. Receipts are
+/// looked up under all of these, so that a link put in the way, at any component, does not lose them.
 ///
 /// # Errors
 /// It is not there.
 pub fn places(path: &Path) -> io::Result<Vec<String>> {
-    let mut places = vec![uri(&fs::canonicalize(path)?)];
-    let spelled = uri(&absolute(path)?);
-    if !places.contains(&spelled) {
-        places.push(spelled);
-    }
-    Ok(places)
-}
-
-/// The absolute path without `.` and `..`, links not resolved.
-fn absolute(path: &Path) -> io::Result<PathBuf> {
-    let mut plain = PathBuf::new();
-    for component in std::path::absolute(path)?.components() {
+    let mut places = Vec::new();
+    let mut links = 0_usize;
+    let mut resolved = PathBuf::from("/");
+    let mut left: PathBuf = std::path::absolute(path)?;
+    loop {
+        let mut components = left.components();
+        let Some(component) = components.next() else {
+            break;
+        };
+        let rest = components.as_path().to_owned();
         match component {
-            std::path::Component::ParentDir => {
-                plain.pop();
+            Component::Prefix(_) | Component::RootDir => resolved = PathBuf::from("/"),
+            Component::CurDir => {}
+            // What is resolved has no links, so its parent is the directory that it is in.
+            Component::ParentDir => drop(resolved.pop()),
+            Component::Normal(name) => {
+                let here = resolved.join(name);
+                if fs::symlink_metadata(&here)?.is_symlink() {
+                    links = links.saturating_add(1);
+                    if links > LINKS_MAX {
+                        return Err(io::Error::other("too many symbolic links"));
+                    }
+                    places.push(uri(&here.join(&rest)));
+                    left = fs::read_link(&here)?.join(&rest);
+                    continue;
+                }
+                resolved = here;
             }
-            other => plain.push(other),
         }
+        left = rest;
     }
-    Ok(plain)
+    fs::symlink_metadata(&resolved)?;
+    places.push(uri(&resolved));
+    Ok(places)
 }
 
 /// The absolute path of something that need not be there, in a directory that is.
@@ -153,10 +170,23 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_taken_out() {
-        assert_eq!(
-            absolute(Path::new("/a/./b/../c")).unwrap(),
-            PathBuf::from("/a/c")
-        );
+    fn a_path_is_known_by_every_name_on_its_way() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(scratch.path()).unwrap();
+        fs::create_dir_all(root.join("real/deep")).unwrap();
+        fs::write(root.join("real/b"), "b").unwrap();
+        let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, root.join(at)).unwrap();
+        link("real", "lnk");
+        link("b", "real/a");
+        link("real/deep", "jump");
+        let known = |path: &str| places(&root.join(path)).unwrap();
+        let at = |path: &str| uri(&root.join(path));
+        assert_eq!(known("real/b"), [at("real/b")]);
+        assert_eq!(known("lnk/a"), [at("lnk/a"), at("real/a"), at("real/b")]);
+        assert_eq!(known("jump/../b").last(), Some(&at("real/b")));
+        assert_eq!(known("./real/./b"), [at("real/b")]);
+        assert!(places(&root.join("nothing")).is_err());
+        link("loop", "loop");
+        assert!(places(&root.join("loop")).is_err());
     }
 }

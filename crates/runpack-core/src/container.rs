@@ -28,6 +28,8 @@ pub struct Unlisted {
     pub paths: Vec<String>,
     /// How many more there are.
     pub more: u64,
+    /// Directories that could not be listed, and why: what is in them is not known.
+    pub unread: Vec<(String, String)>,
 }
 
 impl Unlisted {

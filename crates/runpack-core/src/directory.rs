@@ -21,6 +21,7 @@ pub use writer::DirectoryWriter;
 use crate::blocking;
 use crate::container::{Container, ManifestFound, Unlisted};
 use crate::digest::Digest;
+use crate::display::chain;
 use crate::fs::{self, Below};
 use crate::manifest::{Artifact, Manifest};
 use crate::store::{ObjectBody, StoreError, collect_capped};
@@ -117,7 +118,7 @@ impl Container for PackDirectory {
             .get()
             .cloned()
             .unwrap_or_else(|| Arc::new(Form::Plain));
-        blocking::run(move || form.unlisted(&root, &manifest, paths_max)).await
+        blocking::run(move || Ok(form.unlisted(&root, &manifest, paths_max))).await
     }
 
     fn is_closed(&self) -> bool {
@@ -209,38 +210,41 @@ impl Form {
         place
     }
 
-    fn unlisted(
-        &self,
-        root: &Below,
-        manifest: &Manifest,
-        paths_max: usize,
-    ) -> Result<Unlisted, StoreError> {
+    fn unlisted(&self, root: &Below, manifest: &Manifest, paths_max: usize) -> Unlisted {
         let mut unlisted = Unlisted::default();
         // Only directories on the way to artifacts are entered, so the manifest bounds the walk.
         let mut to_do = vec![String::new()];
         while let Some(directory) = to_do.pop() {
-            let failed = |errno| root.error("listing", directory.as_bytes(), errno);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY;
             let opened = root.open_at(directory.as_bytes(), flags, ResolveFlags::empty());
-            let opened = opened.map_err(failed)?;
-            fs::for_each_entry(&opened, |entry| {
-                let is_directory = entry.is_directory();
-                let name = String::from_utf8_lossy(&entry.name);
+            let listed = opened.and_then(|opened| {
+                fs::for_each_entry(&opened, |entry| {
+                    let is_directory = entry.is_directory();
+                    let name = String::from_utf8_lossy(&entry.name);
+                    let path = if directory.is_empty() {
+                        name.into_owned()
+                    } else {
+                        format!("{directory}/{name}")
+                    };
+                    match self.place(manifest, &path) {
+                        Place::Artifact => {}
+                        Place::OnTheWay if is_directory => to_do.push(path),
+                        _ if path == "manifest.json" => {}
+                        Place::OnTheWay | Place::Nothing => unlisted.add(path, paths_max),
+                    }
+                })
+            });
+            if let Err(errno) = listed {
                 let path = if directory.is_empty() {
-                    name.into_owned()
+                    ".".to_owned()
                 } else {
-                    format!("{directory}/{name}")
+                    directory
                 };
-                match self.place(manifest, &path) {
-                    Place::Artifact => {}
-                    Place::OnTheWay if is_directory => to_do.push(path),
-                    _ if path == "manifest.json" => {}
-                    Place::OnTheWay | Place::Nothing => unlisted.add(path, paths_max),
-                }
-            })
-            .map_err(failed)?;
+                let why = root.error("listing", path.as_bytes(), errno);
+                unlisted.unread.push((path, chain(&why)));
+            }
         }
-        Ok(unlisted)
+        unlisted
     }
 }
 

@@ -26,19 +26,31 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Characters that are invisible or reorder what stands around them: general category Cf as far as it
-/// concerns display, separators of lines and paragraphs, private use and tags.
+/// Characters that are invisible or reorder what stands around them: general category Cf and other
+/// default-ignorable characters, fillers, spaces other than the plain one, separators, private use, tags.
 const fn is_deceptive(found: char) -> bool {
     matches!(
         found,
-        '\u{ad}'
+        '\u{a0}'
+            | '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{1680}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2000}'..='\u{200a}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3000}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
+            | '\u{ffa0}'
             | '\u{fff9}'..='\u{fffb}'
+            | '\u{1d173}'..='\u{1d17a}'
             | '\u{e000}'..='\u{f8ff}'
             | '\u{e0000}'..='\u{10ffff}'
     )

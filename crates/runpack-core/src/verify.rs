@@ -201,6 +201,16 @@ impl Pack {
             }
             Err(error) => return notes.push(format!("residue unknown: {}", chain(&error))),
         };
+        for (path, why) in std::mem::take(&mut unlisted.unread) {
+            if closed {
+                findings.push(
+                    Finding::new(Code::ArtifactUnread, why).about(path),
+                    findings_max,
+                );
+            } else {
+                notes.push(format!("residue unknown: {why}"));
+            }
+        }
         unlisted.paths.sort_unstable();
         if closed {
             for path in unlisted.paths {

@@ -139,6 +139,7 @@ impl Execute for Export {
 
         let pack = pack_directory(&store, &committed.manifest);
         let mut places = vec![place::uri(&pack)];
+        check_receipts(&book, &committed, &places)?;
         // Recorded at once: what may still go wrong with the bundle takes nothing from the pack.
         let now = context.now.time;
         let receipt = book.record(&committed.manifest, places.clone(), now)?;
@@ -164,6 +165,36 @@ impl Execute for Export {
         exported.print(context)?;
         Ok(Exit::Success)
     }
+}
+
+/// A pack that was found in the store, and not made just now, is recorded only if no receipt knows better:
+/// whoever can write to the store must not get a receipt for what they put there.
+fn check_receipts(
+    book: &ReceiptBook,
+    committed: &CommittedPack,
+    places: &[String],
+) -> Result<(), Failure> {
+    if committed.commit == Commit::New {
+        return Ok(());
+    }
+    let pack_id = committed.manifest.pack_id();
+    let mut known = book.of_subject(committed.manifest.subject())?;
+    let mut agrees = known.is_empty() || known.contains(&pack_id);
+    for place in places {
+        let recorded = book.of_place(place)?;
+        agrees &= recorded.is_none_or(|recorded| recorded == pack_id);
+        known.extend(recorded);
+    }
+    if agrees {
+        return Ok(());
+    }
+    let recorded = known.iter().map(|id| format!("recorded: {id}")).collect();
+    Err(Failure::new(
+        format!("the store shows another pack than the one that was exported here before, found=`{pack_id}`"),
+        "somebody changed the store: restore it from a copy that verifies; no receipt was written",
+    )
+    .with_details(recorded)
+    .with_exit(Exit::Invalid))
 }
 
 fn stored_without_bundle(failure: &Failure, pack: &Path) -> Failure {

@@ -341,3 +341,64 @@ fn bundles_that_were_tampered_with() {
     desk.line("verify run.tar.gz").expect(1);
     desk.line("verify other.tar.gz").expect(0);
 }
+
+#[test]
+fn s10_an_export_again_never_vouches_for_what_somebody_put_in_the_store() {
+    let desk = Desk::with_run();
+    let exported = desk.export("");
+    let pack = Pack {
+        desk: &desk,
+        directory: PathBuf::from(text(&exported, "pack")),
+    };
+    let target = pack.directory.to_string_lossy().into_owned();
+    // Time and program are what two honest exports may differ in.
+    pack.change("/created_at", json!("1999-01-01T00:00:00Z"));
+    pack.change("/producer/version", json!("9.9"));
+    desk.run(["verify", &target]).expect(1);
+    let again = desk.line(crate::support::EXPORT).expect(1);
+    assert!(
+        again
+            .err
+            .contains("another pack than the one that was exported"),
+        "{}",
+        again.err
+    );
+    desk.run(["verify", &target]).expect(1);
+}
+
+#[test]
+fn s09_a_link_in_the_way_does_not_lose_the_receipt() {
+    let desk = Desk::with_run();
+    fs::create_dir(desk.path("real")).unwrap();
+    symlink("real", desk.path("lnk")).unwrap();
+    desk.export("--bundle lnk/a.tar.gz");
+    desk.write("run/model.bin", [8; 3_000]);
+    let other = crate::support::EXPORT.replace("run-42", "run-43");
+    desk.line(&format!("{other} --bundle real/b.tar.gz"))
+        .expect(0);
+    fs::remove_file(desk.path("real/a.tar.gz")).unwrap();
+    symlink("b.tar.gz", desk.path("real/a.tar.gz")).unwrap();
+    for target in ["real/a.tar.gz", "lnk/a.tar.gz"] {
+        let said = desk.run(["verify", target]).expect(1);
+        assert!(said.out.contains("pin.receipt"), "{}", said.out);
+    }
+    desk.line("verify lnk/b.tar.gz").expect(0);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let desk = Desk::with_run();
+    let exported = desk.export("");
+    let pack = PathBuf::from(text(&exported, "pack"));
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let pipe = |path: &Path| {
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    pipe(&desk.path("out.tar.gz"));
+    let pack = pack.to_string_lossy().into_owned();
+    desk.run(["bundle", &pack, "out.tar.gz"]).expect(2);
+    pipe(Path::new(&format!("{pack}.sig.json")));
+    desk.run(["verify", &pack, "--key", "key.pub.pem"])
+        .expect(2);
+}
