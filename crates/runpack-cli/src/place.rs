@@ -54,8 +54,8 @@ pub fn places(path: &Path) -> io::Result<Vec<String>> {
                     if links > LINKS_MAX {
                         return Err(io::Error::other("too many symbolic links"));
                     }
-                    places.push(uri(&here.join(&rest)));
-                    left = fs::read_link(&here)?.join(&rest);
+                    places.push(uri(&onward(&here, &rest)));
+                    left = onward(&fs::read_link(&here)?, &rest);
                     continue;
                 }
                 resolved = here;
@@ -66,6 +66,15 @@ pub fn places(path: &Path) -> io::Result<Vec<String>> {
     fs::symlink_metadata(&resolved)?;
     places.push(uri(&resolved));
     Ok(places)
+}
+
+/// `path` and what is left to go, if anything is.
+fn onward(path: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() {
+        path.to_owned()
+    } else {
+        path.join(rest)
+    }
 }
 
 /// The absolute path of something that need not be there, in a directory that is.
