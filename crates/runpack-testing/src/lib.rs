@@ -1,4 +1,4 @@
-//! For tests: what every store must do ([`conformance`]), and a store that lies ([`LyingStore`]).
+//! For tests: what every store must do ([`macro@conformance`]), and a store that lies ([`LyingStore`]).
 
 #![expect(
     clippy::arithmetic_side_effects,
