@@ -23,9 +23,9 @@ json() {
 }
 
 if cargo nextest --version >/dev/null 2>&1; then
-    tests=(cargo nextest run --package runpack-core --lib --profile ci)
+    tests=(cargo nextest run --package runpack-core --lib -E 'test(manifest::) or test(key::) or test(name::)' --profile ci)
 else
-    tests=(cargo test --package runpack-core --lib)
+    tests=(cargo test --package runpack-core --lib -- manifest:: key:: name::)
 fi
 
 printf '{"command":%s}\n' "$(json "${tests[*]}")" >"$out/spec.json"
