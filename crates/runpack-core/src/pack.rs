@@ -6,7 +6,8 @@
 //! subject exactly one wins, and the others learn which pack it is; a writer that dies leaves
 //! residue that blocks nobody.
 
-mod source;
+mod copy;
+mod delivery;
 mod stage;
 
 use std::sync::Arc;
@@ -23,7 +24,8 @@ use crate::store::{ObjectRef, Outcome, Receipt, Store, StoreError, read_capped};
 use crate::time::Timestamp;
 use crate::workers::WorkerLost;
 
-pub use source::{BytesSource, Source};
+pub use crate::store::{BytesSource, Source};
+pub use copy::copy;
 
 /// An artifact to be, and where its bytes come from.
 #[derive(Debug, Clone)]

@@ -12,22 +12,30 @@
 //! - **declared is checked**: a write whose bytes are not of the declared size and content fails;
 //! - a reader's claims (sizes, times, listings) are never believed by what stands above.
 
+mod error;
 #[cfg(feature = "file")]
 mod file;
+mod housekeeping;
 mod memory;
+#[cfg(feature = "s3")]
+pub mod s3;
+mod source;
 
 use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 
+pub use error::StoreError;
 #[cfg(feature = "file")]
 pub use file::FileStore;
+pub use housekeeping::{Holding, HoldingStream, Housekeeping, State};
 pub use memory::MemoryStore;
+pub use source::{BytesSource, Source};
 
 use crate::commitment::Content;
 use crate::digest::Digest;
@@ -268,6 +276,48 @@ pub trait ArtifactSink: Send + Sync + fmt::Debug {
         }
     }
 
+    /// Writes an object from a source that can be read more than once. A store that takes parts sends
+    /// them side by side, and reads again what it has to send again.
+    ///
+    /// # Errors
+    /// As [`ArtifactWriter::commit`], and as the source fails.
+    async fn send(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+        source: Arc<dyn Source>,
+    ) -> Result<Receipt, StoreError> {
+        let bytes = declared.bytes;
+        let mut writer = self.create(key, declared).await?;
+        let copied = async {
+            // One byte more shows a source that has grown.
+            let mut body = source.open(0..bytes.saturating_add(1)).await?;
+            while let Some(piece) = body.next().await {
+                writer.write(piece?).await?;
+            }
+            Ok(())
+        };
+        match copied.await {
+            Ok(()) => writer.commit().await,
+            Err(error) => {
+                // The first failure is the one to tell; what abort leaves behind is swept later.
+                let _ = writer.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks whether the object is there already, so that it need not be sent: by the store's own
+    /// checksum where that covers the bytes, else by reading it back.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] where the key has other bytes; as the store fails.
+    async fn find(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError>;
+
     /// How many writes a caller keeps under way at once on each of its workers, so that the store
     /// can make many durable together.
     fn writes_in_flight(&self) -> usize {
@@ -302,77 +352,6 @@ pub trait ArtifactWriter: Send + fmt::Debug {
 pub trait Store: ArtifactReader + ArtifactSink {}
 
 impl<T: ArtifactReader + ArtifactSink> Store for T {}
-
-/// Why a store did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// There is no such object.
-    #[error("no such object, key=`{key}`")]
-    NotFound {
-        /// The key, or path.
-        key: String,
-    },
-    /// The key is taken by other bytes.
-    #[error(
-        "the key already has other bytes, which stay, key=`{key}` ours=`{ours}` theirs=`{theirs}`"
-    )]
-    AlreadyExists {
-        /// The key.
-        key: String,
-        /// The commitment to what was to be written.
-        ours: Digest,
-        /// The commitment to what is there.
-        theirs: Digest,
-    },
-    /// What was written is not what was declared: the source changed while it was read.
-    #[error(
-        "the source changed while it was read, run the export again when nothing writes to it, key=`{key}`"
-    )]
-    NotDeclared {
-        /// The key.
-        key: String,
-    },
-    /// Something stands there that is no object: a symbolic link, a directory, a device.
-    #[error("not a regular file, and links are never followed, path=`{path}`")]
-    Unsafe {
-        /// The path.
-        path: String,
-    },
-    /// The store cannot be used as it is.
-    #[error("this store cannot be used: {reason}")]
-    Unusable {
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// The store failed.
-    #[error("{action} failed, path=`{path}`")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which path or key.
-        path: String,
-        /// How it failed.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl StoreError {
-    /// Whether the same call may succeed later without anybody changing anything.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Io { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::Interrupted
-                    | io::ErrorKind::TimedOut
-                    | io::ErrorKind::WouldBlock
-                    | io::ErrorKind::ConnectionReset
-            ),
-            _ => false,
-        }
-    }
-}
 
 /// Reads a whole object of at most `bytes_max` bytes; one byte more is read to see that it is larger.
 ///

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, ListEntry, ListStream, ObjectBody,
-    ObjectRef, ObjectStat, Receipt, Store, StoreError,
+    ObjectRef, ObjectStat, Receipt, Source, Store, StoreError,
 };
 
 /// The size of the pieces in which lies are told.
@@ -330,6 +330,23 @@ impl ArtifactSink for LyingStore {
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
         self.inner.put(key, bytes, declared).await
+    }
+
+    async fn send(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+        source: Arc<dyn Source>,
+    ) -> Result<Receipt, StoreError> {
+        self.inner.send(key, declared, source).await
+    }
+
+    async fn find(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError> {
+        self.inner.find(key, declared).await
     }
 
     fn writes_in_flight(&self) -> usize {

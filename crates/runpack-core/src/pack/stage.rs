@@ -9,7 +9,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{NewArtifact, PackDraft, PackError, Source};
+use futures_util::future::try_join;
+
+use super::delivery::{BUFFERED_BYTES_MAX, Delivery, read_whole};
+use super::{NewArtifact, PackDraft, PackError};
 use crate::commitment::{CHUNK_BYTES, Content, chunk_count, chunk_len};
 use crate::count::len_u64;
 use crate::digest::{Digest, Hasher};
@@ -17,11 +20,8 @@ use crate::key::Location;
 use crate::manifest::{Artifact, Manifest, Subject, check_names};
 use crate::name::ArtifactName;
 use crate::progress::Progress;
-use crate::store::{Declared, Store, StoreError, collect_capped};
+use crate::store::{Declared, Store, StoreError};
 use crate::workers::{self, WorkerLost};
-
-/// The largest artifact that is read into memory and put in one call.
-const BUFFERED_BYTES_MAX: u64 = 1 << 20;
 
 /// An artifact to be, measured.
 struct Item {
@@ -53,11 +53,12 @@ pub(super) async fn stage(
     });
     draft.progress.expect(len_u64(&items), total);
     let contents = hash_large(&items, &draft.progress).await?;
+    let delivery = Delivery::to(store, &draft.subject, items.len()).await?;
     let writer = Writer {
         items,
         contents,
         subject: draft.subject.clone(),
-        store: Arc::clone(store),
+        delivery,
         progress: Arc::clone(&draft.progress),
     };
     writer.run().await
@@ -155,18 +156,31 @@ async fn hash_chunk(item: &Item, chunk: u64, progress: &Progress) -> Result<Dige
     Ok(hasher.finish())
 }
 
+/// The digest of a whole artifact.
+async fn hash_whole(item: &Item, progress: &Progress) -> Result<Digest, PackError> {
+    let failed = |source| source_error(&item.new, source);
+    let mut body = item.new.source.open(0..item.bytes).await.map_err(failed)?;
+    let mut hasher = Hasher::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(failed)?;
+        progress.add_bytes(len_u64(&piece));
+        hasher.update(&piece);
+    }
+    Ok(hasher.finish())
+}
+
 /// Round two.
 struct Writer {
     items: Arc<Vec<Item>>,
     contents: BTreeMap<usize, Content>,
     subject: Subject,
-    store: Arc<dyn Store>,
+    delivery: Delivery,
     progress: Arc<Progress>,
 }
 
 impl Writer {
     async fn run(self) -> Result<Vec<Artifact>, PackError> {
-        let (jobs, in_flight) = (self.items.len(), self.store.writes_in_flight());
+        let (jobs, in_flight) = (self.items.len(), self.delivery.in_flight());
         let writer = Arc::new(self);
         workers::each(jobs, in_flight, move |at| {
             let writer = Arc::clone(&writer);
@@ -184,58 +198,40 @@ impl Writer {
     }
 
     async fn write_buffered(&self, item: &Item) -> Result<Artifact, PackError> {
-        let bytes = {
-            let failed = |source| source_error(&item.new, source);
-            let source = &item.new.source;
-            let body = source
-                .open(0..item.bytes.saturating_add(1))
-                .await
-                .map_err(failed)?;
-            let bytes = collect_capped(body, item.bytes).await.map_err(failed)?;
-            let whole = bytes.filter(|bytes| len_u64(bytes) == item.bytes);
-            whole.ok_or_else(|| {
-                failed(StoreError::NotDeclared {
-                    key: item.new.name.to_string(),
-                })
-            })?
-        };
+        let failed = |source| source_error(&item.new, source);
+        let name = item.new.name.as_str();
+        let bytes = read_whole(&*item.new.source, item.bytes, name)
+            .await
+            .map_err(failed)?;
         self.progress.add_bytes(item.bytes);
         let declared = Declared::new(item.bytes, Content::Whole(Digest::of(&bytes)));
         let artifact = Self::describe(item, declared.content.clone())?;
         let key =
             Location::artifact(&self.subject, artifact.name(), artifact.commitment()).key()?;
-        self.store.put(&key, bytes.into(), declared).await?;
+        self.delivery.put(&key, bytes, declared).await?;
         Ok(artifact)
     }
 
     async fn write_streamed(&self, item: &Item, content: &Content) -> Result<Artifact, PackError> {
-        let failed = |source| source_error(&item.new, source);
         let artifact = Self::describe(item, content.clone())?;
         let key =
             Location::artifact(&self.subject, artifact.name(), artifact.commitment()).key()?;
         let declared = Declared::new(item.bytes, content.clone());
-        let mut writer = self.store.create(&key, declared).await?;
-        let source: &dyn Source = &*item.new.source;
-        let mut body = source
-            .open(0..item.bytes.saturating_add(1))
-            .await
-            .map_err(failed)?;
-        let claims = matches!(content, Content::Chunks(_));
-        let mut whole = Hasher::new();
-        while let Some(piece) = body.next().await {
-            let piece = piece.map_err(failed)?;
-            self.progress.add_bytes(len_u64(&piece));
-            if claims {
-                whole.update(&piece);
-            }
-            writer.write(piece).await?;
+        let source = Arc::clone(&item.new.source);
+        let sent = async {
+            let sent = self.delivery.send(&key, declared, source).await;
+            sent.map_err(PackError::from)
+        };
+        if matches!(content, Content::Whole(_)) {
+            sent.await?;
+            self.progress.add_bytes(item.bytes);
+            return Ok(artifact);
         }
-        writer.commit().await?;
-        Ok(if claims {
-            artifact.with_claimed_sha256(whole.finish())
-        } else {
-            artifact
-        })
+        // What is claimed for the whole is told by one reader from end to end, beside the sending, which
+        // takes parts in any order.
+        let claimed = hash_whole(item, &self.progress);
+        let ((), claimed) = try_join(sent, claimed).await?;
+        Ok(artifact.with_claimed_sha256(claimed))
     }
 
     fn describe(item: &Item, content: Content) -> Result<Artifact, PackError> {

@@ -39,7 +39,7 @@ use self::sys::Sys;
 use self::write::FileWriter;
 use super::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, ListStream, ObjectBody, ObjectRef,
-    ObjectStat, Receipt, StoreError,
+    ObjectStat, Outcome, Receipt, StoreError,
 };
 use crate::blocking;
 use crate::fs;
@@ -227,6 +227,19 @@ impl ArtifactSink for FileStore {
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
         write::put(&self.shared, key.clone(), bytes, declared).await
+    }
+
+    async fn find(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError> {
+        let (shared, key, declared) = (Arc::clone(&self.shared), key.clone(), declared.clone());
+        blocking::run(move || {
+            let is_there = group::is_there(&shared, &key, &declared)?;
+            Ok(is_there.then(|| Receipt::new(key, &declared, Outcome::AlreadyThere)))
+        })
+        .await
     }
 
     fn writes_in_flight(&self) -> usize {

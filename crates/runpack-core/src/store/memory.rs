@@ -198,6 +198,30 @@ impl ArtifactSink for MemoryStore {
         }))
     }
 
+    async fn find(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError> {
+        let (bytes, version) = match self.get(&key.clone().into()) {
+            Ok(found) => found,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let theirs = Declared::of(&bytes);
+        if theirs != *declared {
+            return Err(StoreError::AlreadyExists {
+                key: key.to_string(),
+                ours: declared.commitment(),
+                theirs: theirs.commitment(),
+            });
+        }
+        Ok(Some(Receipt {
+            version,
+            ..Receipt::new(key.clone(), declared, Outcome::AlreadyThere)
+        }))
+    }
+
     fn writes_in_flight(&self) -> usize {
         8
     }

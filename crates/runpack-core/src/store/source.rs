@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 
+use super::{ObjectBody, StoreError};
 use crate::count::len_u64;
-use crate::store::{ObjectBody, StoreError};
 
 /// Bytes that can be read more than once: hashing comes first, sending second.
 #[async_trait]

@@ -1,0 +1,103 @@
+//! Bringing the artifacts of one pack to a store: what is there already is not sent again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+
+use crate::count::len_u64;
+use crate::key::{Location, ObjectKey};
+use crate::manifest::Subject;
+use crate::store::{Declared, Source, Store, StoreError, collect_capped};
+
+/// The largest artifact that is read into memory and put in one call.
+pub(super) const BUFFERED_BYTES_MAX: u64 = 1 << 20;
+
+/// A store, and what it says that it has of the pack.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    store: Arc<dyn Store>,
+    /// Keys that were listed. The listing is only a hint where to ask: what it hides is sent and found
+    /// out to be there, and what it makes up is asked for and sent all the same.
+    listed: HashSet<String>,
+}
+
+impl Delivery {
+    /// Looks what the place of `subject` holds, which in most cases is nothing.
+    pub(super) async fn to(
+        store: &Arc<dyn Store>,
+        subject: &Subject,
+        artifacts: usize,
+    ) -> Result<Self, StoreError> {
+        let entries_max = artifacts.saturating_mul(2).saturating_add(1_000);
+        let mut entries = store
+            .list(&Location::pack_prefix(subject))
+            .take(entries_max);
+        let mut listed = HashSet::new();
+        while let Some(entry) = entries.next().await {
+            match entry {
+                Ok(entry) => drop(listed.insert(entry.key)),
+                // Whoever may write need not be allowed to list; the hint is missing then.
+                Err(StoreError::Denied { .. }) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        drop(entries);
+        Ok(Self {
+            store: Arc::clone(store),
+            listed,
+        })
+    }
+
+    /// How many artifacts to have under way at once on each worker.
+    pub(super) fn in_flight(&self) -> usize {
+        self.store.writes_in_flight()
+    }
+
+    async fn is_there(&self, key: &ObjectKey, declared: &Declared) -> Result<bool, StoreError> {
+        Ok(self.listed.contains(key.as_str()) && self.store.find(key, declared).await?.is_some())
+    }
+
+    /// Brings a small artifact.
+    pub(super) async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        declared: Declared,
+    ) -> Result<(), StoreError> {
+        if !self.is_there(key, &declared).await? {
+            self.store.put(key, bytes, declared).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings an artifact of any size.
+    pub(super) async fn send(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+        source: Arc<dyn Source>,
+    ) -> Result<(), StoreError> {
+        if !self.is_there(key, &declared).await? {
+            self.store.send(key, declared, source).await?;
+        }
+        Ok(())
+    }
+}
+
+/// All bytes of a small source, which must be as many as it said.
+pub(super) async fn read_whole(
+    source: &dyn Source,
+    bytes: u64,
+    name: &str,
+) -> Result<Bytes, StoreError> {
+    let body = source.open(0..bytes.saturating_add(1)).await?;
+    collect_capped(body, bytes)
+        .await?
+        .filter(|read| len_u64(read) == bytes)
+        .map(Bytes::from)
+        .ok_or_else(|| StoreError::NotDeclared {
+            key: name.to_owned(),
+        })
+}

@@ -1,0 +1,90 @@
+//! What cleaning up needs of a store beyond reading and writing: everything that it holds, with ages by
+//! its own clock, and removing exactly one thing.
+//!
+//! Nothing but `crate::residue` removes anything, and no writer or verifier needs this.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use futures_util::Stream;
+
+use super::{ArtifactReader, StoreError, VersionId};
+use crate::key::KeyPrefix;
+use crate::time::Timestamp;
+
+/// What stands under a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// An object, or a version of one.
+    Object,
+    /// A marker that hides the versions before it.
+    DeleteMarker,
+    /// An upload in parts that was begun and not completed; its parts are stored and seen by no reader.
+    Upload,
+}
+
+/// One thing that a store holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holding {
+    /// The key as the store spells it, without the store's own prefix: untrusted, perhaps none of ours.
+    pub key: String,
+    /// The version, or for an upload its id.
+    pub version: Option<VersionId>,
+    /// The size; 0 where it is not known.
+    pub bytes: u64,
+    /// When it was written or begun, by the store's clock.
+    pub modified: Timestamp,
+    /// What it is.
+    pub state: State,
+}
+
+impl Holding {
+    /// An object without versions.
+    pub fn object(key: String, bytes: u64, modified: Timestamp) -> Self {
+        Self {
+            key,
+            version: None,
+            bytes,
+            modified,
+            state: State::Object,
+        }
+    }
+
+    /// The same, in a version.
+    #[must_use]
+    pub fn with_version(mut self, version: VersionId) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// The same, being something else.
+    #[must_use]
+    pub fn with_state(mut self, state: State) -> Self {
+        self.state = state;
+        self
+    }
+}
+
+/// What a store holds, page by page, in no order.
+pub type HoldingStream = Pin<Box<dyn Stream<Item = Result<Holding, StoreError>> + Send>>;
+
+/// Looking at everything, and removing.
+#[async_trait]
+pub trait Housekeeping: ArtifactReader {
+    /// The time by the store's own clock: ages are never told by ours.
+    ///
+    /// # Errors
+    /// As the store fails.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Every version, marker and unfinished upload whose key starts with `prefix`.
+    fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream;
+
+    /// Removes exactly this version, marker or upload; what is gone already counts as removed. In a
+    /// store without versions, the object.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`] where it is locked; as the store fails.
+    async fn remove(&self, holding: &Holding) -> Result<(), StoreError>;
+}
