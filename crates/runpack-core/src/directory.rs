@@ -1,10 +1,11 @@
 //! Pack directories: a pack as files that people can look at (specification, section 7).
 //!
 //! [`PackDirectory`] is the container a verifier reads, in the plain or the keyed form;
-//! [`DirectoryWriter`] makes a plain one out of a verified bundle. Invariants: no link is followed at
+//! [`DirectoryWriter`] makes a plain one out of a verified bundle, [`Download`] out of a pack in a store. Invariants: no link is followed at
 //! any component; whatever the manifest does not list is told as a stranger, and what is in an
 //! unlisted directory is not looked at; a directory appears under its name only when it is whole.
 
+mod download;
 mod scan;
 mod writer;
 
@@ -15,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use rustix::fs::{OFlags, ResolveFlags};
 
+pub use download::Download;
 pub use scan::{FileSource, FoundFile, Refused, ScanError, scan};
 pub use writer::DirectoryWriter;
 
@@ -66,6 +68,14 @@ impl PackDirectory {
             root,
             form: OnceLock::new(),
         })
+    }
+
+    /// Something in a plain directory that is not of this pack, if there is anything; what cannot be looked at
+    /// counts as such.
+    fn first_stranger(&self, manifest: &Manifest) -> Option<String> {
+        let mut unlisted = Form::Plain.unlisted(&self.root, manifest, 1);
+        let unread = unlisted.unread.pop().map(|(path, _)| path);
+        unlisted.paths.pop().or(unread)
     }
 }
 

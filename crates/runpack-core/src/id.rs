@@ -113,6 +113,8 @@ text_id! {
     RunId(check_id);
     /// One step of a run.
     StepId(check_id);
+    /// An object that shows what a store does.
+    ProbeId(check_id);
     /// One execution: a ULID (github.com/ulid/spec).
     ExecutionId(check_ulid);
     /// An organization of the record layout.

@@ -6,17 +6,19 @@
 //! layout spells a key of another (`layouts_are_disjoint`).
 
 mod parse;
+mod part;
 
 use std::fmt;
 
+pub use part::{Day, Log, Month, PipelineObject, RecordObject};
+
 use crate::digest::Digest;
 use crate::id::{
-    AgentId, AgentVersion, ExecutionId, Namespace, Organization, PackId, PipelineTenant, Project,
-    RunId, Scenario, Service, SpecHash, StepId, Tenant,
+    AgentId, AgentVersion, ExecutionId, Namespace, Organization, PackId, PipelineTenant, ProbeId,
+    Project, RunId, Scenario, Service, SpecHash, Tenant,
 };
 use crate::manifest::{Manifest, Subject};
 use crate::name::ArtifactName;
-use crate::time::Timestamp;
 
 /// The longest key, in bytes (Amazon S3 user guide, "Naming Amazon S3 objects").
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -38,7 +40,7 @@ impl fmt::Display for ObjectKey {
     }
 }
 
-/// A part of the key space: empty (all of it), or ending in `/`.
+/// A part of the key space: all of it, what lies below a `/`, or what begins with one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyPrefix(Box<str>);
 
@@ -46,6 +48,11 @@ impl KeyPrefix {
     /// The whole key space.
     pub fn all() -> Self {
         Self::default()
+    }
+
+    /// The part that holds `key`, and whatever other keys begin with it.
+    pub fn of(key: &ObjectKey) -> Self {
+        Self(key.0.clone())
     }
 
     /// As text.
@@ -66,140 +73,6 @@ impl fmt::Display for KeyPrefix {
 pub struct KeyTooLong {
     /// How long it would be.
     pub bytes: usize,
-}
-
-/// A calendar day, as partitions are named.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Day(Timestamp);
-
-impl Day {
-    /// The day of a time, in UTC.
-    pub fn of(time: Timestamp) -> Self {
-        let midnight = time
-            .unix_seconds()
-            .saturating_sub(time.unix_seconds() % 86_400);
-        Self(Timestamp::from_unix_seconds(midnight).unwrap_or(time))
-    }
-}
-
-impl fmt::Display for Day {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.0.date();
-        write!(f, "{year:04}-{month:02}-{day:02}")
-    }
-}
-
-impl fmt::Debug for Day {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A year and month, as bundles are filed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Month {
-    year: u16,
-    month: u8,
-}
-
-impl Month {
-    /// The month of a time, in UTC.
-    pub fn of(time: Timestamp) -> Self {
-        let (year, month, _) = time.date();
-        Self {
-            year: u16::try_from(year).unwrap_or(0),
-            month: u8::try_from(month).unwrap_or(0),
-        }
-    }
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}/{:02}", self.year, self.month)
-    }
-}
-
-impl fmt::Debug for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A log of an execution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Log {
-    /// `runner.log`
-    Runner,
-    /// `bench.log`
-    Bench,
-    /// `stdout.log`
-    Stdout,
-    /// `stderr.log`
-    Stderr,
-}
-
-impl Log {
-    /// All logs.
-    pub const ALL: [Self; 4] = [Self::Runner, Self::Bench, Self::Stdout, Self::Stderr];
-
-    /// The file name.
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::Runner => "runner.log",
-            Self::Bench => "bench.log",
-            Self::Stdout => "stdout.log",
-            Self::Stderr => "stderr.log",
-        }
-    }
-}
-
-/// An object of a record's service.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum RecordObject {
-    /// The record: `date=.../run=.../payload.json`
-    Payload {
-        /// The day that the claim fixed.
-        day: Day,
-        /// Which run.
-        run_id: RunId,
-    },
-    /// The claim that fixes the day once: `runs/{run_id}.json`
-    Claim {
-        /// Which run.
-        run_id: RunId,
-    },
-    /// `latest.json`: rebuildable, never believed.
-    Latest,
-    /// `manifests/date=....jsonl`: rebuildable, never believed.
-    Daily {
-        /// Which day.
-        day: Day,
-    },
-}
-
-/// An object of a pipeline's run.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PipelineObject {
-    /// `plan.json`
-    Plan,
-    /// `metadata.json`
-    Metadata,
-    /// The run's `manifest.json`
-    Manifest,
-    /// `events/audit_trail.jsonl`
-    AuditTrail,
-    /// `steps/{step_id}/manifest.json`
-    StepManifest {
-        /// Which step.
-        step_id: StepId,
-    },
-    /// `steps/{step_id}/inputs/...` or `.../outputs/...`
-    StepArtifact {
-        /// Which step.
-        step_id: StepId,
-        /// The artifact; its name starts with `inputs/` or `outputs/`.
-        name: ArtifactName,
-    },
 }
 
 /// What an object of a store is, over all layouts.
@@ -281,10 +154,15 @@ pub enum Location {
         /// The artifact (one that [`Subject::admits`]), or `None` for `manifest.json`.
         artifact: Option<ArtifactName>,
     },
-    /// Where the bundle of a pack lies: `_runpack/refs/{pack id hex}`. Never believed.
+    /// Where a pack lies: `_runpack/refs/{pack id hex}`. Never believed.
     Reference {
         /// Which pack.
         pack_id: PackId,
+    },
+    /// An object that shows what a store does: `_runpack/probe/{probe}`.
+    Probe {
+        /// Which one.
+        probe: ProbeId,
     },
 }
 
@@ -359,6 +237,40 @@ impl Location {
         }
     }
 
+    /// Whose pack it is that has its manifest here; `None` where no manifest of a pack lies.
+    pub fn manifest_subject(&self) -> Option<Subject> {
+        match self.clone() {
+            Self::Run {
+                tenant,
+                namespace,
+                scenario,
+                run_id,
+                spec_hash,
+                artifact: None,
+            } => Some(Subject::Run {
+                tenant,
+                namespace,
+                scenario,
+                run_id,
+                spec_hash,
+            }),
+            Self::Pipeline {
+                tenant,
+                run_id,
+                object: PipelineObject::StepManifest { step_id },
+            } => Some(Subject::Step {
+                tenant,
+                run_id,
+                step_id,
+            }),
+            Self::Execution {
+                execution_id,
+                artifact: None,
+            } => Some(Subject::Execution { execution_id }),
+            _ => None,
+        }
+    }
+
     /// The bundle of a run's pack; `None` for other subjects, which have no place in the layout.
     pub fn bundle(manifest: &Manifest) -> Option<Self> {
         let (Subject::Run { run_id, .. } | Subject::Step { run_id, .. }) = manifest.subject()
@@ -391,6 +303,11 @@ impl Location {
             prefix.extend([segment, "/", &id, "/"]);
         }
         KeyPrefix(prefix.into())
+    }
+
+    /// The part of the key space that holds probes of what a store does. They are nobody's evidence.
+    pub fn probes_prefix() -> KeyPrefix {
+        KeyPrefix("_runpack/probe/".into())
     }
 
     /// The part of the key space that a pack about `subject` has for itself.
@@ -488,6 +405,7 @@ impl fmt::Display for Location {
                     Some(name) => write!(f, "{name}"),
                 }
             }
+            Self::Probe { probe } => write!(f, "_runpack/probe/{probe}"),
             Self::Reference { pack_id } => write!(f, "_runpack/refs/{}", pack_id.digest()),
         }
     }

@@ -88,6 +88,8 @@ pub mod progress;
 pub mod read;
 #[cfg(feature = "file")]
 pub mod receipt;
+pub mod reference;
+pub mod residue;
 pub mod sign;
 pub mod store;
 pub mod time;

@@ -8,6 +8,7 @@
 
 mod copy;
 mod delivery;
+mod recheck;
 mod stage;
 
 use std::sync::Arc;
@@ -20,8 +21,9 @@ use crate::manifest::{
 };
 use crate::name::ArtifactName;
 use crate::progress::Progress;
+use crate::residue::EXPORT_SECONDS_MAX;
 use crate::store::{ObjectRef, Outcome, Receipt, Store, StoreError, read_capped};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::workers::WorkerLost;
 
 pub use crate::store::{BytesSource, Source};
@@ -128,6 +130,14 @@ pub enum PackError {
         /// The key.
         key: String,
     },
+    /// It took so long that its first artifacts may have been removed as residue.
+    #[error(
+        "the export took too long to be committed safely, run it again: what is there is not sent again, seconds=`{seconds}`"
+    )]
+    TooLate {
+        /// How long it took.
+        seconds: u64,
+    },
     /// A worker thread was lost.
     #[error(
         "a worker thread ended without a result, which is a bug in Runpack; nothing was committed"
@@ -199,6 +209,7 @@ impl PackDraft {
             store,
             manifest: Arc::new(manifest),
             limits: self.limits,
+            deadline: None,
         })
     }
 }
@@ -209,6 +220,7 @@ pub struct StagedPack {
     store: Arc<dyn Store>,
     manifest: Arc<Manifest>,
     limits: Limits,
+    deadline: Option<(Arc<dyn Clock>, Timestamp)>,
 }
 
 /// How a commit ended well.
@@ -242,13 +254,42 @@ impl StagedPack {
         &self.manifest
     }
 
-    /// Makes sure that every artifact is still there, and writes the manifest.
+    /// The same, which began at `begun` by `clock` and gives up when it is not committed
+    /// [`EXPORT_SECONDS_MAX`] later: whoever removes residue relies on it. For stores that somebody cleans.
+    #[must_use]
+    pub fn with_deadline(mut self, clock: Arc<dyn Clock>, begun: Timestamp) -> Self {
+        self.deadline = Some((clock, begun));
+        self
+    }
+
+    fn check_deadline(&self) -> Result<(), PackError> {
+        let Some((clock, begun)) = &self.deadline else {
+            return Ok(());
+        };
+        let now = clock.now().unix_seconds();
+        let seconds = now.saturating_sub(begun.unix_seconds());
+        if seconds > EXPORT_SECONDS_MAX {
+            return Err(PackError::TooLate { seconds });
+        }
+        Ok(())
+    }
+
+    /// Makes sure that every artifact is still there, and writes the manifest; then looks once more, for
+    /// somebody may have cleaned up in between.
     ///
     /// # Errors
     /// [`PackError::Conflict`] where another pack was committed for this subject; an artifact that
-    /// vanished; as the store fails.
+    /// vanished; [`PackError::TooLate`]; as the store fails.
     pub async fn commit(self) -> Result<CommittedPack, PackError> {
-        stage::recheck(&self.store, &self.manifest).await?;
+        let store = Arc::clone(&self.store);
+        let committed = self.commit_manifest().await?;
+        recheck::recheck(&store, &committed.manifest).await?;
+        Ok(committed)
+    }
+
+    async fn commit_manifest(self) -> Result<CommittedPack, PackError> {
+        self.check_deadline()?;
+        recheck::recheck(&self.store, &self.manifest).await?;
         let key = Location::manifest(self.manifest.subject()).key()?;
         let bytes = self.manifest.to_bytes();
         let declared = crate::store::Declared::of(&bytes);

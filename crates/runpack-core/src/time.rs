@@ -23,6 +23,14 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self { seconds: 0 };
+
+    /// 9999-12-31T23:59:59Z.
+    pub const MAX: Self = Self {
+        seconds: SECONDS_MAX,
+    };
+
     /// The time `seconds` after 1970-01-01T00:00:00Z.
     ///
     /// # Errors

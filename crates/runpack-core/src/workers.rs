@@ -148,6 +148,9 @@ where
             .build()
         {
             runtime.block_on(work());
+            // Whoever waited may count on it that nothing holds on to what the work held.
+            drop(runtime);
+            drop(work);
             let _ = done.send(());
         }
     };

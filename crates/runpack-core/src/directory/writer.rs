@@ -53,16 +53,7 @@ impl DirectoryWriter {
     pub fn finish(mut self) -> io::Result<PathBuf> {
         let manifest = self.manifest.take().ok_or(io::ErrorKind::InvalidInput)?;
         self.current = None;
-        let bytes = manifest.to_bytes();
-        File::create_new(self.pack().join("manifest.json"))?.write_all(&bytes)?;
-        // One call makes thousands of files durable, and the directories that hold them.
-        rustix::fs::syncfs(File::open(self.pack())?)?;
-        renameat_with(CWD, self.pack(), CWD, &self.target, RenameFlags::NOREPLACE)?;
-        let parent = self
-            .target
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        publish(&self.pack(), &manifest, &self.target)?;
         Ok(self.target.clone())
     }
 
@@ -98,6 +89,19 @@ impl DirectoryWriter {
             .map(|(_, file)| file)
             .ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
+}
+
+/// Adds the manifest to the files of a pack in the directory `pack`, makes all of it durable and gives it the
+/// name `target`, if nothing has that.
+pub(super) fn publish(pack: &Path, manifest: &Manifest, target: &Path) -> io::Result<()> {
+    File::create_new(pack.join("manifest.json"))?.write_all(&manifest.to_bytes())?;
+    // One call makes thousands of files durable, and the directories that hold them.
+    rustix::fs::syncfs(File::open(pack)?)?;
+    renameat_with(CWD, pack, CWD, target, RenameFlags::NOREPLACE)?;
+    let parent = target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 impl BundleSink for DirectoryWriter {

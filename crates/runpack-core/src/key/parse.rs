@@ -14,7 +14,7 @@ pub(super) fn location(key: &str) -> Option<Location> {
         "v1" => record(rest),
         "executions" => execution(rest),
         "registry" => agent(rest),
-        "_runpack" => reference(rest),
+        "_runpack" => own(rest),
         year if year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit()) => {
             bundle(year, rest)
         }
@@ -163,7 +163,15 @@ fn execution(rest: &str) -> Option<Location> {
     })
 }
 
-fn reference(rest: &str) -> Option<Location> {
-    let pack_id = PackId::new(rest.strip_prefix("refs/")?.parse().ok()?);
-    Some(Location::Reference { pack_id })
+fn own(rest: &str) -> Option<Location> {
+    let (what, id) = rest.split_once('/')?;
+    match what {
+        "refs" => Some(Location::Reference {
+            pack_id: PackId::new(id.parse().ok()?),
+        }),
+        "probe" => Some(Location::Probe {
+            probe: id.parse().ok()?,
+        }),
+        _ => None,
+    }
 }

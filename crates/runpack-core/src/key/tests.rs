@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::time::Timestamp;
 
 fn id() -> impl Strategy<Value = String> {
     // Ids that spell the words of other layouts are the ones that could collide.
@@ -142,6 +143,7 @@ fn location() -> impl Strategy<Value = Location> {
         digest().prop_map(|pack| Location::Reference {
             pack_id: PackId::new(pack)
         }),
+        parsed(id()).prop_map(|probe| Location::Probe { probe }),
     ]
 }
 

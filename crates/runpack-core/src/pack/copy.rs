@@ -91,5 +91,6 @@ pub async fn copy(
         store: Arc::clone(store),
         manifest: Arc::clone(manifest),
         limits: limits.clone(),
+        deadline: None,
     })
 }

@@ -17,7 +17,7 @@ use crate::commitment::{CHUNK_BYTES, Content, chunk_count, chunk_len};
 use crate::count::len_u64;
 use crate::digest::{Digest, Hasher};
 use crate::key::Location;
-use crate::manifest::{Artifact, Manifest, Subject, check_names};
+use crate::manifest::{Artifact, Subject, check_names};
 use crate::name::ArtifactName;
 use crate::progress::Progress;
 use crate::store::{Declared, Store, StoreError};
@@ -252,32 +252,4 @@ impl Writer {
             None => artifact,
         })
     }
-}
-
-/// Before the commit: every artifact is still there, of its size.
-pub(super) async fn recheck(
-    store: &Arc<dyn Store>,
-    manifest: &Arc<Manifest>,
-) -> Result<(), PackError> {
-    let (jobs, in_flight) = (manifest.artifacts().len(), store.requests_in_flight());
-    let (store, manifest) = (Arc::clone(store), Arc::clone(manifest));
-    workers::each(jobs, in_flight, move |at| {
-        let (store, manifest) = (Arc::clone(&store), Arc::clone(&manifest));
-        async move {
-            let artifact = manifest.artifacts().get(at).ok_or(WorkerLost)?;
-            let location =
-                Location::artifact(manifest.subject(), artifact.name(), artifact.commitment());
-            let key = location.key()?;
-            let stat = store.stat(&key.clone().into()).await?;
-            if stat.bytes == artifact.bytes() {
-                Ok(())
-            } else {
-                Err(PackError::from(StoreError::NotFound {
-                    key: key.to_string(),
-                }))
-            }
-        }
-    })
-    .await
-    .map(|_| ())
 }

@@ -17,6 +17,7 @@
 //! A store that is only read is not changed at all, so it may lie on a medium that cannot be written.
 
 mod group;
+mod housekeeping;
 mod list;
 mod read;
 mod root;

@@ -12,19 +12,50 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::{
-    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, ListEntry, ListStream, ObjectBody,
-    ObjectRef, ObjectStat, Outcome, Receipt, StoreError, VersionId,
+    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
+    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, StoreError,
+    VersionId,
 };
 use crate::count::len_u64;
 use crate::key::{KeyPrefix, ObjectKey};
+use crate::time::Timestamp;
 
-/// The versions of one object, oldest first.
-type Versions = Vec<Bytes>;
+/// One version of an object.
+#[derive(Debug, Clone)]
+struct Version {
+    number: u64,
+    bytes: Bytes,
+    modified: Timestamp,
+}
 
-/// Objects in memory. Clones share them.
+/// The objects, each with its versions, oldest first, and the time.
+#[derive(Debug, Default)]
+struct Contents {
+    objects: BTreeMap<String, Vec<Version>>,
+    numbers: u64,
+    seconds: u64,
+}
+
+impl Contents {
+    fn now(&self) -> Timestamp {
+        // Nobody's test goes past the year 9999.
+        Timestamp::from_unix_seconds(self.seconds).unwrap_or(Timestamp::EPOCH)
+    }
+
+    fn version(&mut self, bytes: Bytes) -> Version {
+        self.numbers = self.numbers.saturating_add(1);
+        Version {
+            number: self.numbers,
+            bytes,
+            modified: self.now(),
+        }
+    }
+}
+
+/// Objects in memory. Clones share them. Its clock stands still until it is moved.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    objects: Arc<Mutex<BTreeMap<String, Versions>>>,
+    contents: Arc<Mutex<Contents>>,
     versioned: bool,
 }
 
@@ -44,46 +75,61 @@ impl MemoryStore {
 
     /// Puts bytes under any key without asking: what an enemy with access to the store does.
     pub fn tamper(&self, key: &str, bytes: Option<Bytes>) {
-        let mut objects = self.lock();
+        let mut contents = self.lock();
         match bytes {
             Some(bytes) => {
-                objects.insert(key.to_owned(), vec![bytes]);
+                let version = contents.version(bytes);
+                contents.objects.insert(key.to_owned(), vec![version]);
             }
             None => {
-                objects.remove(key);
+                contents.objects.remove(key);
             }
         }
     }
 
-    /// All keys and the present bytes under them.
-    pub fn snapshot(&self) -> BTreeMap<String, Bytes> {
-        let present = |(key, versions): (&String, &Versions)| {
-            versions.last().map(|bytes| (key.clone(), bytes.clone()))
-        };
-        self.lock().iter().filter_map(present).collect()
+    /// Moves the store's clock forward.
+    pub fn pass(&self, seconds: u64) {
+        let mut contents = self.lock();
+        contents.seconds = contents.seconds.saturating_add(seconds);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Versions>> {
+    /// All keys and the present bytes under them.
+    pub fn snapshot(&self) -> BTreeMap<String, Bytes> {
+        let present = |(key, versions): (&String, &Vec<Version>)| {
+            versions
+                .last()
+                .map(|version| (key.clone(), version.bytes.clone()))
+        };
+        self.lock().objects.iter().filter_map(present).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         // A panic elsewhere cannot leave the map half-changed: every change is one call.
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, object: &ObjectRef) -> Result<(Bytes, Option<VersionId>), StoreError> {
         let not_found = || StoreError::NotFound {
             key: object.key.to_string(),
         };
-        let objects = self.lock();
-        let versions = objects.get(object.key.as_str()).ok_or_else(not_found)?;
-        let at = match &object.version {
-            None => versions.len().checked_sub(1).ok_or_else(not_found)?,
-            Some(version) => version.as_str().parse().map_err(|_| not_found())?,
+        let contents = self.lock();
+        let versions = contents
+            .objects
+            .get(object.key.as_str())
+            .ok_or_else(not_found)?;
+        let found = match &object.version {
+            None => versions.last(),
+            Some(version) => versions
+                .iter()
+                .find(|known| known.number.to_string() == version.as_str()),
         };
-        let bytes = versions.get(at).cloned().ok_or_else(not_found)?;
-        Ok((bytes, self.version(at)))
+        let found = found.ok_or_else(not_found)?;
+        Ok((found.bytes.clone(), self.id_of(found)))
     }
 
-    fn version(&self, at: usize) -> Option<VersionId> {
-        self.versioned.then(|| VersionId::new(&at.to_string()))
+    fn id_of(&self, version: &Version) -> Option<VersionId> {
+        self.versioned
+            .then(|| VersionId::new(&version.number.to_string()))
     }
 
     fn commit(
@@ -97,26 +143,34 @@ impl MemoryStore {
                 key: key.to_string(),
             });
         }
-        let mut objects = self.lock();
-        let versions = objects.entry(key.as_str().to_owned()).or_default();
-        let outcome = match versions.last() {
-            Some(there) if *there == bytes => Outcome::AlreadyThere,
-            Some(there) if !self.versioned => {
+        let mut contents = self.lock();
+        let there = contents
+            .objects
+            .get(key.as_str())
+            .and_then(|versions| versions.last());
+        if let Some(there) = there {
+            if there.bytes == bytes {
+                let version = self.id_of(there);
+                return Ok(Receipt {
+                    version,
+                    ..Receipt::new(key, declared, Outcome::AlreadyThere)
+                });
+            }
+            if !self.versioned {
                 return Err(StoreError::AlreadyExists {
                     key: key.to_string(),
                     ours: declared.commitment(),
-                    theirs: Declared::of(there).commitment(),
+                    theirs: Declared::of(&there.bytes).commitment(),
                 });
             }
-            _ => {
-                versions.push(bytes.into());
-                Outcome::Created
-            }
-        };
-        let version = self.version(versions.len().saturating_sub(1));
+        }
+        let made = contents.version(bytes.into());
+        let version = self.id_of(&made);
+        let versions = contents.objects.entry(key.as_str().to_owned()).or_default();
+        versions.push(made);
         Ok(Receipt {
             version,
-            ..Receipt::new(key, declared, outcome)
+            ..Receipt::new(key, declared, Outcome::Created)
         })
     }
 }
@@ -163,19 +217,13 @@ impl ArtifactReader for MemoryStore {
     }
 
     async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError> {
-        let objects = self.lock();
-        let versions = objects
-            .get(key.as_str())
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        Ok(versions
-            .iter()
-            .enumerate()
-            .map(|(at, bytes)| ObjectStat {
-                bytes: len_u64(bytes),
-                version: self.version(at),
-            })
-            .collect())
+        let contents = self.lock();
+        let versions = contents.objects.get(key.as_str());
+        let stat = |version: &Version| ObjectStat {
+            bytes: len_u64(&version.bytes),
+            version: self.id_of(version),
+        };
+        Ok(versions.into_iter().flatten().map(stat).collect())
     }
 
     fn storage_uri(&self, key: &ObjectKey) -> String {
@@ -224,6 +272,42 @@ impl ArtifactSink for MemoryStore {
 
     fn writes_in_flight(&self) -> usize {
         8
+    }
+}
+
+#[async_trait]
+impl Housekeeping for MemoryStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.lock().now())
+    }
+
+    fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream {
+        let contents = self.lock();
+        let mut holdings = Vec::new();
+        for (key, versions) in &contents.objects {
+            for version in versions {
+                let bytes = len_u64(&version.bytes);
+                let mut holding = Holding::object(key.clone(), bytes, version.modified);
+                holding.version = self.id_of(version);
+                if key.starts_with(prefix.as_str()) {
+                    holdings.push(Ok(holding));
+                }
+            }
+        }
+        Box::pin(stream::iter(holdings))
+    }
+
+    async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
+        let mut contents = self.lock();
+        if let Some(versions) = contents.objects.get_mut(&holding.key) {
+            versions.retain(|version| {
+                holding.version.is_some() && self.id_of(version) != holding.version
+            });
+            if versions.is_empty() {
+                contents.objects.remove(&holding.key);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,141 @@
+//! The parts that keys are made of beside ids: days, months, logs, and the objects of two layouts.
+
+use std::fmt;
+
+use crate::id::{RunId, StepId};
+use crate::name::ArtifactName;
+use crate::time::Timestamp;
+
+/// A calendar day, as partitions are named.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Day(pub(super) Timestamp);
+
+impl Day {
+    /// The day of a time, in UTC.
+    pub fn of(time: Timestamp) -> Self {
+        let midnight = time
+            .unix_seconds()
+            .saturating_sub(time.unix_seconds() % 86_400);
+        Self(Timestamp::from_unix_seconds(midnight).unwrap_or(time))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.0.date();
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+impl fmt::Debug for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A year and month, as bundles are filed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month {
+    pub(super) year: u16,
+    pub(super) month: u8,
+}
+
+impl Month {
+    /// The month of a time, in UTC.
+    pub fn of(time: Timestamp) -> Self {
+        let (year, month, _) = time.date();
+        Self {
+            year: u16::try_from(year).unwrap_or(0),
+            month: u8::try_from(month).unwrap_or(0),
+        }
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}/{:02}", self.year, self.month)
+    }
+}
+
+impl fmt::Debug for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A log of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// `runner.log`
+    Runner,
+    /// `bench.log`
+    Bench,
+    /// `stdout.log`
+    Stdout,
+    /// `stderr.log`
+    Stderr,
+}
+
+impl Log {
+    /// All logs.
+    pub const ALL: [Self; 4] = [Self::Runner, Self::Bench, Self::Stdout, Self::Stderr];
+
+    /// The file name.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Runner => "runner.log",
+            Self::Bench => "bench.log",
+            Self::Stdout => "stdout.log",
+            Self::Stderr => "stderr.log",
+        }
+    }
+}
+
+/// An object of a record's service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RecordObject {
+    /// The record: `date=.../run=.../payload.json`
+    Payload {
+        /// The day that the claim fixed.
+        day: Day,
+        /// Which run.
+        run_id: RunId,
+    },
+    /// The claim that fixes the day once: `runs/{run_id}.json`
+    Claim {
+        /// Which run.
+        run_id: RunId,
+    },
+    /// `latest.json`: rebuildable, never believed.
+    Latest,
+    /// `manifests/date=....jsonl`: rebuildable, never believed.
+    Daily {
+        /// Which day.
+        day: Day,
+    },
+}
+
+/// An object of a pipeline's run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PipelineObject {
+    /// `plan.json`
+    Plan,
+    /// `metadata.json`
+    Metadata,
+    /// The run's `manifest.json`
+    Manifest,
+    /// `events/audit_trail.jsonl`
+    AuditTrail,
+    /// `steps/{step_id}/manifest.json`
+    StepManifest {
+        /// Which step.
+        step_id: StepId,
+    },
+    /// `steps/{step_id}/inputs/...` or `.../outputs/...`
+    StepArtifact {
+        /// Which step.
+        step_id: StepId,
+        /// The artifact; its name starts with `inputs/` or `outputs/`.
+        name: ArtifactName,
+    },
+}
