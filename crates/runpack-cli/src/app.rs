@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, CommandFactory as _, FromArgMatches, Parser, Subcommand};
@@ -14,6 +15,8 @@ use crate::context::Context;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::settings::ServiceOptions;
+use crate::storage::{PlainStorage, StoragePolicy};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -30,12 +33,25 @@ pub struct Program {
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,
+    /// What it makes of stores.
+    pub storage: &'static dyn StoragePolicy,
 }
 
 impl Program {
     /// A program of this name and version.
     pub const fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version }
+        Self {
+            name,
+            version,
+            storage: &PlainStorage,
+        }
+    }
+
+    /// The same, with something of its own to make of stores.
+    #[must_use]
+    pub const fn with_storage(mut self, storage: &'static dyn StoragePolicy) -> Self {
+        self.storage = storage;
+        self
     }
 }
 
@@ -103,6 +119,8 @@ struct Global {
     /// Configuration file [default: runpack.yaml in the current directory, if it is there]
     #[arg(long, global = true, value_name = "FILE", display_order = 901)]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    service: ServiceOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,7 +201,10 @@ fn run<M: Run>(
         now: Now::read()?,
         command,
         producer: producer(program)?,
+        storage: program.storage,
         config: cli.global.config,
+        service: cli.global.service,
+        runtime: OnceLock::new(),
     };
     match cli.command {
         Commands::BuiltIn(command) => command.execute(&context),

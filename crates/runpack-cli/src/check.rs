@@ -1,14 +1,12 @@
 //! Verifying a target, for every command that does.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::limits::Limits;
 use runpack_core::pin::Pins;
 use runpack_core::verify::{Level, Pack, Verdict, VerifyOptions, VerifyReport};
 
-use crate::bundle_file::Counted;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::pins::Known;
@@ -42,11 +40,10 @@ pub fn verify(
             })?
         }
         Target::Bundle(bundle) => {
-            let (inner, bytes_total) = bundle.open()?;
-            let bytes = Arc::new(AtomicU64::new(0));
-            let meter = Meter::of_bytes(&context.output, "verifying", &bytes, bytes_total);
-            let outcome = verify_bundle(Counted { inner, bytes }, limits, level);
-            drop(meter);
+            let bounds = limits.clone();
+            let outcome = bundle.read(context, "verifying", move |source| {
+                verify_bundle(source, &bounds, level)
+            })?;
             report_of(outcome, known, level)
         }
     }

@@ -1,8 +1,8 @@
-//! The wall clock: the one place that reads it, once for each command.
+//! The wall clock: the one place that reads it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use runpack_core::time::Timestamp;
+use runpack_core::time::{Clock, Timestamp};
 
 use crate::failure::Failure;
 
@@ -14,6 +14,17 @@ pub struct Now {
     pub time: Timestamp,
     /// Milliseconds since 1970, for fresh run ids.
     pub unix_millis: u64,
+}
+
+/// The machine's clock, for what has to look more than once.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        // Outside of the years that a time can have, every deadline has passed.
+        Now::read().map_or_else(|_| Timestamp::MAX, |now| now.time)
+    }
 }
 
 impl Now {

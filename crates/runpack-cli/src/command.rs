@@ -7,12 +7,20 @@
 
 mod bundle;
 mod completions;
+mod config;
 mod diff;
 mod export;
+mod gc;
 mod list;
 mod man;
-mod show;
+mod mirror;
+mod presign;
+mod pull;
+pub(crate) mod push;
+mod restore;
+pub(crate) mod show;
 mod sign;
+mod store;
 mod unbundle;
 mod verify;
 
@@ -29,9 +37,17 @@ pub(crate) enum BuiltIn {
     Sign(sign::Sign),
     Bundle(bundle::Bundle),
     Unbundle(Box<unbundle::Unbundle>),
-    List(list::List),
-    Show(show::Show),
+    Push(Box<push::Push>),
+    Pull(Box<pull::Pull>),
+    List(Box<list::List>),
+    Show(Box<show::Show>),
     Diff(diff::Diff),
+    Mirror(Box<mirror::Mirror>),
+    Restore(Box<restore::Restore>),
+    Presign(Box<presign::Presign>),
+    Gc(Box<gc::Gc>),
+    Store(store::StoreCommand),
+    Config(config::ConfigCommand),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -50,9 +66,17 @@ impl Execute for BuiltIn {
             Self::Sign(command) => command.execute(context),
             Self::Bundle(command) => command.execute(context),
             Self::Unbundle(command) => command.execute(context),
+            Self::Push(command) => command.execute(context),
+            Self::Pull(command) => command.execute(context),
             Self::List(command) => command.execute(context),
             Self::Show(command) => command.execute(context),
             Self::Diff(command) => command.execute(context),
+            Self::Mirror(command) => command.execute(context),
+            Self::Restore(command) => command.execute(context),
+            Self::Presign(command) => command.execute(context),
+            Self::Gc(command) => command.execute(context),
+            Self::Store(command) => command.execute(context),
+            Self::Config(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Man(command) => command.execute(context),
         }

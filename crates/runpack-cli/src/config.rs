@@ -1,98 +1,91 @@
 //! `runpack.yaml`: what is always the same, so that it need not be typed. Flags and the environment
-//! come before it.
+//! come before it (`settings.rs`). Credentials never stand in it.
 
-use std::fmt;
-use std::marker::PhantomData;
+mod document;
+
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use runpack_core::store::s3::{
+    Addressing, BucketName, CreateOnly, Encryption, Endpoint, PathPrefix, PlainHttp,
+};
 
-use crate::context::Context;
 use crate::failure::Failure;
-use crate::place;
 use crate::yaml;
+use document::{Document, S3Section};
 
 /// The name under which it is looked for in the current directory.
 pub const CONFIG_FILE: &str = "runpack.yaml";
-/// The store where nothing names another.
-pub const STORE_DEFAULT: &str = "runpacks";
+
+/// Which kind of store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A directory.
+    File,
+    /// A bucket.
+    S3,
+}
+
+impl StoreKind {
+    /// The name in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::S3 => "s3",
+        }
+    }
+}
 
 /// What the file says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
+    /// The file; `None` where there is none.
+    pub path: Option<PathBuf>,
     /// `tenant`
     pub tenant: Option<String>,
     /// `namespace`
     pub namespace: Option<String>,
     /// `scenario`
     pub scenario: Option<String>,
+    /// `runpacks.store`
+    pub store: Option<StoreKind>,
+    /// `runpacks.auto_push`
+    pub auto_push: Option<bool>,
+    /// `runpacks.verify_on_push`
+    pub verify_on_push: Option<bool>,
     /// `runpacks.file.root`; a relative one is relative to the file.
     pub store_root: Option<PathBuf>,
+    /// `runpacks.s3`
+    pub s3: S3Config,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    #[serde(default, deserialize_with = "text")]
-    tenant: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    namespace: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    scenario: Option<String>,
-    #[serde(default, deserialize_with = "section")]
-    runpacks: Option<Runpacks>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Runpacks {
-    #[serde(default, deserialize_with = "text")]
-    store: Option<String>,
-    #[serde(default, deserialize_with = "section")]
-    file: Option<FileSection>,
-    #[serde(default, deserialize_with = "section")]
-    s3: Option<S3Section>,
-}
-
-/// Refused whatever it says; only how depends on it.
-#[derive(Deserialize)]
-struct S3Section {
-    object_lock: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileSection {
-    root: String,
-}
-
-/// A key that is there has a value: `tenant:` alone is no way to say nothing.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
-}
-
-/// As [`text`], for a section: the library takes nothing for an empty one.
-fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    struct Section<T>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("keys below this one")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            T::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-
-    deserializer.deserialize_any(Section(PhantomData)).map(Some)
+/// What `runpacks.s3` says.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct S3Config {
+    /// `endpoint`
+    pub endpoint: Option<Endpoint>,
+    /// `bucket`
+    pub bucket: Option<BucketName>,
+    /// `region`
+    pub region: Option<String>,
+    /// `path_prefix`
+    pub path_prefix: Option<PathPrefix>,
+    /// `path_style`
+    pub path_style: Option<Addressing>,
+    /// `sse` and `sse_kms_key`
+    pub sse: Option<Encryption>,
+    /// `expected_owner`
+    pub expected_owner: Option<String>,
+    /// `ca_file`; a relative one is relative to the file.
+    pub ca_file: Option<PathBuf>,
+    /// `allow_plain_http`
+    pub allow_plain_http: Option<PlainHttp>,
+    /// `create_only`
+    pub create_only: Option<CreateOnly>,
+    /// `object_lock`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
+    pub object_lock: Option<serde_json::Value>,
 }
 
 impl Config {
@@ -113,143 +106,178 @@ impl Config {
     }
 
     fn of(document: Document, from: &Path) -> Result<Self, Failure> {
-        let runpacks = document.runpacks;
-        let store = runpacks
-            .as_ref()
-            .and_then(|runpacks| runpacks.store.as_deref());
-        let s3 = runpacks.as_ref().and_then(|runpacks| runpacks.s3.as_ref());
-        if s3.is_some_and(|s3| s3.object_lock.is_some()) {
-            return Err(Failure::new(
-                format!(
-                    "`runpacks.s3.object_lock` asks for locked storage, which this program does not have, path=`{}`",
-                    from.display()
-                ),
-                "use the enterprise build of runpack, which has it, or remove the key",
-            ));
-        }
-        if s3.is_some() || store.is_some_and(|store| store != "file") {
-            return Err(Failure::new(
-                format!(
-                    "this program keeps packs in directories only, `runpacks.store` is `{}` in path=`{}`",
-                    store.unwrap_or("s3"),
-                    from.display()
-                ),
-                "write `store: file`, and the directory as `file: {root: PATH}`",
-            ));
-        }
         let beside = from.parent().unwrap_or(Path::new(""));
+        let read = Read { from, beside };
+        let runpacks = document.runpacks.unwrap_or_default();
+        let (has_file, has_s3) = (runpacks.file.is_some(), runpacks.s3.is_some());
+        let store = match runpacks.store.as_deref() {
+            None if has_file && has_s3 => return Err(read.which_store()),
+            None if has_s3 => Some(StoreKind::S3),
+            None if has_file => Some(StoreKind::File),
+            None => None,
+            Some("file") => Some(StoreKind::File),
+            Some("s3") => Some(StoreKind::S3),
+            Some(other) => {
+                return Err(read.wrong("runpacks.store", other, "a store is `file` or `s3`"));
+            }
+        };
+        let flag = |key, text: Option<&str>| text.map(|text| read.flag(key, text)).transpose();
         Ok(Self {
+            path: Some(from.to_owned()),
             tenant: document.tenant,
             namespace: document.namespace,
             scenario: document.scenario,
-            store_root: runpacks
-                .and_then(|runpacks| runpacks.file)
-                .map(|file| beside.join(file.root)),
+            store,
+            auto_push: flag("runpacks.auto_push", runpacks.auto_push.as_deref())?,
+            verify_on_push: flag(
+                "runpacks.verify_on_push",
+                runpacks.verify_on_push.as_deref(),
+            )?,
+            store_root: runpacks.file.map(|file| beside.join(file.root)),
+            s3: runpacks
+                .s3
+                .map(|section| read.s3(section))
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 }
 
-/// A store as `--to` and `--store` name it: `file:PATH`.
-///
-/// # Errors
-/// It is no directory.
-pub fn parse_store(text: &str) -> Result<PathBuf, String> {
-    match place::path_of_file_uri(text) {
-        Some(path) => Ok(path),
-        None if text.contains("://") => {
-            Err("this program keeps packs in directories only: write file:PATH".to_owned())
+/// Reads the values of one file.
+struct Read<'a> {
+    from: &'a Path,
+    beside: &'a Path,
+}
+
+impl Read<'_> {
+    fn wrong(&self, key: &str, value: &str, rule: &str) -> Failure {
+        Failure::new(
+            format!(
+                "a value is not what is expected, key=`{key}` value=`{value}` path=`{}`",
+                self.from.display()
+            ),
+            rule,
+        )
+    }
+
+    fn which_store(&self) -> Failure {
+        Failure::new(
+            format!(
+                "a directory and a bucket are given, and nothing says which is the store, path=`{}`",
+                self.from.display()
+            ),
+            "write `store: file` or `store: s3` below `runpacks`",
+        )
+    }
+
+    fn flag(&self, key: &str, text: &str) -> Result<bool, Failure> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(self.wrong(key, other, "write `true` or `false`")),
         }
-        None => Err(format!("a store is written file:PATH, here file:{text}")),
+    }
+
+    fn parsed<T>(&self, key: &str, text: Option<String>) -> Result<Option<T>, Failure>
+    where
+        T: FromStr<Err: std::error::Error>,
+    {
+        let Some(text) = text else { return Ok(None) };
+        let wrong = |error: T::Err| self.wrong(key, &text, "correct it").because(&error);
+        text.parse().map(Some).map_err(wrong)
+    }
+
+    fn s3(&self, section: S3Section) -> Result<S3Config, Failure> {
+        let is = |key, text: Option<&str>| text.map(|text| self.flag(key, text)).transpose();
+        let path_style = is("runpacks.s3.path_style", section.path_style.as_deref())?;
+        let plain = is(
+            "runpacks.s3.allow_plain_http",
+            section.allow_plain_http.as_deref(),
+        )?;
+        let region = section.region.map(|region| {
+            check_region(&region)
+                .map_err(|rule| self.wrong("runpacks.s3.region", &region, rule))
+                .map(|()| region)
+        });
+        let owner = section.expected_owner.map(|owner| {
+            let is_account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
+            let rule = "an account is 12 digits; leave the key out where the store has no accounts";
+            let wrong = || self.wrong("runpacks.s3.expected_owner", &owner, rule);
+            is_account.then(|| owner.clone()).ok_or_else(wrong)
+        });
+        let create_only = section.create_only.map(|text| match text.as_str() {
+            "conditional" => Ok(CreateOnly::Conditional),
+            "oldest-version" => Ok(CreateOnly::OldestVersion),
+            "dangerously-check-first" => Ok(CreateOnly::DangerouslyCheckFirst),
+            other => Err(self.wrong(
+                "runpacks.s3.create_only",
+                other,
+                "write `conditional`, `oldest-version` (for a versioned bucket without conditional writes) or \
+                 `dangerously-check-first`",
+            )),
+        });
+        Ok(S3Config {
+            endpoint: self.parsed("runpacks.s3.endpoint", section.endpoint)?,
+            bucket: self.parsed("runpacks.s3.bucket", section.bucket)?,
+            region: region.transpose()?,
+            path_prefix: self.parsed("runpacks.s3.path_prefix", section.path_prefix)?,
+            path_style: path_style.map(|is_path| {
+                if is_path {
+                    Addressing::Path
+                } else {
+                    Addressing::VirtualHost
+                }
+            }),
+            sse: self.encryption(section.sse.as_deref(), section.sse_kms_key)?,
+            expected_owner: owner.transpose()?,
+            ca_file: section.ca_file.map(|path| self.beside.join(path)),
+            allow_plain_http: plain.map(|is_allowed| {
+                if is_allowed {
+                    PlainHttp::DangerouslyAnywhere
+                } else {
+                    PlainHttp::OnlyLoopback
+                }
+            }),
+            create_only: create_only.transpose()?,
+            object_lock: section.object_lock,
+        })
+    }
+
+    fn encryption(
+        &self,
+        sse: Option<&str>,
+        kms_key: Option<String>,
+    ) -> Result<Option<Encryption>, Failure> {
+        match (sse, kms_key) {
+            (Some("aws:kms"), key) => Ok(Some(Encryption::SseKms(key))),
+            (_, Some(key)) => Err(self.wrong(
+                "runpacks.s3.sse_kms_key",
+                &key,
+                "a key of the key service goes with `sse: aws:kms`",
+            )),
+            (None, None) => Ok(None),
+            (Some("bucket"), None) => Ok(Some(Encryption::OfBucket)),
+            (Some("AES256"), None) => Ok(Some(Encryption::SseS3)),
+            (Some(other), None) => Err(self.wrong(
+                "runpacks.s3.sse",
+                other,
+                "write `bucket` (as the bucket is set up), `AES256` (keys of the store) or `aws:kms` (keys of the key \
+                 service)",
+            )),
+        }
     }
 }
 
-/// The store's directory: flag over environment over file over default.
-///
-/// # Errors
-/// The configuration file is not one.
-pub fn store_root(flag: Option<&Path>, context: &Context) -> Result<PathBuf, Failure> {
-    if let Some(root) = flag {
-        return Ok(root.to_owned());
-    }
-    if let Some(root) = &context.environment.store_root {
-        return Ok(PathBuf::from(root));
-    }
-    Ok(context
-        .config()?
-        .store_root
-        .unwrap_or_else(|| PathBuf::from(STORE_DEFAULT)))
+/// Whether a text can be a region; they have no grammar that all services share.
+pub(crate) fn check_region(text: &str) -> Result<(), &'static str> {
+    let is_region = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_region
+        .then_some(())
+        .ok_or("a region is written as the service names it, such as `eu-central-1`")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Config, Failure> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("c.yaml");
-        std::fs::write(&path, text).unwrap();
-        let mut config = Config::load(Some(&path))?;
-        config.store_root = config.store_root.map(|root| {
-            root.strip_prefix(directory.path())
-                .map(Path::to_owned)
-                .unwrap_or(root)
-        });
-        Ok(config)
-    }
-
-    #[test]
-    fn what_may_stand_in_it() {
-        let config = load(
-            "tenant: no\nnamespace: '1'\nscenario: on\nrunpacks:\n  store: file\n  file: {root: packs}\n",
-        );
-        assert_eq!(
-            config.unwrap(),
-            Config {
-                tenant: Some("no".to_owned()),
-                namespace: Some("1".to_owned()),
-                scenario: Some("on".to_owned()),
-                store_root: Some(PathBuf::from("packs")),
-            }
-        );
-        let absolute = load("runpacks: {file: {root: /srv/packs}}").unwrap();
-        assert_eq!(absolute.store_root, Some(PathBuf::from("/srv/packs")));
-    }
-
-    #[test]
-    fn an_empty_file_says_nothing() {
-        assert_eq!(load("").unwrap(), Config::default());
-        assert_eq!(load("# nothing\n").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn what_may_not() {
-        for (text, says) in [
-            ("tenent: a", "unknown key, key=`tenent`"),
-            ("runpacks: {stor: file}", "unknown key, key=`stor`"),
-            ("runpacks: {file: {rot: x}}", "unknown key, key=`rot`"),
-            (
-                "runpacks: {store: s3}",
-                "this program keeps packs in directories only",
-            ),
-            (
-                "runpacks: {s3: {bucket: b}}",
-                "this program keeps packs in directories only",
-            ),
-            (
-                "runpacks: {s3: {object_lock: {mode: governance}}}",
-                "locked storage",
-            ),
-            ("tenant:", "not what is expected"),
-            ("runpacks:", "not what is expected"),
-            ("runpacks: {file: ~}", "not what is expected"),
-            ("runpacks: x", "not what is expected"),
-            ("runpacks: {store: [file]}", "not what is expected"),
-            ("tenant: a\ntenant: b", "a key stands twice"),
-        ] {
-            let failure = load(text).unwrap_err();
-            assert!(failure.line().contains(says), "{text}: {failure}");
-        }
-        let failure = load("runpacks: {file: {rot: x}}").unwrap_err();
-        assert_eq!(failure.help(), "the only key here is `root`");
-    }
-}
+mod tests;

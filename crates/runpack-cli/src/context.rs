@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Producer;
@@ -12,6 +13,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::limits::LimitOptions;
 use crate::output::Output;
+use crate::settings::{ServiceOptions, Settings};
+use crate::storage::StoragePolicy;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -27,7 +30,12 @@ pub struct Context {
     pub command: clap::Command,
     /// The program as it names itself in packs.
     pub producer: Producer,
+    /// What this program makes of stores.
+    pub storage: &'static dyn StoragePolicy,
     pub(crate) config: Option<PathBuf>,
+    pub(crate) service: ServiceOptions,
+    /// One for the whole command: connections to a store live as long as it does.
+    pub(crate) runtime: OnceLock<tokio::runtime::Runtime>,
 }
 
 impl Context {
@@ -36,16 +44,27 @@ impl Context {
     /// # Errors
     /// No runtime can be made here.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .map_err(|error| {
-                Failure::new(
-                    "the program could not be started",
-                    "check the limits on processes and open files, then try again",
-                )
-                .because(&error)
-            })?;
-        Ok(runtime.block_on(work))
+        if self.runtime.get().is_none() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| {
+                    Failure::new(
+                        "the program could not be started",
+                        "check the limits on processes and open files, then try again",
+                    )
+                    .because(&error)
+                })?;
+            // A command has one thread that comes here.
+            let _ = self.runtime.set(runtime);
+        }
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime.block_on(work)),
+            None => Err(Failure::new(
+                "the program could not be started",
+                "try again",
+            )),
+        }
     }
 
     /// The configuration file.
@@ -53,7 +72,19 @@ impl Context {
     /// # Errors
     /// It is not one, or `--config` names none.
     pub fn config(&self) -> Result<Config, Failure> {
-        Config::load(self.config.as_deref())
+        let config = Config::load(self.config.as_deref())?;
+        if let Some(object_lock) = &config.s3.object_lock {
+            self.storage.admit(object_lock)?;
+        }
+        Ok(config)
+    }
+
+    /// The effective settings.
+    ///
+    /// # Errors
+    /// The configuration file or a variable is not what it should be.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        Settings::effective(self)
     }
 
     /// The bounds of a reader: flag over environment over default.

@@ -1,7 +1,10 @@
 //! The environment: the one place that reads it.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+
+use runpack_core::store::s3::Secret;
 
 use crate::failure::Failure;
 
@@ -15,6 +18,20 @@ pub struct Environment {
     pub namespace: Option<OsString>,
     /// `RUNPACK_STORE_ROOT`
     pub store_root: Option<OsString>,
+    /// `RUNPACK_STORE_ENDPOINT`
+    pub store_endpoint: Option<OsString>,
+    /// `RUNPACK_STORE_BUCKET`
+    pub store_bucket: Option<OsString>,
+    /// `RUNPACK_STORE_REGION`
+    pub store_region: Option<OsString>,
+    /// `RUNPACK_STORE_PATH_PREFIX`
+    pub store_path_prefix: Option<OsString>,
+    /// `RUNPACK_STORE_ACCESS_KEY`
+    pub store_access_key: Option<Credential>,
+    /// `RUNPACK_STORE_SECRET_KEY`
+    pub store_secret_key: Option<Credential>,
+    /// `RUNPACK_STORE_SESSION_TOKEN`
+    pub store_session_token: Option<Credential>,
     /// `RUNPACK_STATE_DIR`
     pub state_dir: Option<OsString>,
     /// `MAX_RUNPACK_ARTIFACT_BYTES`
@@ -29,6 +46,28 @@ pub struct Environment {
     pub dumb_terminal: bool,
 }
 
+/// A part of what signs requests: no debug print shows it (threat K01).
+#[derive(Clone)]
+pub struct Credential(String);
+
+impl Credential {
+    /// For whoever signs.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// The same, for the core.
+    pub(crate) fn to_secret(&self) -> Secret {
+        Secret::new(&self.0)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(redacted)")
+    }
+}
+
 impl Environment {
     /// Reads the variables.
     pub fn read() -> Self {
@@ -37,10 +76,19 @@ impl Environment {
             reason = "this is the one place that reads the environment"
         )]
         let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let credential =
+            |name| read(name).map(|value| Credential(value.to_string_lossy().trim().to_owned()));
         Self {
             tenant: read("RUNPACK_TENANT"),
             namespace: read("RUNPACK_NAMESPACE"),
             store_root: read("RUNPACK_STORE_ROOT"),
+            store_endpoint: read("RUNPACK_STORE_ENDPOINT"),
+            store_bucket: read("RUNPACK_STORE_BUCKET"),
+            store_region: read("RUNPACK_STORE_REGION"),
+            store_path_prefix: read("RUNPACK_STORE_PATH_PREFIX"),
+            store_access_key: credential("RUNPACK_STORE_ACCESS_KEY"),
+            store_secret_key: credential("RUNPACK_STORE_SECRET_KEY"),
+            store_session_token: credential("RUNPACK_STORE_SESSION_TOKEN"),
             state_dir: read("RUNPACK_STATE_DIR"),
             artifact_bytes_max: read("MAX_RUNPACK_ARTIFACT_BYTES"),
             xdg_state_home: read("XDG_STATE_HOME"),
@@ -50,29 +98,38 @@ impl Environment {
         }
     }
 
-    /// Where receipts are kept: `receipts` below `RUNPACK_STATE_DIR`, else below
-    /// `$XDG_STATE_HOME/runpack`, else below `~/.local/state/runpack`.
+    /// Where receipts are kept: `receipts` in [`Environment::state`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receipts(&self) -> Result<PathBuf, Failure> {
+        Ok(self.state()?.join("receipts"))
+    }
+
+    /// Where this machine keeps what it knows: `RUNPACK_STATE_DIR`, else `$XDG_STATE_HOME/runpack`, else
+    /// `~/.local/state/runpack`.
     ///
     /// # Errors
     /// None of the three is known.
-    pub fn receipts(&self) -> Result<PathBuf, Failure> {
+    pub fn state(&self) -> Result<PathBuf, Failure> {
         // A relative XDG path is invalid and to be ignored (XDG Base Directory Specification).
         let xdg = self.xdg_state_home.as_ref().map(PathBuf::from);
-        let state = match (
-            &self.state_dir,
-            xdg.filter(|path| path.is_absolute()),
-            &self.home,
-        ) {
-            (Some(state), _, _) => PathBuf::from(state),
-            (None, Some(xdg), _) => xdg.join("runpack"),
-            (None, None, Some(home)) => PathBuf::from(home).join(".local/state/runpack"),
-            (None, None, None) => {
-                return Err(Failure::new(
-                    "there is no place for receipts: neither RUNPACK_STATE_DIR nor XDG_STATE_HOME nor HOME is set",
-                    "set RUNPACK_STATE_DIR to a directory that is yours, or verify with --no-receipts",
-                ));
-            }
-        };
-        Ok(state.join("receipts"))
+        Ok(
+            match (
+                &self.state_dir,
+                xdg.filter(|path| path.is_absolute()),
+                &self.home,
+            ) {
+                (Some(state), _, _) => PathBuf::from(state),
+                (None, Some(xdg), _) => xdg.join("runpack"),
+                (None, None, Some(home)) => PathBuf::from(home).join(".local/state/runpack"),
+                (None, None, None) => {
+                    return Err(Failure::new(
+                        "there is no place for receipts: neither RUNPACK_STATE_DIR nor XDG_STATE_HOME nor HOME is set",
+                        "set RUNPACK_STATE_DIR to a directory that is yours, or verify with --no-receipts",
+                    ));
+                }
+            },
+        )
     }
 }

@@ -138,10 +138,21 @@ impl Known {
         let mut pins = Pins::none();
         pins.pack_id = options.expect_pack_id;
         pins.identity = options.identity();
-        if let Target::Files(files) = target
-            && let Some(subject) = &files.subject
-        {
-            // What was asked for is what must be there (threat S09).
+        // What was asked for is what must be there (threat S09).
+        let (asked, subject) = target.asked();
+        match (pins.pack_id, asked) {
+            (Some(expected), Some(asked)) if expected != asked => {
+                return Err(Failure::new(
+                    format!(
+                        "two pack ids are expected at once, expected=`{expected}` asked=`{asked}`"
+                    ),
+                    "leave one of the two out",
+                ));
+            }
+            (None, asked) => pins.pack_id = asked,
+            _ => {}
+        }
+        if let Some(subject) = subject {
             let asked = subject.fields().into_iter();
             pins.identity
                 .extend(asked.map(|(member, value)| (member.to_owned(), value)));
@@ -154,9 +165,8 @@ impl Known {
         } else {
             Some(ReceiptBook::new(context.environment.receipts()?))
         };
-        if let (Some(book), Some(path)) = (&book, target.path()) {
-            // What is not there has no place; the verifier will say so.
-            for place in place::places(path).unwrap_or_default() {
+        if let Some(book) = &book {
+            for place in target.places() {
                 if let Some(pack_id) = book.of_place(&place)? {
                     pins.recorded.push(vec![pack_id]);
                 }
@@ -220,11 +230,12 @@ fn signature(
 /// Where the signature of a target is by itself.
 pub(crate) fn beside(target: &Target) -> Result<PathBuf, Failure> {
     let no_name = || {
-        Failure::new(
-            "a bundle on standard input has no signature beside it",
-            "give the signature as --signature FILE",
-        )
+        let what = match target.stored() {
+            Some(_) => "a pack in a bucket has no signature beside it",
+            None => "a bundle on standard input has no signature beside it",
+        };
+        Failure::new(what, "give the signature as --signature FILE")
     };
     let path = target.path().ok_or_else(no_name)?;
-    place::beside(path, SIGNATURE_SUFFIX).map_err(|_| no_name())
+    place::beside(&path, SIGNATURE_SUFFIX).map_err(|_| no_name())
 }

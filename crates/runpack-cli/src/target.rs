@@ -1,34 +1,38 @@
-//! What a command works on: a pack directory, a bundle, standard input, or a run's place in a store.
+//! What a command works on: a pack directory, a bundle, standard input, or something in a store.
 
 #![expect(
     clippy::doc_markdown,
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
+mod bundle;
 mod store;
 
-pub(crate) use store::part;
+pub use bundle::BundleTarget;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use runpack_core::directory::PackDirectory;
-use runpack_core::id::{ExecutionId, Namespace, RunId, Scenario, SpecHash, StepId, Tenant};
+use runpack_core::id::{ExecutionId, PackId, SpecHash, StepId};
 use runpack_core::manifest::Subject;
 use runpack_core::verify::Container;
 
-use crate::config::parse_store;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::identity::RunOptions;
+use crate::place;
+use crate::storage::{self, Access, PlaceInStore, Storage};
 
 /// A pack, and for a store whose it is.
 #[derive(Debug, Clone, Args)]
 pub struct TargetOptions {
-    /// The pack: a directory, a bundle, `-` for a bundle on standard input, or file:ROOT for a store
+    /// The pack: a directory, a bundle, `-` for a bundle on standard input, or a store, file:ROOT or
+    /// s3://BUCKET/PREFIX
     #[arg(value_name = "TARGET")]
     pub target: OsString,
     #[command(flatten)]
@@ -37,40 +41,42 @@ pub struct TargetOptions {
 
 /// Which pack of a store.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Which pack of a store (for the target file:ROOT)")]
+#[command(
+    next_help_heading = "Which pack of a store (for the targets file:ROOT and s3://BUCKET/PREFIX)"
+)]
 pub struct Locate {
-    /// Tenant [env: RUNPACK_TENANT]
-    #[arg(long, value_name = "TENANT")]
-    tenant: Option<Tenant>,
-    /// Namespace [env: RUNPACK_NAMESPACE]
-    #[arg(long, value_name = "NAMESPACE")]
-    namespace: Option<Namespace>,
-    /// Scenario
-    #[arg(long, value_name = "SCENARIO")]
-    scenario: Option<Scenario>,
-    /// Run id
-    #[arg(long, value_name = "ID")]
-    run_id: Option<RunId>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
     /// Spec hash, where one run has packs by several specs: sha256:...
     #[arg(long, value_name = "SPEC_HASH")]
-    spec_hash: Option<SpecHash>,
+    pub(crate) spec_hash: Option<SpecHash>,
     /// Step id, for the pack of a pipeline's step
     #[arg(long, value_name = "ID", conflicts_with_all = ["namespace", "scenario", "spec_hash"])]
     step_id: Option<StepId>,
     /// Execution id (a ULID), for the pack of an execution
     #[arg(long, value_name = "ULID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id"])]
     execution_id: Option<ExecutionId>,
+    /// Pack id, whoever's it is: sha256:...
+    #[arg(long, value_name = "PACK_ID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id", "execution_id"])]
+    pub(crate) pack_id: Option<PackId>,
 }
 
 impl Locate {
-    fn is_given(&self) -> bool {
-        self.tenant.is_some()
-            || self.namespace.is_some()
-            || self.scenario.is_some()
-            || self.run_id.is_some()
+    /// By pack id alone.
+    pub(crate) fn of_pack_id(pack_id: PackId) -> Self {
+        Self {
+            pack_id: Some(pack_id),
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything is said.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.run.is_given()
             || self.spec_hash.is_some()
             || self.step_id.is_some()
             || self.execution_id.is_some()
+            || self.pack_id.is_some()
     }
 }
 
@@ -89,18 +95,34 @@ pub enum Target {
 pub struct FilesTarget {
     /// Where the verifier reads.
     pub container: Arc<dyn Container>,
-    /// The directory that holds `manifest.json`.
-    pub directory: PathBuf,
-    /// In a store: whose pack it must be.
-    pub subject: Option<Subject>,
+    /// Where it is.
+    pub at: FilesAt,
 }
 
-/// A pack as one stream.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct BundleTarget {
-    /// The file; `None` for standard input.
-    pub path: Option<PathBuf>,
+/// Where files of a pack are.
+#[derive(Debug)]
+pub enum FilesAt {
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a store.
+    Store {
+        /// Which.
+        storage: Box<Storage>,
+        /// Whose pack it must be.
+        subject: Subject,
+        /// Which pack it must be, where that was asked for.
+        pack_id: Option<PackId>,
+    },
+}
+
+impl FilesTarget {
+    /// In a store: whose pack it must be.
+    pub const fn subject(&self) -> Option<&Subject> {
+        match &self.at {
+            FilesAt::Directory(_) => None,
+            FilesAt::Store { subject, .. } => Some(subject),
+        }
+    }
 }
 
 impl Target {
@@ -117,10 +139,15 @@ impl Target {
         locate: &Locate,
         context: &Context,
     ) -> Result<Self, Failure> {
-        if target.as_encoded_bytes().starts_with(b"file:") {
+        if storage::is_store(target.as_encoded_bytes()) {
             let text = target.to_string_lossy();
-            let root = parse_store(&text).map_err(|fault| not_a_target(&text, &fault))?;
-            return store::open(&root, locate, context).map(Self::Files);
+            let (address, within) =
+                storage::parse_within(&text).map_err(|fault| not_a_target(&text, &fault))?;
+            if within.is_some() && locate.is_given() {
+                return Err(given_twice());
+            }
+            let storage = Storage::open(context, &address, Access::Read)?;
+            return store::find(storage, within, locate, context);
         }
         if locate.is_given() {
             return Err(Failure::new(
@@ -131,13 +158,22 @@ impl Target {
         Self::open_path(target)
     }
 
+    /// The pack that is meant within a store that was opened.
+    pub(crate) fn in_store(
+        storage: Storage,
+        locate: &Locate,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        store::find(storage, None, locate, context)
+    }
+
     /// The pack at a path, or on standard input.
     ///
     /// # Errors
     /// Nothing is there.
     pub fn open_path(target: &OsStr) -> Result<Self, Failure> {
         if target == "-" {
-            return Ok(Self::Bundle(BundleTarget { path: None }));
+            return Ok(Self::Bundle(BundleTarget::Input));
         }
         let path = Path::new(target);
         match fs::metadata(path) {
@@ -145,41 +181,95 @@ impl Target {
                 let container = PackDirectory::open(path)?;
                 Ok(Self::Files(FilesTarget {
                     container: Arc::new(container),
-                    directory: path.to_owned(),
-                    subject: None,
+                    at: FilesAt::Directory(path.to_owned()),
                 }))
             }
-            Ok(_) => Ok(Self::Bundle(BundleTarget {
-                path: Some(path.to_owned()),
-            })),
+            Ok(_) => Ok(Self::Bundle(BundleTarget::File(path.to_owned()))),
             Err(error) => Err(missing(&target.to_string_lossy(), &error)),
         }
     }
 
-    /// The path that a person knows it by; `None` for standard input.
-    pub fn path(&self) -> Option<&Path> {
+    /// The path that a person knows it by; `None` for standard input and for what is in a bucket.
+    pub fn path(&self) -> Option<PathBuf> {
         match self {
-            Self::Files(files) => Some(&files.directory),
-            Self::Bundle(bundle) => bundle.path.as_deref(),
+            Self::Files(FilesTarget {
+                at: FilesAt::Directory(path),
+                ..
+            })
+            | Self::Bundle(BundleTarget::File(path)) => Some(path.clone()),
+            Self::Bundle(BundleTarget::Input) => None,
+            _ => self.stored().and_then(|stored| stored.path),
         }
     }
+
+    /// Where it is in a store, if it is in one.
+    pub fn stored(&self) -> Option<PlaceInStore> {
+        match self {
+            Self::Files(FilesTarget {
+                at: FilesAt::Store {
+                    storage, subject, ..
+                },
+                ..
+            }) => Some(storage.pack(subject)),
+            Self::Bundle(BundleTarget::Stored {
+                storage, object, ..
+            }) => Some(storage.object(object.key())),
+            _ => None,
+        }
+    }
+
+    /// Every name under which receipts may know the place.
+    ///
+    /// # Errors
+    /// None: what is not there has no place, and the verifier will say so.
+    pub fn places(&self) -> Vec<String> {
+        if let Some(path) = self.path() {
+            return place::places(&path).unwrap_or_default();
+        }
+        self.stored()
+            .map(|stored| stored.place)
+            .into_iter()
+            .collect()
+    }
+
+    /// What was asked for in finding it: the pack id, the identity.
+    pub(crate) fn asked(&self) -> (Option<PackId>, Option<&Subject>) {
+        match self {
+            Self::Files(files) => match &files.at {
+                FilesAt::Directory(_) => (None, None),
+                FilesAt::Store {
+                    pack_id, subject, ..
+                } => (*pack_id, Some(subject)),
+            },
+            Self::Bundle(BundleTarget::Stored { pack_id, .. }) => (Some(*pack_id), None),
+            Self::Bundle(_) => (None, None),
+        }
+    }
+}
+
+fn given_twice() -> Failure {
+    Failure::new(
+        "the target names a pack within the store, and so do --tenant, --run-id and their like",
+        "leave one of the two out",
+    )
 }
 
 fn not_a_target(text: &str, fault: &str) -> Failure {
     Failure::new(
         format!("this is no target, target=`{text}`: {fault}"),
-        "give a pack directory, a bundle, `-`, or file:ROOT",
+        "give a pack directory, a bundle, `-`, file:ROOT, or s3://BUCKET/PREFIX",
     )
 }
 
 fn missing(text: &str, error: &io::Error) -> Failure {
     if text.contains("://") {
-        return not_a_target(text, "this program reads directories and files only");
+        return not_a_target(text, "there are no other targets");
     }
     if error.kind() == io::ErrorKind::NotFound {
         return Failure::new(
             format!("there is nothing at this path, path=`{text}`"),
-            "give a pack directory, a bundle, `-`, or file:ROOT; `runpack list` shows the packs of a store",
+            "give a pack directory, a bundle, `-`, file:ROOT or s3://BUCKET/PREFIX; `runpack list` shows the packs of a \
+             store",
         );
     }
     Failure::new(
@@ -187,29 +277,4 @@ fn missing(text: &str, error: &io::Error) -> Failure {
         "check the path and its permissions",
     )
     .because(error)
-}
-
-impl BundleTarget {
-    /// Opens the stream, and its size where it is known.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub fn open(&self) -> Result<(Box<dyn Read>, u64), Failure> {
-        let Some(path) = &self.path else {
-            return Ok((Box::new(io::stdin().lock()), 0));
-        };
-        let opened = File::open(path).and_then(|file| {
-            let metadata = file.metadata()?;
-            let bytes = if metadata.is_file() {
-                metadata.len()
-            } else {
-                0
-            };
-            Ok((file, bytes))
-        });
-        match opened {
-            Ok((file, bytes)) => Ok((Box::new(file), bytes)),
-            Err(error) => Err(missing(&path.to_string_lossy(), &error)),
-        }
-    }
 }

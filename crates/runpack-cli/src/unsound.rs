@@ -27,6 +27,24 @@ pub(crate) fn failure(report: &VerifyReport) -> Failure {
     .with_exit(exit)
 }
 
+/// A pack that does not verify is not pushed, signed or carried.
+pub(crate) fn not_pushed(report: &VerifyReport) -> Failure {
+    let details = report
+        .findings
+        .iter()
+        .map(|finding| match &finding.about {
+            Some(about) => format!("{}  {about}: {}", finding.code, finding.detail),
+            None => format!("{}: {}", finding.code, finding.detail),
+        })
+        .collect();
+    Failure::new(
+        "a pack that does not verify is not pushed",
+        "take another copy of it, or export again; `runpack verify` says more",
+    )
+    .with_details(details)
+    .with_exit(crate::check::exit_of(report.verdict, false))
+}
+
 /// A store shows the manifest of another subject than was asked for.
 pub(crate) fn of_another_subject() -> Failure {
     Failure::new(

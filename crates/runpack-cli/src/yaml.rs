@@ -67,6 +67,11 @@ fn refusal(error: &Error, path: &str) -> Failure {
         format!(" line=`{}` column=`{}`", at.line(), at.column())
     });
     match error.without_snippet() {
+        Error::SerdeUnknownField { field, .. } if is_credential(field) => Failure::new(
+            format!("credentials never stand in a file, key=`{field}` path=`{path}`{place}"),
+            "give them in the environment, as RUNPACK_STORE_ACCESS_KEY and RUNPACK_STORE_SECRET_KEY or in one of the \
+             standard AWS ways, and change those that stood in the file",
+        ),
         Error::SerdeUnknownField {
             field, expected, ..
         } => Failure::new(
@@ -94,6 +99,21 @@ fn refusal(error: &Error, path: &str) -> Failure {
         )
         .because(&Plain(other.to_string())),
     }
+}
+
+/// Whether a key looks as if a secret stood behind it (threat K01).
+fn is_credential(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    [
+        "secret",
+        "access_key",
+        "accesskey",
+        "token",
+        "password",
+        "credential",
+    ]
+    .iter()
+    .any(|part| key.contains(part))
 }
 
 /// An error as the library words it.

@@ -4,6 +4,7 @@
 //! store of its own that is empty. It is a test of the seam, not of a kind of store: what one of them
 //! adds (a staging directory, versions) has its tests beside it.
 
+mod keeping;
 mod reading;
 mod writing;
 
@@ -14,27 +15,34 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
-use runpack_core::store::{Declared, ObjectRef, Outcome, Receipt, Store, StoreError};
+use runpack_core::store::{Declared, Housekeeping, ObjectRef, Outcome, Receipt, Store, StoreError};
 
+pub use keeping::*;
 pub use reading::*;
 pub use writing::*;
 
 /// An empty store to be tested, and what it needs to stay alive.
 pub struct Subject {
     store: Arc<dyn Store>,
+    keeper: Arc<dyn Housekeeping>,
     _keeping: Box<dyn Any + Send + Sync>,
 }
 
 impl Subject {
     /// A store that needs nothing.
-    pub fn new(store: impl Store + 'static) -> Self {
+    pub fn new(store: impl Store + Housekeeping + 'static) -> Self {
         Self::keeping(store, ())
     }
 
     /// A store that needs `keeping`, its directory for one.
-    pub fn keeping(store: impl Store + 'static, keeping: impl Any + Send + Sync) -> Self {
+    pub fn keeping(
+        store: impl Store + Housekeeping + 'static,
+        keeping: impl Any + Send + Sync,
+    ) -> Self {
+        let store = Arc::new(store);
         Self {
-            store: Arc::new(store),
+            keeper: store.clone(),
+            store,
             _keeping: Box::new(keeping),
         }
     }
@@ -67,6 +75,10 @@ macro_rules! conformance {
             what_is_not_there
             stat_and_versions
             listing_is_under_its_prefix
+            a_source_is_sent
+            a_source_that_changed_is_refused
+            what_is_there_is_found
+            holdings_are_told_and_removed
         );
     };
     ($name:ident, $make:expr, $($case:ident)*) => {

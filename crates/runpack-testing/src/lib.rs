@@ -1,4 +1,5 @@
-//! For tests: what every store must do ([`macro@conformance`]), and a store that lies ([`LyingStore`]).
+//! For tests: what every store must do ([`macro@conformance`]), a store that lies ([`LyingStore`]), real S3
+//! servers ([`servers`]), faults on the way to them ([`proxy`]), and one that costs nothing ([`null`]).
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -11,7 +12,11 @@
 
 pub mod conformance;
 mod lying;
+pub mod null;
+pub mod proxy;
 mod scratch;
+pub mod servers;
+mod wire;
 
 pub use lying::{Lie, LyingStore};
 pub use scratch::{block_on, scratch};

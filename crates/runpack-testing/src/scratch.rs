@@ -8,6 +8,7 @@ use tempfile::TempDir;
 /// to its pool for blocking work.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
+        .enable_all()
         .build()
         .unwrap()
         .block_on(future)

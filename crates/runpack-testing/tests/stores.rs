@@ -9,8 +9,16 @@
 )]
 
 mod stores {
+    mod bucket;
     mod conforming;
+    mod faulty;
+    mod hostile;
+    mod killed;
     mod lying;
     mod model;
+    mod quirks;
+    mod racing;
+    mod s3;
+    mod s3_servers;
     mod verifying;
 }

@@ -6,6 +6,7 @@
 mod contest;
 mod machine;
 mod peers;
+mod store;
 mod workload;
 
 use std::fs;
@@ -124,6 +125,13 @@ impl Bench<'_> {
         }
         let pack = self.make_pack(&source)?;
         fs::remove_dir_all(&source)?;
+        if matches!(workload.shape, Shape::Tiny | Shape::Medium | Shape::Large) {
+            rows.extend(self.at_a_bucket(workload, &pack)?);
+        }
+        if matches!(workload.shape, Shape::Tiny | Shape::Medium) {
+            remove(&self.directory)?;
+            return Ok(rows);
+        }
         rows.extend(self.verify(workload, &pack)?);
         if workload.shape == Shape::Small {
             rows.extend(self.bundle(workload, &pack)?);

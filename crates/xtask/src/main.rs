@@ -13,6 +13,7 @@ mod demo;
 mod deny;
 mod doc;
 mod fuzz;
+mod servers;
 mod soak;
 mod test;
 mod tidy;
@@ -44,6 +45,8 @@ enum Command {
     Doc,
     /// Fuzz the parsers
     Fuzz(fuzz::Options),
+    /// Run a command while real S3 servers run, or `install` them
+    Servers(servers::Options),
     /// Test for long: property tests with many cases, every crash state, long fuzzing
     Soak(soak::Options),
     /// Do the main job on a real example: keep this project's own test run, prove it, damage it
@@ -70,6 +73,7 @@ fn dispatch(workspace: &Workspace, command: Command) -> Result {
         Command::Deny => deny::run(workspace),
         Command::Doc => doc::run(workspace),
         Command::Fuzz(options) => fuzz::run(workspace, &options),
+        Command::Servers(options) => servers::run(workspace, &options),
         Command::Soak(options) => soak::run(workspace, &options),
         Command::Demo => demo::run(workspace),
         Command::Bench(options) => bench::run(workspace, &options),

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::command::{self, Result, Workspace};
-use crate::fuzz;
+use crate::command::{Result, Workspace};
 use crate::tools::NEXTEST;
+use crate::{fuzz, servers};
 
 /// Property test cases; a plain test run takes the default of 256.
 const PROPTEST_CASES: &str = "20000";
@@ -20,12 +20,10 @@ pub(crate) struct Options {
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
     NEXTEST.ensure(workspace)?;
-    let mut tests = workspace.cargo("nextest run --workspace --all-features");
-    tests
-        .env("PROPTEST_CASES", PROPTEST_CASES)
-        .env("RUNPACK_SOAK", "1");
+    let variables = [("PROPTEST_CASES", PROPTEST_CASES), ("RUNPACK_SOAK", "1")];
     println!("PROPTEST_CASES={PROPTEST_CASES} RUNPACK_SOAK=1");
-    command::run(&mut tests)?;
+    let line = "nextest run --workspace --all-features";
+    servers::around_tests(workspace, line, &workspace.root, &variables)?;
     fuzz::run(
         workspace,
         &fuzz::Options {

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::command::{self, Result, Workspace, stopwatch};
 use crate::tools::{self, DENY, FUZZ, NEXTEST};
-use crate::{demo, deny, doc, fuzz, tidy};
+use crate::{demo, deny, doc, fuzz, servers, tidy};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -63,10 +63,11 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "tests",
-        purpose: "every test, all features",
+        purpose: "every test, all features, against real S3 servers",
         run: |workspace, _| {
             NEXTEST.ensure(workspace)?;
-            command::run(&mut workspace.cargo("nextest run --workspace --all-features"))
+            let line = "nextest run --workspace --all-features";
+            servers::around_tests(workspace, line, &workspace.root, &[])
         },
     },
     Step {
@@ -178,6 +179,7 @@ fn tools(workspace: &Workspace) -> Result {
     for tool in [NEXTEST, DENY, FUZZ] {
         tool.ensure(workspace)?;
     }
+    servers::install(workspace)?;
     println!("All tools are there.");
     Ok(())
 }
@@ -194,13 +196,10 @@ fn oss_only(workspace: &Workspace) -> Result {
     mirror(&workspace.root, &copy, &files)?;
     fs::create_dir_all(copy.join("enterprise"))?;
     println!("copied {} files to {}", files.len(), workspace.shown(&copy));
-    for line in [
-        "check --workspace --all-targets --all-features",
-        "nextest run --workspace --exclude xtask --all-features",
-    ] {
-        command::run(workspace.cargo(line).current_dir(&copy))?;
-    }
-    Ok(())
+    let check = "check --workspace --all-targets --all-features";
+    command::run(workspace.cargo(check).current_dir(&copy))?;
+    let tests = "nextest run --workspace --exclude xtask --all-features";
+    servers::around_tests(workspace, tests, &copy, &[])
 }
 
 /// Makes the copy hold these files and no others, touching only what differs, so that Cargo builds again

@@ -85,6 +85,18 @@ pub(crate) fn ensure_program(workspace: &Workspace, program: &str, package: &str
         return Ok(());
     }
     println!("`{program}` is missing: installing the package `{package}`");
+    install_package(workspace, package).map_err(|error| {
+        format!("`{program}` is needed and could not be installed; install the package `{package}` by hand: {error}")
+    })?;
+    if is_on_path(workspace, program) {
+        Ok(())
+    } else {
+        Err(format!("the package `{package}` was installed but brought no `{program}`").into())
+    }
+}
+
+/// Installs a Debian package.
+pub(crate) fn install_package(workspace: &Workspace, package: &str) -> Result {
     let is_root = succeeds(workspace.command("sh").args(["-c", "test $(id -u) = 0"]));
     let apt = |arguments: &[&str]| {
         let mut command = workspace.command(if is_root { "apt-get" } else { "sudo" });
@@ -98,16 +110,7 @@ pub(crate) fn ensure_program(workspace: &Workspace, program: &str, package: &str
     };
     // The lists may be there already; where they are not, or are too old, update and try again.
     let install = ["install", "--yes", "--no-install-recommends", package];
-    apt(&install)
-        .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
-        .map_err(|error| {
-            format!("`{program}` is needed and could not be installed; install the package `{package}` by hand: {error}")
-        })?;
-    if is_on_path(workspace, program) {
-        Ok(())
-    } else {
-        Err(format!("the package `{package}` was installed but brought no `{program}`").into())
-    }
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
 }
 
 fn is_on_path(workspace: &Workspace, program: &str) -> bool {

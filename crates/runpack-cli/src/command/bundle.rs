@@ -24,7 +24,7 @@ use crate::unsound;
 /// as it comes (from standard input too), and is read by any `tar`. If the same pack is at OUT already, nothing is done.
 #[derive(Debug, Args)]
 pub(crate) struct Bundle {
-    /// The pack: a directory, or file:ROOT for a store
+    /// The pack: a directory, or a store, file:ROOT or s3://BUCKET/PREFIX
     #[arg(value_name = "PACK_DIR")]
     target: OsString,
     /// The file to write; what is there is not replaced
@@ -45,14 +45,14 @@ impl Execute for Bundle {
         let Target::Files(files) = Target::locate(&self.target, &self.locate, context)? else {
             return Err(Failure::new(
                 "the target is a bundle already, or a file",
-                "give a pack directory, or file:ROOT and whose pack it is",
+                "give a pack directory, or a store and whose pack it is",
             ));
         };
-        let container = files.container;
+        let container = Arc::clone(&files.container);
         let pack = context
             .wait(Pack::open(Arc::clone(&container), &limits))?
             .map_err(|report| unsound::failure(&report))?;
-        if let Some(subject) = &files.subject
+        if let Some(subject) = files.subject()
             && subject != pack.manifest().subject()
         {
             return Err(unsound::of_another_subject());

@@ -15,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::{Format, Tone};
 use crate::table::{count, grouped, safe};
-use crate::target::Target;
+use crate::target::{Locate, Target};
 
 /// Compare two packs by what their manifests say, without verifying them
 ///
@@ -23,7 +23,7 @@ use crate::target::Target;
 /// packs are one and the same, 1 if they differ, 2 if one of them cannot be read.
 #[derive(Debug, Args)]
 pub(crate) struct Diff {
-    /// The one pack: a directory, or a bundle
+    /// The one pack: a directory, a bundle, or the place of one in a store as `runpack list` shows it
     #[arg(value_name = "A")]
     a: OsString,
     /// The other
@@ -43,9 +43,13 @@ impl Execute for Diff {
             ));
         }
         let manifest = |target| -> Result<Arc<Manifest>, Failure> {
-            show::manifest_of(&Target::open_path(target)?, &limits, context)
-                // To compare, a pack that cannot be taken apart is trouble and no difference.
-                .map_err(|failure| failure.with_exit(Exit::Trouble))
+            show::manifest_of(
+                &Target::locate(target, &Locate::default(), context)?,
+                &limits,
+                context,
+            )
+            // To compare, a pack that cannot be taken apart is trouble and no difference.
+            .map_err(|failure| failure.with_exit(Exit::Trouble))
         };
         let (a, b) = (manifest(&self.a)?, manifest(&self.b)?);
         let differences = Differences::of(&a, &b);

@@ -6,28 +6,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use runpack_core::id::{Namespace, RunId, Scenario, SpecHash, Tenant};
+use runpack_core::id::{RunId, SpecHash};
+use runpack_core::limits::Limits;
 use runpack_core::manifest::{LabelKey, Labels, Manifest, Subject, Text};
 use runpack_core::pack::{Commit, CommittedPack, PackDraft};
+use runpack_core::pin::Pins;
 use runpack_core::progress::Progress;
-use runpack_core::receipt::ReceiptBook;
-use runpack_core::store::FileStore;
 use runpack_core::time::Timestamp;
-use runpack_core::verify::{Container, StorePack};
+use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict, VerifyOptions};
 use serde_json::json;
 
 use super::Execute;
 use crate::bundle_file::{self, CompressionOption, Made};
-use crate::config::{CONFIG_FILE, parse_store, store_root};
+use crate::clock::SystemClock;
+use crate::config::CONFIG_FILE;
 use crate::context::Context;
+use crate::delivery::{self, Delivered, commit_name};
 use crate::failure::{Exit, Failure};
+use crate::identity::RunOptions;
 use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::progress::Meter;
+use crate::receipts::{self, Seen};
 use crate::report::html::shell_word;
+use crate::settings::Settings;
+use crate::storage::{Access, PlaceInStore, Storage, StoreAddress, parse_store};
 use crate::table::{fields, grouped, safe, size};
-use crate::target::part;
-use crate::{place, report};
+use crate::{place, report, unsound};
 
 /// Make a pack of a directory's files and keep it in a store
 ///
@@ -42,24 +47,15 @@ pub(crate) struct Export {
     /// The directory whose files become artifacts
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Whose run it is [env: RUNPACK_TENANT]
-    #[arg(long, value_name = "TENANT")]
-    tenant: Option<Tenant>,
-    /// Where it ran [env: RUNPACK_NAMESPACE]
-    #[arg(long, value_name = "NAMESPACE")]
-    namespace: Option<Namespace>,
-    /// What kind of run it is
-    #[arg(long, value_name = "SCENARIO")]
-    scenario: Option<Scenario>,
-    /// Which run; a run has one pack [default: a fresh ULID]
-    #[arg(long, value_name = "ID")]
-    run_id: Option<RunId>,
+    #[command(flatten)]
+    run: RunOptions,
     /// The file that says what was to be run (at most 8 MiB); its SHA-256 is the run's spec hash
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
-    /// The store: file:PATH [env: RUNPACK_STORE_ROOT] [default: file:./runpacks]
+    /// The store: file:PATH or s3://BUCKET/PREFIX [env: RUNPACK_STORE_ROOT, RUNPACK_STORE_BUCKET]
+    /// [default: file:./runpacks]
     #[arg(long, value_name = "STORE", value_parser = parse_store)]
-    to: Option<PathBuf>,
+    to: Option<StoreAddress>,
     /// When the pack is made, as 2026-11-20T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME")]
     created_at: Option<Timestamp>,
@@ -88,7 +84,8 @@ const EXAMPLES: &str = "\
 Examples:
   runpack export results/ --tenant acme --namespace prod --scenario loan-approval \\
       --run-id run-42 --spec results/spec.json --to file:/srv/packs --bundle run-42.tar.gz
-  runpack export results/ --spec plan.yaml --label commit=4f2a    # the rest from runpack.yaml";
+  runpack export results/ --spec plan.yaml --label commit=4f2a    # the rest from runpack.yaml
+  runpack export results/ --spec plan.yaml --to s3://evidence/ci   # straight to a bucket";
 
 fn parse_label(text: &str) -> Result<(LabelKey, Text<1024>), String> {
     let (key, value) = text.split_once('=').ok_or("a label is written KEY=VALUE")?;
@@ -100,17 +97,34 @@ fn parse_label(text: &str) -> Result<(LabelKey, Text<1024>), String> {
 /// What was made, for the result.
 struct Exported {
     committed: CommittedPack,
-    pack: PathBuf,
+    at: PlaceInStore,
     receipt: PathBuf,
     bundle: Option<(PathBuf, Made)>,
+    pushed: Option<Pushed>,
+}
+
+/// A push that followed.
+struct Pushed {
+    to: String,
+    delivered: Delivered,
 }
 
 impl Execute for Export {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
-        let book = ReceiptBook::new(context.environment.receipts()?);
-        let root = store_root(self.to.as_deref(), context)?;
-        let mut outputs = vec![("store", root.as_path())];
+        let settings = context.settings()?;
+        receipts::book(context)?;
+        let address = match &self.to {
+            Some(address) => address.clone(),
+            None => settings.address()?,
+        };
+        let push_to = push_to(&settings, &address)?;
+        let mut outputs = Vec::new();
+        for store in [Some(&address), push_to.as_ref()].into_iter().flatten() {
+            if let StoreAddress::File(root) = store {
+                outputs.push(("store", root.as_path()));
+            }
+        }
         if let Some(bundle) = &self.bundle {
             outputs.push(("bundle", bundle));
         }
@@ -129,79 +143,125 @@ impl Execute for Export {
             .into_iter()
             .for_each(|artifact| draft.add(artifact));
 
-        let store = Arc::new(context.wait(FileStore::create(&root))??);
+        let storage = Storage::open(context, &address, Access::Write)?;
+        // What could not be pushed to is told before hours of work.
+        let push_to = push_to
+            .map(|address| Storage::open(context, &address, Access::Write))
+            .transpose()?;
         let meter = Meter::of(&context.output, "exporting", &progress);
         let committed = context.wait(async {
-            let staged = draft.stage(store.clone()).await?;
+            let staged = draft.stage(storage.store()).await?;
+            let staged = staged.with_deadline(Arc::new(SystemClock), context.now.time);
             staged.commit().await
         })??;
         drop(meter);
 
-        let pack = pack_directory(&store, &committed.manifest);
-        let mut places = vec![place::uri(&pack)];
-        check_receipts(&book, &committed, &places)?;
-        // Recorded at once: what may still go wrong with the bundle takes nothing from the pack.
-        let now = context.now.time;
-        let receipt = book.record(&committed.manifest, places.clone(), now)?;
-        let mut bundle = None;
+        let manifest = Arc::clone(&committed.manifest);
+        let at = storage.pack(manifest.subject());
+        let mut places = vec![at.place.clone()];
+        let seen = Seen::from(committed.commit);
+        // Recorded at once: what may still go wrong takes nothing from the pack.
+        let receipt = receipts::record(context, &manifest, places.clone(), seen)?;
+        if storage.s3().is_some() {
+            context.wait(delivery::refer(context, &storage, &manifest))?;
+        }
+        let mut exported = Exported {
+            committed,
+            at,
+            receipt,
+            bundle: None,
+            pushed: None,
+        };
+        let subject = manifest.subject().clone();
+        let container: Arc<dyn Container> = Arc::new(StorePack::new(storage.reader(), subject));
         if let Some(path) = &self.bundle {
-            let subject = committed.manifest.subject().clone();
-            let container: Arc<dyn Container> = Arc::new(StorePack::new(store, subject));
             let how = self.compression.into();
-            let made =
-                bundle_file::write(context, &container, &committed.manifest, path, how, &limits)
-                    .map_err(|failure| stored_without_bundle(&failure, &pack))?;
+            let made = bundle_file::write(context, &container, &manifest, path, how, &limits)
+                .map_err(|failure| stored_without_bundle(&failure, &exported.at))?;
             let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
             places.push(place::uri(&path));
-            book.record(&committed.manifest, places, now)?;
-            bundle = Some((path, made));
+            receipts::record(context, &manifest, places, Seen::Made)?;
+            exported.bundle = Some((path, made));
         }
-        let exported = Exported {
-            committed,
-            pack,
-            receipt: std::path::absolute(&receipt).unwrap_or(receipt),
-            bundle,
-        };
+        if let Some(to) = push_to {
+            let verifies = settings.verify_on_push.value;
+            let pushed = push(context, &container, &manifest, &to, &limits, verifies);
+            let delivered =
+                pushed.map_err(|failure| stored_without_push(&failure, &exported.at, &to))?;
+            exported.pushed = Some(Pushed {
+                to: to.shown(),
+                delivered,
+            });
+        }
         exported.print(context)?;
         Ok(Exit::Success)
     }
 }
 
-/// A pack that was found in the store, and not made just now, is recorded only if no receipt knows better:
-/// whoever can write to the store must not get a receipt for what they put there.
-fn check_receipts(
-    book: &ReceiptBook,
-    committed: &CommittedPack,
-    places: &[String],
-) -> Result<(), Failure> {
-    if committed.commit == Commit::New {
-        return Ok(());
+/// Where an export with `auto_push` goes next: nowhere if it went there already.
+fn push_to(
+    settings: &Settings,
+    exported_to: &StoreAddress,
+) -> Result<Option<StoreAddress>, Failure> {
+    if !settings.auto_push.value {
+        return Ok(None);
     }
-    let pack_id = committed.manifest.pack_id();
-    let mut known = book.of_subject(committed.manifest.subject())?;
-    let mut agrees = known.is_empty() || known.contains(&pack_id);
-    for place in places {
-        let recorded = book.of_place(place)?;
-        agrees &= recorded.is_none_or(|recorded| recorded == pack_id);
-        known.extend(recorded);
-    }
-    if agrees {
-        return Ok(());
-    }
-    let recorded = known.iter().map(|id| format!("recorded: {id}")).collect();
-    Err(Failure::new(
-        format!("the store shows another pack than the one that was exported here before, found=`{pack_id}`"),
-        "somebody changed the store: restore it from a copy that verifies; no receipt was written",
-    )
-    .with_details(recorded)
-    .with_exit(Exit::Invalid))
+    let remote = settings.remote()?;
+    Ok((remote != *exported_to).then_some(remote))
 }
 
-fn stored_without_bundle(failure: &Failure, pack: &Path) -> Failure {
+/// Verifies what was exported where it is, unless told not to, and brings it to the other store.
+fn push(
+    context: &Context,
+    container: &Arc<dyn Container>,
+    manifest: &Arc<Manifest>,
+    to: &Storage,
+    limits: &Limits,
+    verifies: bool,
+) -> Result<Delivered, Failure> {
+    if verifies {
+        let mut options = VerifyOptions::level(Level::Full);
+        options.limits = limits.clone();
+        let report = context.wait(async {
+            let pins = Pins::pack_id(manifest.pack_id());
+            match Pack::open(Arc::clone(container), limits).await {
+                Ok(pack) => pack.verify(&pins, &options).await,
+                Err(report) => *report,
+            }
+        })?;
+        if report.verdict != Verdict::Valid {
+            return Err(unsound::not_pushed(&report));
+        }
+    }
+    let progress = Arc::new(Progress::default());
+    let meter = Meter::of(&context.output, "pushing", &progress);
+    let delivered = context.wait(delivery::pack(
+        context, container, manifest, to, limits, &progress,
+    ))??;
+    drop(meter);
+    delivered.record(context)?;
+    Ok(delivered)
+}
+
+fn stored_without_push(failure: &Failure, at: &PlaceInStore, to: &Storage) -> Failure {
+    Failure::new(
+        format!(
+            "the pack is stored and its receipt recorded, but it is not pushed, pack=`{}` to=`{}`",
+            at.shown,
+            to.shown()
+        ),
+        format!("{}; then `runpack push` brings it there", failure.help()),
+    )
+    .because(failure)
+    .with_details(failure.details().to_vec())
+    .with_exit(failure.exit())
+}
+
+fn stored_without_bundle(failure: &Failure, at: &PlaceInStore) -> Failure {
     Failure::new(
         format!(
             "the pack is stored and its receipt recorded, but its bundle is not written, pack=`{}`",
-            pack.display()
+            at.shown
         ),
         format!(
             "{}; then `runpack bundle` makes it of the pack",
@@ -210,12 +270,6 @@ fn stored_without_bundle(failure: &Failure, pack: &Path) -> Failure {
     )
     .because(failure)
     .with_exit(failure.exit())
-}
-
-/// The directory of a pack in a file store.
-fn pack_directory(store: &FileStore, manifest: &Manifest) -> PathBuf {
-    let prefix = runpack_core::key::Location::pack_prefix(manifest.subject());
-    store.root().join(prefix.as_str().trim_end_matches('/'))
 }
 
 fn labels(given: Vec<(LabelKey, Text<1024>)>) -> Result<Labels, Failure> {
@@ -233,19 +287,7 @@ fn labels(given: Vec<(LabelKey, Text<1024>)>) -> Result<Labels, Failure> {
 
 impl Export {
     fn subject(&self, spec_hash: SpecHash, context: &Context) -> Result<Subject, Failure> {
-        let config = context.config()?;
-        let environment = &context.environment;
-        let tenant = part(
-            self.tenant.as_ref(),
-            ("RUNPACK_TENANT", environment.tenant.as_ref()),
-            config.tenant,
-        )?;
-        let namespace = part(
-            self.namespace.as_ref(),
-            ("RUNPACK_NAMESPACE", environment.namespace.as_ref()),
-            config.namespace,
-        )?;
-        let scenario = part(self.scenario.as_ref(), ("", None), config.scenario)?;
+        let whose = self.run.whose(context)?;
         let missing = |flag: &str, or: &str| {
             Failure::new(
                 format!("a run belongs to somebody, and {flag} is not given"),
@@ -253,21 +295,22 @@ impl Export {
             )
         };
         Ok(Subject::Run {
-            tenant: tenant.ok_or_else(|| {
+            tenant: whose.tenant.ok_or_else(|| {
                 missing(
                     "--tenant",
                     &format!("RUNPACK_TENANT, or `tenant` in {CONFIG_FILE}"),
                 )
             })?,
-            namespace: namespace.ok_or_else(|| {
+            namespace: whose.namespace.ok_or_else(|| {
                 missing(
                     "--namespace",
                     &format!("RUNPACK_NAMESPACE, or `namespace` in {CONFIG_FILE}"),
                 )
             })?,
-            scenario: scenario
+            scenario: whose
+                .scenario
                 .ok_or_else(|| missing("--scenario", &format!("`scenario` in {CONFIG_FILE}")))?,
-            run_id: match &self.run_id {
+            run_id: match &self.run.run_id {
                 Some(run_id) => run_id.clone(),
                 None => fresh_run_id(context)?,
             },
@@ -301,13 +344,22 @@ impl Exported {
             "commit": commit_name(self.committed.commit),
             "artifacts": manifest.artifacts().len(),
             "artifact_bytes": manifest.artifact_bytes(),
-            "pack": self.pack.to_string_lossy(),
+            "pack": self.at.shown,
             "storage_uri": self.committed.storage_uri,
             "receipt": self.receipt.to_string_lossy(),
         });
         if let (Some((path, made)), Some(members)) = (&self.bundle, result.as_object_mut()) {
             members.insert("bundle".to_owned(), json!(path.to_string_lossy()));
             members.insert("bundle_commit".to_owned(), json!(made.as_str()));
+        }
+        if let (Some(pushed), Some(members)) = (&self.pushed, result.as_object_mut()) {
+            let pushed = json!({
+                "to": pushed.to,
+                "pack_id": pushed.delivered.manifest.pack_id(),
+                "commit": commit_name(pushed.delivered.commit),
+                "pack": pushed.delivered.at.shown,
+            });
+            members.insert("pushed".to_owned(), pushed);
         }
         context.output.print_json(&result)
     }
@@ -337,7 +389,7 @@ impl Exported {
                     size(manifest.artifact_bytes())
                 ),
             ),
-            ("pack", safe(&self.pack.to_string_lossy())),
+            ("pack", safe(&self.at.shown)),
         ];
         if let Some((path, made)) = &self.bundle {
             let before = if *made == Made::Again {
@@ -350,6 +402,13 @@ impl Exported {
                 format!("{}{before}", safe(&path.to_string_lossy())),
             ));
         }
+        if let Some(pushed) = &self.pushed {
+            let before = match pushed.delivered.commit {
+                Commit::New => "",
+                Commit::Again | Commit::SameEvidence => " (was there)",
+            };
+            facts.push(("pushed to", format!("{}{before}", safe(&pushed.to))));
+        }
         facts.push(("receipt", safe(&self.receipt.to_string_lossy())));
         format!(
             "{said} {}\n{remark}\n{}\n\
@@ -357,17 +416,10 @@ impl Exported {
              next: runpack verify {}\n",
             report::subject(manifest.subject()),
             fields(&facts),
-            safe(&shell_word(
-                self.bundle.as_ref().map_or(&self.pack, |(path, _)| path)
-            ))
+            safe(&shell_word(match &self.bundle {
+                Some((path, _)) => path,
+                None => Path::new(&self.at.shown),
+            }))
         )
-    }
-}
-
-const fn commit_name(commit: Commit) -> &'static str {
-    match commit {
-        Commit::New => "new",
-        Commit::Again => "again",
-        Commit::SameEvidence => "same_evidence",
     }
 }

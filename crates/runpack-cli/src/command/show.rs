@@ -1,10 +1,10 @@
 //! `runpack show`: what a pack says of itself.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::sync::Arc;
 
 use clap::Args;
-use runpack_core::bundle::{BundleReader, Flow};
+use runpack_core::bundle::{BundleOutcome, BundleReader, Flow};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Manifest};
 use runpack_core::pin::Pins;
@@ -57,23 +57,43 @@ pub(super) fn manifest_of(
                 .wait(Pack::open(Arc::clone(&files.container), limits))?
                 .map_err(|report| unsound::failure(&report))?;
             if files
-                .subject
-                .as_ref()
+                .subject()
                 .is_some_and(|subject| subject != pack.manifest().subject())
             {
                 return Err(unsound::of_another_subject());
             }
             Ok(Arc::clone(pack.manifest()))
         }
-        Target::Bundle(bundle) => manifest_of_bundle(bundle, limits),
+        Target::Bundle(bundle) => manifest_of_bundle(bundle, limits, context),
     }
 }
 
-fn manifest_of_bundle(bundle: &BundleTarget, limits: &Limits) -> Result<Arc<Manifest>, Failure> {
-    let (mut source, _) = bundle.open()?;
-    let mut reader = BundleReader::new(limits.clone(), Level::Presence);
+fn manifest_of_bundle(
+    bundle: &BundleTarget,
+    limits: &Limits,
+    context: &Context,
+) -> Result<Arc<Manifest>, Failure> {
+    let bounds = limits.clone();
+    let read = bundle.read(context, "reading", move |source| {
+        first_manifest(source, bounds)
+    })?;
+    read.map_err(|outcome| {
+        let report = VerifyReport::of_bundle(*outcome, |_| Pins::none(), Level::Presence);
+        unsound::failure(&report)
+    })
+}
+
+/// The manifest of a bundle, from no more of it than that takes.
+pub(crate) fn first_manifest(
+    mut source: impl Read,
+    limits: Limits,
+) -> Result<Arc<Manifest>, Box<BundleOutcome>> {
+    let mut reader = BundleReader::new(limits, Level::Presence);
     let mut buffer = vec![0u8; 1 << 16];
-    while reader.manifest().is_none() {
+    loop {
+        if let Some(manifest) = reader.manifest() {
+            return Ok(Arc::clone(manifest));
+        }
         let outcome = match source.read(&mut buffer) {
             Ok(0) => reader.finish(),
             Ok(read) => {
@@ -87,16 +107,11 @@ fn manifest_of_bundle(bundle: &BundleTarget, limits: &Limits) -> Result<Arc<Mani
             Err(error) => reader.finish_unread(&error),
         };
         // The first piece may hold a whole small bundle.
-        if let Some(manifest) = outcome.manifest {
-            return Ok(manifest);
-        }
-        let report = VerifyReport::of_bundle(outcome, |_| Pins::none(), Level::Presence);
-        return Err(unsound::failure(&report));
+        return match outcome.manifest.clone() {
+            Some(manifest) => Ok(manifest),
+            None => Err(Box::new(outcome)),
+        };
     }
-    reader
-        .manifest()
-        .cloned()
-        .ok_or_else(|| Failure::new("the bundle has no manifest", "check the path"))
 }
 
 /// One artifact: `Docs/cli/show.schema.json`.

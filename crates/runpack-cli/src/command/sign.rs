@@ -19,7 +19,7 @@ use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::pins::{self, KEY_BYTES_MAX, Known, PinOptions};
 use crate::table::{fields, safe};
-use crate::target::Target;
+use crate::target::{Locate, Target};
 
 /// Sign a pack, after verifying that it is one
 ///
@@ -58,12 +58,12 @@ pub(crate) struct Sign {
 impl Execute for Sign {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
-        let target = Target::open_path(&self.target)?;
+        let target = Target::locate(&self.target, &Locate::default(), context)?;
         let out = match &self.out {
             Some(out) => out.clone(),
             None => pins::beside(&target).map_err(|_| {
                 Failure::new(
-                    "a bundle on standard input has nothing beside it",
+                    "what is on standard input or in a bucket has nothing beside it",
                     "say where the signature goes with --out FILE",
                 )
             })?,
@@ -113,9 +113,8 @@ impl Execute for Sign {
 impl Sign {
     /// What people call the pack: the name of its file or directory.
     fn name(&self, target: &Target) -> String {
-        target
-            .path()
-            .and_then(Path::file_name)
+        let path = target.path().unwrap_or_else(|| PathBuf::from(&self.target));
+        path.file_name()
             .unwrap_or(&self.target)
             .to_string_lossy()
             .into_owned()

@@ -4,17 +4,16 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use clap::Args;
 use runpack_core::bundle::{BundleError, BundleSink, extract_bundle};
 use runpack_core::directory::DirectoryWriter;
+use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
 use runpack_core::verify::{Level, Verdict, VerifyReport};
 use serde_json::json;
 
 use super::Execute;
-use crate::bundle_file::Counted;
 use crate::check;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -22,10 +21,9 @@ use crate::file;
 use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::pins::{Known, PinOptions};
-use crate::progress::Meter;
 use crate::report::text;
 use crate::table::safe;
-use crate::target::{BundleTarget, Target};
+use crate::target::{BundleTarget, Locate, Target};
 
 /// Write the files of a bundle to a new directory, if it verifies
 ///
@@ -34,7 +32,7 @@ use crate::target::{BundleTarget, Target};
 /// the directory is there and that nothing vouches for it.
 #[derive(Debug, Args)]
 pub(crate) struct Unbundle {
-    /// The bundle, or `-` for standard input
+    /// The bundle, `-` for standard input, or s3://... of one
     #[arg(value_name = "IN.tar.gz")]
     bundle: OsString,
     /// The directory to make; it must not be there yet
@@ -50,54 +48,59 @@ impl Execute for Unbundle {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
         file::check_free(&self.directory)?;
-        let target = Target::open_path(&self.bundle)?;
+        let target = Target::locate(&self.bundle, &Locate::default(), context)?;
         let Target::Bundle(bundle) = &target else {
             return Err(Failure::new(
                 "this is a directory, not a bundle",
                 "give a .tar.gz that `runpack bundle` or `export --bundle` made",
             ));
         };
-        let known = Known::gather(&self.pins, &target, context)?;
-        let mut sink = PinnedSink {
-            writer: DirectoryWriter::create(&self.directory)
-                .map_err(|error| not_written(&self.directory, &error))?,
-            known: &known,
-            is_wanted: false,
-        };
-        let outcome = extract(context, bundle, &limits, &mut sink)
-            .map_err(|error| not_written(&self.directory, &error))?;
-        let is_sound = outcome.is_sound();
-        let report = check::report_of(outcome, &known, Level::Full)?;
-        let may_stay = matches!(report.verdict, Verdict::Valid | Verdict::Consistent);
-        let made = if is_sound && may_stay && sink.is_wanted {
-            let made = sink.writer.finish();
-            Some(made.map_err(|error| not_written(&self.directory, &error))?)
-        } else {
-            None
-        };
+        let known = Arc::new(Known::gather(&self.pins, &target, context)?);
+        let (report, made) = unpack(context, bundle, &known, &self.directory, &limits)?;
         print(context, &report, made.as_deref())?;
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
 }
 
-fn extract(
+/// Writes the directory if the bundle verifies, and gives the report and the directory.
+pub(super) fn unpack(
     context: &Context,
     bundle: &BundleTarget,
-    limits: &runpack_core::limits::Limits,
-    sink: &mut PinnedSink<'_>,
-) -> Result<runpack_core::bundle::BundleOutcome, Failure> {
-    let (inner, bytes_total) = bundle.open()?;
-    let bytes = Arc::new(AtomicU64::new(0));
-    let _meter = Meter::of_bytes(&context.output, "unbundling", &bytes, bytes_total);
-    extract_bundle(Counted { inner, bytes }, limits, Level::Full, sink).map_err(|error| match error
-    {
-        BundleError::Sink(source) => Failure::new(
-            "the files could not be written",
-            "check that there is space",
-        )
-        .because(&source),
-        other => Failure::new("the bundle could not be unpacked", "try again").because(&other),
-    })
+    known: &Arc<Known>,
+    directory: &Path,
+    limits: &Limits,
+) -> Result<(VerifyReport, Option<PathBuf>), Failure> {
+    let not_written = |error: &dyn std::error::Error| not_written(directory, error);
+    let mut sink = PinnedSink {
+        writer: DirectoryWriter::create(directory).map_err(|error| not_written(&error))?,
+        known: Arc::clone(known),
+        is_wanted: false,
+    };
+    let bounds = limits.clone();
+    let (extracted, sink) = bundle.read(context, "unbundling", move |source| {
+        let extracted = extract_bundle(source, &bounds, Level::Full, &mut sink);
+        (extracted, sink)
+    })?;
+    let outcome = extracted.map_err(|error| match error {
+        BundleError::Sink(source) => not_written(
+            &Failure::new(
+                "the files could not be written",
+                "check that there is space",
+            )
+            .because(&source),
+        ),
+        other => not_written(&other),
+    })?;
+    let is_sound = outcome.is_sound();
+    let report = check::report_of(outcome, known, Level::Full)?;
+    let may_stay = matches!(report.verdict, Verdict::Valid | Verdict::Consistent);
+    let made = if is_sound && may_stay && sink.is_wanted {
+        let made = sink.writer.finish();
+        Some(made.map_err(|error| not_written(&error))?)
+    } else {
+        None
+    };
+    Ok((report, made))
 }
 
 fn not_written(directory: &Path, error: &dyn std::error::Error) -> Failure {
@@ -109,13 +112,13 @@ fn not_written(directory: &Path, error: &dyn std::error::Error) -> Failure {
 }
 
 /// Writes a directory, but nothing of a pack that is not the one that is wanted.
-struct PinnedSink<'a> {
+struct PinnedSink {
     writer: DirectoryWriter,
-    known: &'a Known,
+    known: Arc<Known>,
     is_wanted: bool,
 }
 
-impl BundleSink for PinnedSink<'_> {
+impl BundleSink for PinnedSink {
     fn manifest(&mut self, manifest: &Arc<Manifest>, bytes: &[u8]) -> io::Result<()> {
         // A receipt that cannot be read stops the command later, with its own error.
         self.is_wanted = self

@@ -7,6 +7,7 @@ use runpack_core::directory::ScanError;
 use runpack_core::display::Printable;
 use runpack_core::pack::PackError;
 use runpack_core::receipt::ReceiptError;
+use runpack_core::reference::ReferenceError;
 use runpack_core::store::StoreError;
 
 use super::{Exit, Failure};
@@ -33,7 +34,20 @@ impl From<StoreError> for Failure {
                 "wait until nothing writes to the directory any more, then run the export again"
             }
             StoreError::Unsafe { .. } => "replace it by a regular file; links are never followed",
-            StoreError::Unusable { .. } => "give another directory with --to file:PATH",
+            StoreError::Unusable { .. } => {
+                "`runpack config show` shows what counts and where it comes from; stores are written file:PATH or \
+                 s3://BUCKET/PREFIX"
+            }
+            StoreError::Denied { .. } => {
+                "check what the credentials may do with this bucket and prefix; `runpack store status` tries it out"
+            }
+            StoreError::Archived { .. } => "`runpack restore` asks for it back; then try again",
+            StoreError::Refused { .. } => {
+                "see what the store says; `runpack store status` tries out what it can do"
+            }
+            StoreError::Unavailable { .. } => {
+                "check the network and the service, then run the same command again: what arrived is not sent again"
+            }
             _ => {
                 "check permissions and free space, then try again; what was written so far harms nothing"
             }
@@ -69,6 +83,15 @@ impl From<PackError> for Failure {
             _ => "run the export again; if it happens again, report it with the output of this run",
         };
         explained(&error, help)
+    }
+}
+
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        match error {
+            ReferenceError::Store(error) => error.into(),
+            other => explained(&other, "look for the pack by its identity"),
+        }
     }
 }
 

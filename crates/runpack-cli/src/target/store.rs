@@ -1,90 +1,121 @@
-//! A pack in a file store, found by its identity.
+//! A pack in a store, found by its identity, by its id, or by where it is.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use runpack_core::id::{PipelineTenant, RunId, SpecHash, Tenant};
-use runpack_core::key::{KeyPrefix, Location};
+use runpack_core::id::{PackId, PipelineTenant, RunId, SpecHash, Tenant};
+use runpack_core::key::{KeyPrefix, Location, ObjectKey};
+use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
-use runpack_core::store::{ArtifactReader, FileStore};
+use runpack_core::reference::{self, ReferenceError};
+use runpack_core::store::{ArtifactReader, StoreError};
 use runpack_core::verify::StorePack;
 
-use super::{FilesTarget, Locate};
+use super::{BundleTarget, FilesAt, FilesTarget, Locate, Target};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::storage::{Storage, Stored, Within};
 
 /// How many packs of one run are named.
 const CANDIDATES_MAX: usize = 20;
+/// How many objects are looked through for a pack that no reference leads to.
+const LOOKED_MAX: usize = 1_000_000;
 
-pub(super) fn open(
-    root: &Path,
+pub(super) fn find(
+    storage: Storage,
+    within: Option<Within>,
     locate: &Locate,
     context: &Context,
-) -> Result<FilesTarget, Failure> {
-    let store = context.wait(FileStore::open(root))??;
-    let subject = subject(&store, locate, context)?;
-    let prefix = Location::pack_prefix(&subject);
-    let directory = store.root().join(prefix.as_str().trim_end_matches('/'));
-    Ok(FilesTarget {
-        container: Arc::new(StorePack::new(Arc::new(store), subject.clone())),
-        directory,
-        subject: Some(subject),
+) -> Result<Target, Failure> {
+    match (within, locate.pack_id) {
+        (Some(Within::Pack(subject)), _) => Ok(files(storage, *subject, None)),
+        (Some(Within::Bundle(key)), _) => bundle(storage, &key, context),
+        (None, Some(pack_id)) => by_id(storage, pack_id, context),
+        (None, None) => {
+            let subject = subject(&storage.reader(), locate, context)?;
+            Ok(files(storage, subject, None))
+        }
+    }
+}
+
+fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target {
+    Target::Files(FilesTarget {
+        container: Arc::new(StorePack::new(storage.reader(), subject.clone())),
+        at: FilesAt::Store {
+            storage: Box::new(storage),
+            subject,
+            pack_id,
+        },
     })
 }
 
-/// A part of the identity: flag, else environment, else configuration.
-pub(crate) fn part<T>(
-    flag: Option<&T>,
-    variable: (&str, Option<&OsString>),
-    configured: Option<String>,
-) -> Result<Option<T>, Failure>
-where
-    T: std::str::FromStr<Err: std::error::Error> + Clone,
-{
-    if let Some(flag) = flag {
-        return Ok(Some(flag.clone()));
-    }
-    let (from, text) = match (variable, configured) {
-        ((name, Some(value)), _) => (name, value.to_string_lossy().into_owned()),
-        ((_, None), Some(value)) => (crate::config::CONFIG_FILE, value),
-        ((_, None), None) => return Ok(None),
+fn bundle(storage: Storage, key: &ObjectKey, context: &Context) -> Result<Target, Failure> {
+    let object = context.wait(Stored::find(storage.reader(), key))??;
+    // Only such keys come here.
+    let Some(Location::Bundle { pack_id, .. }) = Location::parse(key.as_str()) else {
+        return Err(Failure::new(
+            format!("this is no bundle's place, key=`{key}`"),
+            "give the place of a bundle, as `runpack list` shows it",
+        ));
     };
-    text.parse().map(Some).map_err(|error: T::Err| {
-        Failure::new(
-            format!("an id in {from} is none, id=`{text}`"),
-            "correct it",
-        )
-        .because(&error)
-    })
+    Ok(Target::Bundle(BundleTarget::Stored {
+        storage: Box::new(storage),
+        object,
+        pack_id,
+    }))
+}
+
+/// Files come before a bundle: they are read side by side.
+fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target, Failure> {
+    let reader = storage.reader();
+    let found = context.wait(reference::resolve(
+        &reader,
+        pack_id,
+        &Limits::default(),
+        LOOKED_MAX,
+    ))?;
+    let found = found.map_err(|error| match error {
+        ReferenceError::Store(StoreError::NotFound { .. }) => Failure::new(
+            format!(
+                "the store has no pack with this id, pack_id=`{pack_id}` store=`{}`",
+                storage.shown()
+            ),
+            "check the id and the store; `runpack list` shows the packs of a store",
+        ),
+        other => other.into(),
+    })?;
+    match (found.subject, found.bundle) {
+        (Some(subject), _) => Ok(files(storage, subject, Some(pack_id))),
+        (None, Some(key)) => bundle(storage, &key, context),
+        (None, None) => Err(Failure::new(
+            format!("the store has no pack with this id, pack_id=`{pack_id}`"),
+            "check the id and the store",
+        )),
+    }
 }
 
 fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
     part.ok_or_else(|| {
         Failure::new(
             format!("a store holds many packs, and {flag} is not given"),
-            "say which pack with --tenant, --namespace, --scenario and --run-id, or with --execution-id, or give the \
-             pack's directory as a path without `file:`",
+            "say which pack with --tenant, --namespace, --scenario and --run-id, with --execution-id, or with --pack-id",
         )
     })
 }
 
-fn subject(store: &FileStore, locate: &Locate, context: &Context) -> Result<Subject, Failure> {
+fn subject(
+    reader: &Arc<dyn ArtifactReader>,
+    locate: &Locate,
+    context: &Context,
+) -> Result<Subject, Failure> {
     if let Some(execution_id) = &locate.execution_id {
         return Ok(Subject::Execution {
             execution_id: execution_id.clone(),
         });
     }
-    let config = context.config()?;
-    let environment = &context.environment;
-    let tenant = part(
-        locate.tenant.as_ref(),
-        ("RUNPACK_TENANT", environment.tenant.as_ref()),
-        config.tenant,
-    )?;
-    let tenant: Tenant = needed(tenant, "--tenant")?;
-    let run_id: RunId = needed(locate.run_id.clone(), "--run-id")?;
+    let whose = locate.run.whose(context)?;
+    let tenant: Tenant = needed(whose.tenant, "--tenant")?;
+    let run_id: RunId = needed(locate.run.run_id.clone(), "--run-id")?;
     if let Some(step_id) = &locate.step_id {
         let tenant: PipelineTenant = tenant.as_str().parse().map_err(|error| {
             Failure::new("this is no tenant of a pipeline", "give another --tenant").because(&error)
@@ -95,19 +126,13 @@ fn subject(store: &FileStore, locate: &Locate, context: &Context) -> Result<Subj
             step_id: step_id.clone(),
         });
     }
-    let namespace = part(
-        locate.namespace.as_ref(),
-        ("RUNPACK_NAMESPACE", environment.namespace.as_ref()),
-        config.namespace,
-    )?;
-    let namespace = needed(namespace, "--namespace")?;
-    let scenario = part(locate.scenario.as_ref(), ("", None), config.scenario)?;
-    let scenario = needed(scenario, "--scenario")?;
+    let namespace = needed(whose.namespace, "--namespace")?;
+    let scenario = needed(whose.scenario, "--scenario")?;
     let prefix = Location::runs_prefix(&tenant, Some(&namespace), Some(&scenario), Some(&run_id));
     let spec_hash = if let Some(spec_hash) = locate.spec_hash {
         spec_hash
     } else {
-        let found = context.wait(spec_hashes(store, &prefix))??;
+        let found = context.wait(spec_hashes(reader, &prefix))??;
         only(&found, prefix.as_str())?
     };
     Ok(Subject::Run {
@@ -120,9 +145,12 @@ fn subject(store: &FileStore, locate: &Locate, context: &Context) -> Result<Subj
 }
 
 /// The specs by which there is a pack of one run.
-async fn spec_hashes(store: &FileStore, prefix: &KeyPrefix) -> Result<Vec<SpecHash>, Failure> {
+async fn spec_hashes(
+    reader: &Arc<dyn ArtifactReader>,
+    prefix: &KeyPrefix,
+) -> Result<Vec<SpecHash>, Failure> {
     let mut found = Vec::new();
-    let mut entries = store.list(prefix);
+    let mut entries = reader.list(prefix);
     while let Some(entry) = entries.next().await {
         if let Some(Location::Run {
             spec_hash,
@@ -134,6 +162,7 @@ async fn spec_hashes(store: &FileStore, prefix: &KeyPrefix) -> Result<Vec<SpecHa
         }
     }
     found.sort_unstable();
+    found.dedup();
     Ok(found)
 }
 

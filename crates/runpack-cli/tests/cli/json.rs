@@ -69,6 +69,23 @@ fn every_command_writes_what_its_schema_says() {
         check("list", line);
     }
     assert!(lines.iter().any(|line| line.get("fault").is_some()));
+    check("push", &json(&format!("push {pack} --to file:remote"), 0));
+    check("push", &json("push b.tar.gz --to file:remote", 0));
+    let id = text(&exported, "pack_id");
+    check(
+        "pull",
+        &json(&format!("pull {id} pulled --from file:remote"), 0),
+    );
+    let no = format!("pull {id} no --from file:remote --expect-tenant other");
+    check("pull", &json(&no, 1));
+    check("mirror", &json("mirror file:remote file:copy", 0));
+    check("config", &json("config show", 0));
+    let more = desk.line("list file:remote --limit 1 --json").expect(0);
+    for line in more.out.lines() {
+        check("list", &serde_json::from_str(line).unwrap());
+    }
+    assert_eq!(more.out.lines().count(), 2);
+    check("gc", &json("gc file:remote", 0));
     check("completions", &json("completions bash", 0));
     check("man", &json("man", 0));
     check("man", &json("man --out man", 0));
@@ -91,6 +108,14 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "sign",
         "bundle",
         "unbundle",
+        "push",
+        "pull",
+        "mirror",
+        "restore",
+        "presign",
+        "gc",
+        "config",
+        "store",
         "list",
         "show",
         "diff",

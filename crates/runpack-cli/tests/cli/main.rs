@@ -13,6 +13,8 @@
     reason = "a failed assertion is how a test speaks"
 )]
 
+mod action;
+mod config;
 mod crash;
 mod job;
 mod json;
@@ -20,5 +22,7 @@ mod manipulate;
 mod misuse;
 mod names;
 mod output;
+mod s3;
 mod schema;
+mod stores;
 mod support;

@@ -50,14 +50,22 @@ fn help_texts() {
         "sign",
         "bundle",
         "unbundle",
+        "push",
+        "pull",
         "list",
         "show",
         "diff",
+        "mirror",
+        "restore",
+        "presign",
+        "gc",
+        "store status",
+        "config show",
         "completions",
         "man",
     ] {
         let help = desk.line(&format!("{command} --help")).expect(0);
-        insta::assert_snapshot!(format!("help-{command}"), help.out);
+        insta::assert_snapshot!(format!("help-{}", command.replace(' ', "-")), help.out);
         assert!(
             help.out.lines().all(|line| line.chars().count() <= 100),
             "{}",
@@ -87,6 +95,20 @@ fn results_for_people() {
         ("verify b.tar.gz --key key.pub.pem".to_owned(), 0),
         ("unbundle b.tar.gz out".to_owned(), 0),
         ("bundle out b.tar.gz".to_owned(), 0),
+        ("push out --to file:remote".to_owned(), 0),
+        ("push out --to file:remote".to_owned(), 0),
+        ("push b.tar.gz --to file:remote".to_owned(), 0),
+        ("push a.tar.gz --to file:remote".to_owned(), 0),
+        (
+            "pull pulled --from file:remote --tenant acme --namespace prod --scenario loan-approval --run-id run-42"
+                .to_owned(),
+            0,
+        ),
+        ("mirror file:store file:remote".to_owned(), 0),
+        ("mirror file:store file:remote".to_owned(), 0),
+        ("list file:remote".to_owned(), 0),
+        ("list file:remote --limit 1".to_owned(), 0),
+        ("gc file:remote".to_owned(), 0),
         ("list file:store".to_owned(), 0),
         ("show b.tar.gz".to_owned(), 0),
         ("diff a.tar.gz b.tar.gz".to_owned(), 1),
@@ -337,5 +359,5 @@ fn completions_and_manual_pages() {
     }
     assert!(desk.line("man").expect(0).out.contains(".TH RUNPACK 1"));
     desk.line("man --out man").expect(0);
-    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 11);
+    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 19);
 }

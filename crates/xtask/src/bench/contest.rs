@@ -1,11 +1,14 @@
 //! Contenders that take turns, and the ratios that come of it.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::remove;
+use super::store::NullServer;
 use crate::command::{Result, shell, stopwatch};
 
 /// A command to be measured.
@@ -14,6 +17,8 @@ pub(super) struct Contender {
     command: Command,
     /// What the command makes: removed before and after each run, outside of the measured time.
     made: Option<PathBuf>,
+    /// The server that it fills: started anew before each run, likewise.
+    fills: Option<Rc<RefCell<NullServer>>>,
     /// How many times as fast as this contender Runpack has to be.
     wanted: Option<f64>,
     times: Vec<Duration>,
@@ -25,6 +30,7 @@ impl Contender {
             name: name.into(),
             command,
             made: None,
+            fills: None,
             wanted: None,
             times: Vec::new(),
         }
@@ -35,12 +41,20 @@ impl Contender {
         self
     }
 
+    pub(super) fn filling(mut self, server: &Rc<RefCell<NullServer>>) -> Self {
+        self.fills = Some(Rc::clone(server));
+        self
+    }
+
     pub(super) fn wanted(mut self, ratio: f64) -> Self {
         self.wanted = Some(ratio);
         self
     }
 
     fn clean(&self) -> Result {
+        if let Some(server) = &self.fills {
+            server.borrow_mut().restart()?;
+        }
         self.made.as_deref().map_or(Ok(()), remove)
     }
 

@@ -24,6 +24,10 @@ pub(super) enum Shape {
     Large,
     /// 1 file of 4 GiB
     Single,
+    /// 10,000 files of 16 KiB, at a bucket
+    Tiny,
+    /// 1,000 files of 1 MiB, at a bucket
+    Medium,
 }
 
 impl Shape {
@@ -32,7 +36,7 @@ impl Shape {
         match self {
             Shape::Small => 1.3,
             Shape::Mixed => 1.25,
-            Shape::Large => 1.0,
+            Shape::Large | Shape::Tiny | Shape::Medium => 1.0,
             Shape::Single => 1.9,
         }
     }
@@ -55,6 +59,8 @@ impl Workload {
             Shape::Mixed => (4_000, None),
             Shape::Large => (4, Some(GIB)),
             Shape::Single => (1, Some(4 * GIB)),
+            Shape::Tiny => (10_000, Some(16 * KIB)),
+            Shape::Medium => (1_000, Some(MIB)),
         };
         let is_many = files > 10;
         Self {

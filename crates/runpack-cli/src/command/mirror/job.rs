@@ -1,0 +1,337 @@
+//! The work of a mirror: looking through one store, and copying what the other has not.
+//!
+//! One pack at a time, whose artifacts go side by side; whether small packs are there is asked for many at
+//! once. The listing is a stream, so memory does not grow with the store.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use runpack_core::id::PackId;
+use runpack_core::key::{Location, ObjectKey};
+use runpack_core::limits::Limits;
+use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::pack::PackError;
+use runpack_core::progress::Progress;
+use runpack_core::store::StoreError;
+use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
+use serde::Serialize;
+
+use crate::command::push::hash_and_verify;
+use crate::command::show::first_manifest;
+use crate::context::Context;
+use crate::delivery::{self, BundleFault, NewBundle};
+use crate::failure::{Exit, Failure};
+use crate::identity::RunOptions;
+use crate::progress::Meter;
+use crate::storage::{Storage, Stored};
+
+/// How many packs are compared at once.
+const COMPARED_AT_ONCE: usize = 16;
+/// How many faults are told.
+const FAULTS_MAX: usize = 100;
+
+/// What a mirror did.
+#[derive(Default)]
+pub(super) struct Summary {
+    pub(super) copied: u64,
+    pub(super) copied_bytes: u64,
+    pub(super) there: u64,
+    pub(super) invalid: u64,
+    pub(super) failed: u64,
+    pub(super) faults: Vec<Fault>,
+    pub(super) faults_unlisted: u64,
+}
+
+/// A pack that was not copied.
+#[derive(Serialize)]
+pub(super) struct Fault {
+    pub(super) what: &'static str,
+    pub(super) key: String,
+    pub(super) detail: String,
+}
+
+/// What became of one pack.
+enum Ended {
+    Copied(u64),
+    There,
+    NotWanted,
+    Invalid(String),
+    Failed(String),
+}
+
+/// What has to be done about one key.
+enum ToDo {
+    Nothing(Ended),
+    Pack(Arc<dyn Container>, Arc<Manifest>),
+    Bundle(Stored, PackId),
+}
+
+struct Job<'a> {
+    context: &'a Context,
+    run: &'a RunOptions,
+    from: &'a Storage,
+    to: &'a Storage,
+    limits: &'a Limits,
+}
+
+pub(super) fn run(
+    context: &Context,
+    run: &RunOptions,
+    from: &Storage,
+    to: &Storage,
+    limits: &Limits,
+) -> Result<Summary, Failure> {
+    let job = Job {
+        context,
+        run,
+        from,
+        to,
+        limits,
+    };
+    let progress = Arc::new(Progress::default());
+    let _meter = Meter::of(&context.output, "mirroring", &progress);
+    context.wait(job.run(&progress))?
+}
+
+impl Job<'_> {
+    async fn run(&self, progress: &Arc<Progress>) -> Result<Summary, Failure> {
+        let mut summary = Summary::default();
+        let mut listing = self.from.reader().list(&self.run.prefix());
+        let mut at_end = false;
+        while !at_end {
+            let mut batch = Vec::new();
+            while batch.len() < COMPARED_AT_ONCE {
+                let Some(entry) = listing.next().await else {
+                    at_end = true;
+                    break;
+                };
+                let key = entry?.key;
+                batch.extend(
+                    Location::parse(&key)
+                        .filter(is_pack)
+                        .map(|location| (key, location)),
+                );
+            }
+            // All comparisons end before copying begins: a request that nobody attends to runs out of time.
+            let compared: Vec<(String, ToDo)> = stream::iter(batch)
+                .map(async |(key, location)| (key, self.compare(&location).await))
+                .buffered(COMPARED_AT_ONCE)
+                .collect()
+                .await;
+            for (key, to_do) in compared {
+                let ended = match to_do {
+                    ToDo::Nothing(ended) => ended,
+                    ToDo::Pack(container, manifest) => {
+                        self.pack(&container, &manifest, progress).await
+                    }
+                    ToDo::Bundle(stored, pack_id) => self.bundle(stored, pack_id).await,
+                };
+                summary.add(key, ended);
+            }
+        }
+        Ok(summary)
+    }
+
+    async fn compare(&self, location: &Location) -> ToDo {
+        let compared = match (location, location.manifest_subject()) {
+            (_, Some(subject)) => self.compare_pack(subject).await,
+            (Location::Bundle { pack_id, .. }, None) => {
+                self.compare_bundle(location, *pack_id).await
+            }
+            _ => return ToDo::Nothing(Ended::NotWanted),
+        };
+        compared.unwrap_or_else(|error| {
+            ToDo::Nothing(Ended::Failed(runpack_core::display::chain(&error)))
+        })
+    }
+
+    async fn compare_pack(&self, subject: Subject) -> Result<ToDo, StoreError> {
+        if !self.run.wants(&subject) {
+            return Ok(ToDo::Nothing(Ended::NotWanted));
+        }
+        let place = StorePack::new(self.from.reader(), subject.clone());
+        let container: Arc<dyn Container> = Arc::new(place);
+        let manifest = match Pack::open(Arc::clone(&container), self.limits).await {
+            Ok(pack) => Arc::clone(pack.manifest()),
+            Err(report) => {
+                let said: Vec<String> = report
+                    .findings
+                    .iter()
+                    .map(|finding| format!("{}: {}", finding.code, finding.detail))
+                    .collect();
+                let said = said.join("; ");
+                return Ok(ToDo::Nothing(if report.verdict == Verdict::Undecided {
+                    Ended::Failed(said)
+                } else {
+                    Ended::Invalid(said)
+                }));
+            }
+        };
+        if *manifest.subject() != subject {
+            let said = "the manifest of another subject stands in this one's place".to_owned();
+            return Ok(ToDo::Nothing(Ended::Invalid(said)));
+        }
+        let there = StorePack::new(self.to.reader(), subject);
+        let there = match there.manifest(self.limits.manifest_bytes_max).await {
+            Ok(found) => found.bytes,
+            Err(StoreError::NotFound { .. }) => return Ok(ToDo::Pack(container, manifest)),
+            Err(error) => return Err(error),
+        };
+        if there.is_some_and(|there| there == *manifest.to_bytes()) {
+            return Ok(ToDo::Nothing(Ended::There));
+        }
+        // What differs only in time or program is found out by the commit.
+        Ok(ToDo::Pack(container, manifest))
+    }
+
+    async fn compare_bundle(
+        &self,
+        location: &Location,
+        pack_id: PackId,
+    ) -> Result<ToDo, StoreError> {
+        let Ok(key) = location.key() else {
+            return Ok(ToDo::Nothing(Ended::NotWanted));
+        };
+        let stored = Stored::find(self.from.reader(), &key).await?;
+        if self.run.is_given() {
+            let limits = self.limits.clone();
+            let manifest = stored
+                .read(move |source| first_manifest(source, limits))
+                .await;
+            match manifest {
+                Ok(Ok(manifest)) if !self.run.wants(manifest.subject()) => {
+                    return Ok(ToDo::Nothing(Ended::NotWanted));
+                }
+                Ok(_) => {}
+                Err(failure) => return Ok(ToDo::Nothing(Ended::Failed(failure.line()))),
+            }
+        }
+        if self.is_there(&key).await? {
+            return Ok(ToDo::Nothing(Ended::There));
+        }
+        Ok(ToDo::Bundle(stored, pack_id))
+    }
+
+    async fn is_there(&self, key: &ObjectKey) -> Result<bool, StoreError> {
+        match self.to.reader().stat(&key.clone().into()).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn pack(
+        &self,
+        container: &Arc<dyn Container>,
+        manifest: &Arc<Manifest>,
+        progress: &Arc<Progress>,
+    ) -> Ended {
+        let delivered = delivery::pack(
+            self.context,
+            container,
+            manifest,
+            self.to,
+            self.limits,
+            progress,
+        );
+        match delivered.await {
+            Ok(delivered) => match delivered.record(self.context) {
+                Ok(_) => Ended::Copied(manifest.artifact_bytes()),
+                Err(failure) => Ended::of(&failure),
+            },
+            // The bytes in FROM are not those that its manifest commits to, or are not there.
+            Err(
+                error @ PackError::Store(
+                    StoreError::NotDeclared { .. }
+                    | StoreError::NotFound { .. }
+                    | StoreError::Unsafe { .. },
+                ),
+            ) => Ended::Invalid(runpack_core::display::chain(&error)),
+            Err(error) => Ended::Failed(runpack_core::display::chain(&error)),
+        }
+    }
+
+    async fn bundle(&self, stored: Stored, pack_id: PackId) -> Ended {
+        let limits = self.limits.clone();
+        let read = stored
+            .read(move |source| hash_and_verify(source, &limits, Level::Full))
+            .await;
+        let (outcome, declared) = match read {
+            Ok(read) => read,
+            Err(failure) => return Ended::of(&failure),
+        };
+        let is_sound = outcome.is_sound();
+        let (Some(manifest), Some(declared), true) = (outcome.manifest, declared, is_sound) else {
+            let said: Vec<String> = outcome
+                .findings
+                .iter()
+                .map(|finding| format!("{}: {}", finding.code, finding.detail))
+                .collect();
+            let unread = outcome
+                .findings
+                .iter()
+                .any(|finding| finding.code.as_str().ends_with(".unread"));
+            let said = said.join("; ");
+            return if unread {
+                Ended::Failed(said)
+            } else {
+                Ended::Invalid(said)
+            };
+        };
+        if manifest.pack_id() != pack_id {
+            return Ended::Invalid(
+                "the bundle of another pack stands in this one's place".to_owned(),
+            );
+        }
+        let new = NewBundle {
+            manifest,
+            source: stored.source(),
+            declared,
+        };
+        match delivery::bundle(self.context, new, self.to, self.limits).await {
+            Ok(delivered) => match delivered.record(self.context) {
+                Ok(_) => Ended::Copied(stored.bytes),
+                Err(failure) => Ended::of(&failure),
+            },
+            Err(BundleFault::Failed(failure)) => Ended::of(&failure),
+            Err(fault) => Ended::Failed(Failure::from(fault).line()),
+        }
+    }
+}
+
+/// Whether a key is a pack's: its manifest, or its bundle.
+fn is_pack(location: &Location) -> bool {
+    matches!(location, Location::Bundle { .. }) || location.manifest_subject().is_some()
+}
+
+impl Ended {
+    fn of(failure: &Failure) -> Self {
+        if failure.exit() == Exit::Invalid {
+            Self::Invalid(failure.line())
+        } else {
+            Self::Failed(failure.line())
+        }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, key: String, ended: Ended) {
+        let (counter, fault) = match ended {
+            Ended::NotWanted => return,
+            Ended::There => (&mut self.there, None),
+            Ended::Copied(bytes) => {
+                self.copied_bytes = self.copied_bytes.saturating_add(bytes);
+                (&mut self.copied, None)
+            }
+            Ended::Invalid(detail) => (&mut self.invalid, Some(("invalid", detail))),
+            Ended::Failed(detail) => (&mut self.failed, Some(("failed", detail))),
+        };
+        *counter = counter.saturating_add(1);
+        let Some((what, detail)) = fault else { return };
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(Fault { what, key, detail });
+        } else {
+            self.faults_unlisted = self.faults_unlisted.saturating_add(1);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The file as it is written: which keys there are. Every value is text; what it means is read above.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    #[serde(default, deserialize_with = "text")]
+    pub(super) tenant: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) namespace: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) scenario: Option<String>,
+    #[serde(default, deserialize_with = "section")]
+    pub(super) runpacks: Option<Runpacks>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runpacks {
+    #[serde(default, deserialize_with = "text")]
+    pub(super) store: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) auto_push: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) verify_on_push: Option<String>,
+    #[serde(default, deserialize_with = "section")]
+    pub(super) file: Option<FileSection>,
+    #[serde(default, deserialize_with = "section")]
+    pub(super) s3: Option<S3Section>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileSection {
+    pub(super) root: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct S3Section {
+    #[serde(default, deserialize_with = "text")]
+    pub(super) endpoint: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) bucket: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) region: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) path_prefix: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) path_style: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) sse: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) sse_kms_key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) expected_owner: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) ca_file: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) allow_plain_http: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) create_only: Option<String>,
+    /// Whatever it says, it is never ignored: null is something that it says.
+    #[serde(default, deserialize_with = "anything")]
+    pub(super) object_lock: Option<serde_json::Value>,
+}
+
+/// A key that is there has a value: `tenant:` alone is no way to say nothing.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
+}
+
+fn anything<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<serde_json::Value>, D::Error> {
+    serde_json::Value::deserialize(deserializer).map(Some)
+}
+
+/// As [`text`], for a section: the library takes nothing for an empty one.
+fn section<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    struct Section<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Section<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("keys below this one")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_any(Section(PhantomData)).map(Some)
+}

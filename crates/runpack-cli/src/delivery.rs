@@ -1,0 +1,221 @@
+//! A pack or bundle into a store: what `push`, `mirror` and an export with `auto_push` have in common.
+//!
+//! The same again is success, something else is a conflict that names both ids, and what an earlier attempt
+//! brought is not sent again. The by-id reference and the receipt follow the commit; that a reference could
+//! not be written takes nothing from the pack, which a scan finds all the same.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runpack_core::bundle::{BundleOutcome, verify_bundle};
+use runpack_core::id::PackId;
+use runpack_core::key::Location;
+use runpack_core::limits::Limits;
+use runpack_core::manifest::Manifest;
+use runpack_core::pack::{Commit, CommittedPack, PackError};
+use runpack_core::progress::Progress;
+use runpack_core::reference::{self, Ensured};
+use runpack_core::store::{Declared, Outcome, Source, StoreError};
+use runpack_core::time::Clock as _;
+use runpack_core::verify::{Container, Level};
+
+use crate::clock::SystemClock;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::receipts::{self, Seen};
+use crate::storage::{PlaceInStore, Storage, Stored};
+
+/// What is in the store now.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    /// The manifest of the pack that is there: ours, or one that says the same.
+    pub(crate) manifest: Arc<Manifest>,
+    /// How it came to be there.
+    pub(crate) commit: Commit,
+    /// Where it is.
+    pub(crate) at: PlaceInStore,
+    /// The by-id reference; `None` where it could not be written.
+    pub(crate) reference: Option<Ensured>,
+}
+
+impl Delivered {
+    /// Records it on this machine.
+    pub(crate) fn record(&self, context: &Context) -> Result<PathBuf, Failure> {
+        let places = vec![self.at.place.clone()];
+        receipts::record(context, &self.manifest, places, Seen::from(self.commit))
+    }
+
+    pub(crate) const fn reference_name(&self) -> &'static str {
+        match self.reference {
+            Some(Ensured::Written) => "written",
+            Some(Ensured::There) => "there",
+            Some(Ensured::Repaired) => "repaired",
+            None => "missing",
+        }
+    }
+}
+
+pub(crate) const fn commit_name(commit: Commit) -> &'static str {
+    match commit {
+        Commit::New => "new",
+        Commit::Again => "again",
+        Commit::SameEvidence => "same_evidence",
+    }
+}
+
+/// Brings the files of a pack to a store.
+pub(crate) async fn pack(
+    context: &Context,
+    container: &Arc<dyn Container>,
+    manifest: &Arc<Manifest>,
+    to: &Storage,
+    limits: &Limits,
+    progress: &Arc<Progress>,
+) -> Result<Delivered, PackError> {
+    // Whoever removes residue relies on it that nothing is at work for longer than it must be old.
+    let begun = SystemClock.now();
+    let staged =
+        runpack_core::pack::copy(container, manifest, &to.store(), limits, progress).await?;
+    let staged = staged.with_deadline(Arc::new(SystemClock), begun);
+    let CommittedPack {
+        manifest, commit, ..
+    } = staged.commit().await?;
+    let reference = refer(context, to, &manifest).await;
+    Ok(Delivered {
+        at: to.pack(manifest.subject()),
+        manifest,
+        commit,
+        reference,
+    })
+}
+
+/// Makes sure of the by-id reference.
+pub(crate) async fn refer(context: &Context, to: &Storage, manifest: &Manifest) -> Option<Ensured> {
+    match reference::ensure(&*to.store(), &*to.housekeeping(), manifest).await {
+        Ok(ensured) => Some(ensured),
+        Err(error) => {
+            context.output.remark(&format!(
+                "warning: the pack is stored, and its by-id reference is not: {}; the next push writes it",
+                runpack_core::display::chain(&error)
+            ));
+            None
+        }
+    }
+}
+
+/// A bundle to be brought: what it was found to be.
+pub(crate) struct NewBundle {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) declared: Declared,
+    pub(crate) source: Arc<dyn Source>,
+}
+
+/// Why a bundle was not delivered.
+#[derive(Debug)]
+pub(crate) enum BundleFault {
+    /// Something else is there: not a sound bundle, or of another pack.
+    Conflict {
+        ours: PackId,
+        theirs: Option<PackId>,
+        key: String,
+    },
+    /// The pack is of a kind that has no bundles in a store.
+    NoPlace,
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<StoreError> for BundleFault {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<BundleFault> for Failure {
+    fn from(fault: BundleFault) -> Self {
+        match fault {
+            BundleFault::Failed(failure) => failure,
+            BundleFault::NoPlace => Self::new(
+                "a bundle of such a pack has no place in a store: only those of runs have",
+                "unbundle it, and push the directory",
+            ),
+            BundleFault::Conflict {
+                ours,
+                theirs: Some(theirs),
+                key,
+            } => Self::new(
+                format!("another bundle is in this one's place, key=`{key}` ours=`{ours}` theirs=`{theirs}`"),
+                "look at what is there; nothing was replaced",
+            ),
+            BundleFault::Conflict { ours, theirs: None, key } => Self::new(
+                format!("what is in this bundle's place does not verify, key=`{key}` ours=`{ours}`"),
+                "look at what is there, and remove it or push to another store; nothing was replaced",
+            )
+            .with_exit(Exit::Invalid),
+        }
+    }
+}
+
+/// Brings a bundle to a store.
+pub(crate) async fn bundle(
+    context: &Context,
+    new: NewBundle,
+    to: &Storage,
+    limits: &Limits,
+) -> Result<Delivered, BundleFault> {
+    let location = Location::bundle(&new.manifest).ok_or(BundleFault::NoPlace)?;
+    let key = location
+        .key()
+        .map_err(|error| BundleFault::Failed(PackError::from(error).into()))?;
+    let ours = new.manifest.pack_id();
+    let store = to.store();
+    let is_there = |error: &StoreError| matches!(error, StoreError::AlreadyExists { .. });
+    let found = match store.find(&key, &new.declared).await {
+        Err(error) if !is_there(&error) => return Err(error.into()),
+        found => found,
+    };
+    let commit = match found {
+        Ok(Some(_)) => Commit::Again,
+        Ok(None) => match store.send(&key, new.declared, new.source).await {
+            Ok(receipt) if receipt.outcome == Outcome::Created => Commit::New,
+            Ok(_) => Commit::Again,
+            Err(error) if is_there(&error) => same(to, &key, ours, limits).await?,
+            Err(error) => return Err(error.into()),
+        },
+        // Other bytes, which may be the same pack compressed in another way.
+        Err(_) => same(to, &key, ours, limits).await?,
+    };
+    let reference = refer(context, to, &new.manifest).await;
+    Ok(Delivered {
+        manifest: new.manifest,
+        commit,
+        at: to.object(&key),
+        reference,
+    })
+}
+
+async fn same(
+    to: &Storage,
+    key: &runpack_core::key::ObjectKey,
+    ours: PackId,
+    limits: &Limits,
+) -> Result<Commit, BundleFault> {
+    let there = Stored::find(to.reader(), key).await?;
+    let bounds = limits.clone();
+    let outcome: BundleOutcome = there
+        .read(move |source| verify_bundle(source, &bounds, Level::Full))
+        .await
+        .map_err(BundleFault::Failed)?;
+    let theirs = outcome
+        .is_sound()
+        .then(|| outcome.manifest.as_ref().map(|manifest| manifest.pack_id()))
+        .flatten();
+    if theirs == Some(ours) {
+        return Ok(Commit::Again);
+    }
+    Err(BundleFault::Conflict {
+        ours,
+        theirs,
+        key: key.to_string(),
+    })
+}

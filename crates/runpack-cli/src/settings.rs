@@ -1,0 +1,405 @@
+//! The effective settings: flags over environment over `runpack.yaml` over defaults, each with where it
+//! comes from. Invariant: no secret is shown, only whether there is one (threat K01).
+
+#![expect(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
+mod shown;
+
+pub(crate) use shown::Shown;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use runpack_core::store::s3::{
+    Addressing, BucketName, CreateOnly, Credentials, Encryption, Endpoint, PathPrefix, PlainHttp,
+    S3Settings,
+};
+
+use crate::config::{StoreKind, check_region};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::file;
+use crate::storage::{BucketAddress, StoreAddress};
+
+/// The store where nothing names another.
+pub const STORE_DEFAULT: &str = "runpacks";
+/// The largest file of certificates that is read.
+const CA_BYTES_MAX: u64 = 4 << 20;
+
+/// How to reach the service of a bucket.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ServiceOptions {
+    /// Where the service of a bucket is, https://HOST[:PORT] [env: RUNPACK_STORE_ENDPOINT]
+    #[arg(long, global = true, value_name = "URL", display_order = 902)]
+    endpoint: Option<Endpoint>,
+    /// The region of a bucket [env: RUNPACK_STORE_REGION]
+    #[arg(long, global = true, value_name = "REGION", display_order = 903, value_parser = parse_region)]
+    region: Option<String>,
+}
+
+fn parse_region(text: &str) -> Result<String, String> {
+    check_region(text).map_err(str::to_owned)?;
+    Ok(text.to_owned())
+}
+
+/// Where a setting comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A flag of this command.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// The configuration file.
+    File(PathBuf),
+    /// Nothing says otherwise.
+    Default,
+}
+
+impl Origin {
+    /// Its kind, and which one.
+    pub(crate) fn named(&self) -> (&'static str, Option<String>) {
+        match self {
+            Self::Flag(name) => ("flag", Some((*name).to_owned())),
+            Self::Environment(name) => ("environment", Some((*name).to_owned())),
+            Self::File(path) => ("file", Some(path.display().to_string())),
+            Self::Default => ("default", None),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A setting, and where it comes from.
+#[derive(Debug, Clone)]
+pub struct Setting<T> {
+    /// What it is.
+    pub value: T,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `runpacks.store`
+    pub store: Setting<StoreKind>,
+    /// `runpacks.file.root`
+    pub file_root: Setting<PathBuf>,
+    /// `runpacks.s3.endpoint`
+    pub endpoint: Setting<Option<Endpoint>>,
+    /// `runpacks.s3.bucket`
+    pub bucket: Setting<Option<BucketName>>,
+    /// `runpacks.s3.region`
+    pub region: Setting<Option<String>>,
+    /// `runpacks.s3.path_prefix`
+    pub path_prefix: Setting<PathPrefix>,
+    /// `runpacks.s3.path_style`
+    pub path_style: Setting<Addressing>,
+    /// `runpacks.s3.sse`
+    pub sse: Setting<Encryption>,
+    /// `runpacks.s3.expected_owner`
+    pub expected_owner: Setting<Option<String>>,
+    /// `runpacks.s3.ca_file`
+    pub ca_file: Setting<Option<PathBuf>>,
+    /// `runpacks.s3.allow_plain_http`
+    pub allow_plain_http: Setting<PlainHttp>,
+    /// `runpacks.s3.create_only`
+    pub create_only: Setting<CreateOnly>,
+    /// `runpacks.s3.object_lock`
+    pub object_lock: Setting<Option<serde_json::Value>>,
+    /// `runpacks.auto_push`
+    pub auto_push: Setting<bool>,
+    /// `runpacks.verify_on_push`
+    pub verify_on_push: Setting<bool>,
+    credentials: Credentials,
+}
+
+/// A variable of the environment: its name, and what it holds.
+type Variable<'a> = (&'static str, Option<&'a OsString>);
+
+struct Layers {
+    file: Option<PathBuf>,
+}
+
+impl Layers {
+    /// Environment over file over default.
+    fn of<T>(
+        &self,
+        environment: Option<(&'static str, T)>,
+        file: Option<T>,
+        default: T,
+    ) -> Setting<T> {
+        let (value, origin) = match (environment, file, &self.file) {
+            (Some((name, value)), _, _) => (value, Origin::Environment(name)),
+            (None, Some(value), Some(path)) => (value, Origin::File(path.clone())),
+            (None, Some(value), None) => (value, Origin::Default),
+            (None, None, _) => (default, Origin::Default),
+        };
+        Setting { value, origin }
+    }
+
+    fn only<T>(&self, file: Option<T>, default: T) -> Setting<T> {
+        self.of(None, file, default)
+    }
+
+    /// As [`Layers::of`], for what is parsed and need not be there.
+    fn parsed<T>(
+        &self,
+        variable: Variable<'_>,
+        file: Option<T>,
+    ) -> Result<Setting<Option<T>>, Failure>
+    where
+        T: FromStr<Err: std::error::Error>,
+    {
+        Ok(self.of(
+            parse(variable)?.map(|(name, value)| (name, Some(value))),
+            file.map(Some),
+            None,
+        ))
+    }
+}
+
+fn parse<T>((name, value): Variable<'_>) -> Result<Option<(&'static str, T)>, Failure>
+where
+    T: FromStr<Err: std::error::Error>,
+{
+    let Some(value) = value else { return Ok(None) };
+    let text = value.to_string_lossy();
+    let wrong = |error: T::Err| {
+        Failure::new(
+            format!("a variable is not what is expected, name=`{name}`"),
+            "correct it, or unset it",
+        )
+        .because(&error)
+    };
+    text.parse().map(|value| Some((name, value))).map_err(wrong)
+}
+
+impl Settings {
+    /// What counts now.
+    ///
+    /// # Errors
+    /// The configuration file or a variable is not what it should be, or two of them contradict.
+    pub fn effective(context: &Context) -> Result<Self, Failure> {
+        let (config, environment) = (context.config()?, &context.environment);
+        let layers = Layers {
+            file: config.path.clone(),
+        };
+        let s3 = config.s3.clone();
+        let root = environment.store_root.as_ref();
+        let bucket = ("RUNPACK_STORE_BUCKET", environment.store_bucket.as_ref());
+        let named = match (root, bucket.1) {
+            (Some(_), Some(_)) => return Err(both_stores()),
+            (Some(_), None) => Some(("RUNPACK_STORE_ROOT", StoreKind::File)),
+            (None, Some(_)) => Some((bucket.0, StoreKind::S3)),
+            (None, None) => None,
+        };
+        let mut region = layers.of(
+            environment.store_region.as_ref().map(|region| {
+                (
+                    "RUNPACK_STORE_REGION",
+                    Some(region.to_string_lossy().into_owned()),
+                )
+            }),
+            s3.region.map(Some),
+            None,
+        );
+        if let Some(text) = &region.value {
+            check_region(text).map_err(|rule| {
+                Failure::new(format!("this is no region, region=`{text}`"), rule)
+            })?;
+        }
+        let mut endpoint = layers.parsed(
+            (
+                "RUNPACK_STORE_ENDPOINT",
+                environment.store_endpoint.as_ref(),
+            ),
+            s3.endpoint,
+        )?;
+        if let Some(given) = &context.service.endpoint {
+            endpoint = flag("--endpoint", Some(given.clone()));
+        }
+        if let Some(given) = &context.service.region {
+            region = flag("--region", Some(given.clone()));
+        }
+        let prefix = parse((
+            "RUNPACK_STORE_PATH_PREFIX",
+            environment.store_path_prefix.as_ref(),
+        ))?;
+        Ok(Self {
+            store: layers.of(named, config.store, StoreKind::File),
+            file_root: layers.of(
+                root.map(|root| ("RUNPACK_STORE_ROOT", PathBuf::from(root))),
+                config.store_root.clone(),
+                PathBuf::from(STORE_DEFAULT),
+            ),
+            endpoint,
+            bucket: layers.parsed(bucket, s3.bucket)?,
+            region,
+            path_prefix: layers.of(prefix, s3.path_prefix, PathPrefix::default()),
+            path_style: layers.only(s3.path_style, Addressing::default()),
+            sse: layers.only(s3.sse, Encryption::default()),
+            expected_owner: layers.only(s3.expected_owner.map(Some), None),
+            ca_file: layers.only(s3.ca_file.map(Some), None),
+            allow_plain_http: layers.only(s3.allow_plain_http, PlainHttp::default()),
+            create_only: layers.only(s3.create_only, CreateOnly::default()),
+            object_lock: layers.only(s3.object_lock.map(Some), None),
+            auto_push: layers.only(config.auto_push, false),
+            verify_on_push: layers.only(config.verify_on_push, true),
+            credentials: credentials(context)?,
+        })
+    }
+
+    /// The store where no flag names one.
+    ///
+    /// # Errors
+    /// It is a bucket, and none is named.
+    pub fn address(&self) -> Result<StoreAddress, Failure> {
+        match self.store.value {
+            StoreKind::File => Ok(StoreAddress::File(self.file_root.value.clone())),
+            StoreKind::S3 => self.bucket_address().map(StoreAddress::S3).ok_or_else(|| {
+                Failure::new(
+                    format!("the store is a bucket ({}), and none is named", self.store.origin),
+                    "write it as `bucket` below `runpacks.s3`, set RUNPACK_STORE_BUCKET, or give s3://BUCKET/PREFIX",
+                )
+            }),
+        }
+    }
+
+    /// Where packs are pushed to and pulled from, where no flag says: the bucket if one is named, else the directory.
+    ///
+    /// # Errors
+    /// Neither is configured.
+    pub fn remote(&self) -> Result<StoreAddress, Failure> {
+        if let Some(bucket) = self.bucket_address() {
+            return Ok(StoreAddress::S3(bucket));
+        }
+        if self.file_root.origin != Origin::Default && self.store.value == StoreKind::File {
+            return Ok(StoreAddress::File(self.file_root.value.clone()));
+        }
+        Err(Failure::new(
+            "there is no store to push to or pull from",
+            "name one, as file:PATH or s3://BUCKET/PREFIX, or configure one in runpack.yaml",
+        ))
+    }
+
+    /// Where the settings of a bucket come from, for somebody who has to correct one of them.
+    pub(crate) fn whence(&self) -> String {
+        let credentials = match self.credentials {
+            Credentials::Chain => "the standard AWS ways",
+            Credentials::Keys { .. } => "RUNPACK_STORE_ACCESS_KEY and RUNPACK_STORE_SECRET_KEY",
+        };
+        let origin = |origin: &Origin| match origin {
+            Origin::Default => "not set".to_owned(),
+            other => other.to_string(),
+        };
+        format!(
+            "endpoint: {}; region: {}; credentials: {credentials}; `runpack config show` shows all that counts",
+            origin(&self.endpoint.origin),
+            origin(&self.region.origin)
+        )
+    }
+
+    fn bucket_address(&self) -> Option<BucketAddress> {
+        Some(BucketAddress {
+            bucket: self.bucket.value.clone()?,
+            prefix: self.path_prefix.value.clone(),
+        })
+    }
+
+    /// What the core needs to open a bucket. The address says which; all else is as configured.
+    ///
+    /// # Errors
+    /// The file of certificates cannot be read.
+    pub fn s3(&self, address: &BucketAddress) -> Result<S3Settings, Failure> {
+        let mut settings = S3Settings::new(address.bucket.clone());
+        settings.path_prefix = address.prefix.clone();
+        settings.endpoint.clone_from(&self.endpoint.value);
+        settings.region.clone_from(&self.region.value);
+        settings.addressing = self.path_style.value;
+        settings.encryption.clone_from(&self.sse.value);
+        settings
+            .expected_owner
+            .clone_from(&self.expected_owner.value);
+        settings.plain_http = self.allow_plain_http.value;
+        settings.create_only = self.create_only.value;
+        settings.credentials = self.credentials.clone();
+        settings.ca_pem = self.ca_file.value.as_deref().map(read_ca).transpose()?;
+        Ok(settings)
+    }
+}
+
+fn flag<T>(name: &'static str, value: T) -> Setting<T> {
+    Setting {
+        value,
+        origin: Origin::Flag(name),
+    }
+}
+
+fn both_stores() -> Failure {
+    Failure::new(
+        "RUNPACK_STORE_ROOT names a directory and RUNPACK_STORE_BUCKET a bucket, and nothing says which is the store",
+        "unset one of the two",
+    )
+}
+
+fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
+    file::read_capped(
+        path,
+        CA_BYTES_MAX,
+        "the file of certificates",
+        "give certificates (PEM) as `ca_file` below `runpacks.s3`, or leave it out to trust those of the system",
+    )
+}
+
+fn credentials(context: &Context) -> Result<Credentials, Failure> {
+    let environment = &context.environment;
+    let incomplete = |given: &str, missing: &str| {
+        Failure::new(
+            format!("{given} is set and {missing} is not"),
+            "set both, or neither to use the standard AWS ways to credentials",
+        )
+    };
+    match (
+        &environment.store_access_key,
+        &environment.store_secret_key,
+        &environment.store_session_token,
+    ) {
+        (None, None, None) => Ok(Credentials::Chain),
+        (Some(access), Some(secret), token) => Ok(Credentials::Keys {
+            access_key: access.reveal().to_owned(),
+            secret_key: secret.to_secret(),
+            session_token: token
+                .as_ref()
+                .map(crate::environment::Credential::to_secret),
+        }),
+        (Some(_), None, _) => Err(incomplete(
+            "RUNPACK_STORE_ACCESS_KEY",
+            "RUNPACK_STORE_SECRET_KEY",
+        )),
+        (None, Some(_), _) => Err(incomplete(
+            "RUNPACK_STORE_SECRET_KEY",
+            "RUNPACK_STORE_ACCESS_KEY",
+        )),
+        (None, None, Some(_)) => Err(incomplete(
+            "RUNPACK_STORE_SESSION_TOKEN",
+            "RUNPACK_STORE_ACCESS_KEY",
+        )),
+    }
+}

@@ -1,0 +1,266 @@
+//! Opening the stores that people name: a directory, or a bucket of an S3-compatible service.
+//!
+//! Invariants: a bucket is asked whether it answers before anything else is done with it, so that a wrong
+//! endpoint, bucket or credential is one line within seconds; what weakens a store is warned of each time it
+//! is opened for writing; `object_lock` is never ignored ([`StoragePolicy`]).
+
+mod address;
+mod place;
+mod stream;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use runpack_core::key::{Location, ObjectKey};
+use runpack_core::manifest::Subject;
+use runpack_core::store::s3::{CreateOnly, S3Settings, S3Store};
+use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreError};
+
+pub use address::{BucketAddress, StoreAddress, Within, parse_store};
+pub(crate) use address::{is_store, parse_within};
+pub(crate) use stream::Stored;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::profiles;
+use crate::settings::Settings;
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only to read: nothing is made.
+    Read,
+    /// To write: a directory is made where it is missing.
+    Write,
+}
+
+/// What a program makes of stores beyond opening them. `runpack` itself has [`PlainStorage`].
+pub trait StoragePolicy: fmt::Debug + Sync {
+    /// Takes what the configuration says below `runpacks.s3.object_lock`, or refuses it.
+    ///
+    /// # Errors
+    /// It cannot be done as it is written, or not by this program.
+    fn admit(&self, object_lock: &serde_json::Value) -> Result<(), Failure>;
+
+    /// The store to use in place of one that was opened ([`Storage::with_store`]).
+    ///
+    /// # Errors
+    /// The store cannot do what is asked of it.
+    fn wrap(
+        &self,
+        opened: Storage,
+        object_lock: Option<&serde_json::Value>,
+        context: &Context,
+    ) -> Result<Storage, Failure> {
+        let _ = (object_lock, context);
+        Ok(opened)
+    }
+}
+
+/// Stores as they are, and no locks.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainStorage;
+
+impl StoragePolicy for PlainStorage {
+    fn admit(&self, _: &serde_json::Value) -> Result<(), Failure> {
+        Err(Failure::new(
+            "`runpacks.s3.object_lock` asks for locked storage, which this program does not have",
+            "use the enterprise build of runpack, which has it, or remove the key",
+        ))
+    }
+}
+
+/// A store that was opened.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    backend: Backend,
+    store: Arc<dyn Store>,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    File(FileStore),
+    S3(S3Store),
+}
+
+impl Storage {
+    /// Opens the store at this address, and makes sure that it answers.
+    ///
+    /// # Errors
+    /// It cannot be used; the error says in one line what is wrong with it.
+    pub fn open(
+        context: &Context,
+        address: &StoreAddress,
+        access: Access,
+    ) -> Result<Self, Failure> {
+        match address {
+            StoreAddress::File(root) => {
+                let store = match access {
+                    Access::Read => context.wait(FileStore::open(root))??,
+                    Access::Write => context.wait(FileStore::create(root))??,
+                };
+                Ok(Self {
+                    store: Arc::new(store.clone()),
+                    backend: Backend::File(store),
+                })
+            }
+            StoreAddress::S3(bucket) => {
+                let settings = context.settings()?;
+                if access == Access::Write {
+                    warn(context, &settings);
+                }
+                let opened = context.wait(open_bucket(context, &settings, bucket, access))??;
+                let object_lock = settings.object_lock.value.as_ref();
+                context.storage.wrap(opened, object_lock, context)
+            }
+        }
+    }
+
+    /// The same store, read and written through another.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// The store.
+    pub fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// The store, for reading.
+    pub fn reader(&self) -> Arc<dyn ArtifactReader> {
+        Arc::<dyn Store>::clone(&self.store)
+    }
+
+    /// The store, for cleaning up.
+    pub fn housekeeping(&self) -> Arc<dyn Housekeeping> {
+        match &self.backend {
+            Backend::File(store) => Arc::new(store.clone()),
+            Backend::S3(store) => Arc::new(store.clone()),
+        }
+    }
+
+    /// The bucket, if it is one.
+    pub const fn s3(&self) -> Option<&S3Store> {
+        match &self.backend {
+            Backend::File(_) => None,
+            Backend::S3(store) => Some(store),
+        }
+    }
+
+    /// The directory, if it is one.
+    pub fn root(&self) -> Option<&std::path::Path> {
+        match &self.backend {
+            Backend::File(store) => Some(store.root()),
+            Backend::S3(_) => None,
+        }
+    }
+
+    /// The store as people name it.
+    pub fn shown(&self) -> String {
+        match &self.backend {
+            Backend::File(store) => StoreAddress::File(store.root().to_owned()).to_string(),
+            Backend::S3(store) => {
+                let settings = store.settings();
+                let bucket = settings.bucket.clone();
+                let prefix = settings.path_prefix.clone();
+                BucketAddress { bucket, prefix }.to_string()
+            }
+        }
+    }
+
+    /// Where the pack about `subject` is, as a target of `verify`.
+    pub fn pack(&self, subject: &Subject) -> PlaceInStore {
+        let prefix = Location::pack_prefix(subject);
+        self.below(prefix.as_str().trim_end_matches('/'))
+    }
+
+    /// Where an object is.
+    pub fn object(&self, key: &ObjectKey) -> PlaceInStore {
+        self.below(key.as_str())
+    }
+
+    fn below(&self, key: &str) -> PlaceInStore {
+        match &self.backend {
+            Backend::File(store) => {
+                let path = store.root().join(key);
+                PlaceInStore {
+                    shown: path.to_string_lossy().into_owned(),
+                    place: crate::place::uri(&path),
+                    path: Some(path),
+                }
+            }
+            Backend::S3(store) => {
+                let settings = store.settings();
+                PlaceInStore {
+                    shown: place::shown(settings, key),
+                    place: place::recorded(settings, key),
+                    path: None,
+                }
+            }
+        }
+    }
+}
+
+/// Where something is in a store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PlaceInStore {
+    /// As a person, or `verify`, takes it: a path, or `s3://...`.
+    pub shown: String,
+    /// As receipts record it: it tells services apart.
+    pub place: String,
+    /// The path, in a directory.
+    pub path: Option<PathBuf>,
+}
+
+/// The place of a bucket as receipts have it.
+pub(crate) fn recorded_place(settings: &S3Settings) -> String {
+    place::recorded(settings, "")
+}
+
+async fn open_bucket(
+    context: &Context,
+    settings: &Settings,
+    bucket: &BucketAddress,
+    access: Access,
+) -> Result<Storage, Failure> {
+    let mut options = settings.s3(bucket)?;
+    if access == Access::Write {
+        options.create_only = profiles::writing(context, &options)?;
+    }
+    let unusable = |error: StoreError| match error {
+        StoreError::Unusable { .. } => Failure::new(error.to_string(), settings.whence()),
+        other => other.into(),
+    };
+    let store = S3Store::open(options).await.map_err(unusable)?;
+    match store.check().await {
+        // Whoever may only read or only write by key goes on, and is told by whatever is not allowed.
+        Ok(()) | Err(StoreError::Denied { .. }) => {}
+        Err(error) => return Err(unusable(error)),
+    }
+    Ok(Storage {
+        store: Arc::new(store.clone()),
+        backend: Backend::S3(store),
+    })
+}
+
+/// Says what weakens the store, each time.
+fn warn(context: &Context, settings: &Settings) {
+    if settings.create_only.value == CreateOnly::DangerouslyCheckFirst {
+        context.output.remark(
+            "warning: `create_only: dangerously-check-first`: of two exports of one run at the same moment, both may be \
+             told that they won; use a store with conditional writes, or a versioned bucket",
+        );
+    }
+    let is_open = |endpoint: &runpack_core::store::s3::Endpoint| {
+        endpoint.is_plain() && !endpoint.is_loopback()
+    };
+    if settings.endpoint.value.as_ref().is_some_and(is_open) {
+        context.output.remark(
+            "warning: `allow_plain_http`: whoever is on the way to the store reads everything that is sent",
+        );
+    }
+}

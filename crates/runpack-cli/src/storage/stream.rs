@@ -1,0 +1,166 @@
+//! An object of a store as one stream of bytes, for what reads forward only: bundles.
+//!
+//! One version is read from beginning to end. A connection that breaks is taken up where it broke, a few
+//! times. Nothing is believed of it: whoever reads checks every byte.
+
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use runpack_core::key::ObjectKey;
+use runpack_core::store::{ArtifactReader, ObjectBody, ObjectRef, Source, StoreError};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+
+/// How often a stream is taken up again.
+const RESUMED_MAX: u32 = 5;
+/// How many pieces wait between the network and whoever hashes.
+const PIECES_WAITING: usize = 32;
+
+/// An object of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    reader: Arc<dyn ArtifactReader>,
+    object: ObjectRef,
+    /// As the store says.
+    pub(crate) bytes: u64,
+}
+
+impl Stored {
+    /// Looks which version there is now, and keeps to it. Of several the oldest is the object: a versioned store may
+    /// let a later one in.
+    pub(crate) async fn find(
+        reader: Arc<dyn ArtifactReader>,
+        key: &ObjectKey,
+    ) -> Result<Self, StoreError> {
+        let versions = reader.versions(key).await?;
+        let oldest = versions
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::NotFound {
+                key: key.to_string(),
+            })?;
+        Ok(Self {
+            reader,
+            bytes: oldest.bytes,
+            object: ObjectRef {
+                key: key.clone(),
+                version: oldest.version,
+            },
+        })
+    }
+
+    pub(crate) const fn key(&self) -> &ObjectKey {
+        &self.object.key
+    }
+
+    /// The same bytes as a source, to be sent elsewhere.
+    pub(crate) fn source(&self) -> Arc<StoredSource> {
+        Arc::new(StoredSource(self.clone()))
+    }
+
+    /// Reads the object on a thread of its own while it comes.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Box<dyn Read>) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (pieces, coming) = mpsc::channel(PIECES_WAITING);
+        let (done, result) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new()
+            .name("runpack-stream".to_owned())
+            .spawn(move || {
+                let reader = Box::new(Coming {
+                    coming,
+                    piece: Bytes::new(),
+                });
+                let _ = done.send(work(reader));
+            })
+            .map_err(|error| {
+                Failure::new(
+                    "no thread could be started",
+                    "check the limits on processes",
+                )
+                .because(&error)
+            })?;
+        self.pump(&pieces).await;
+        drop(pieces);
+        result.await.map_err(|_| {
+            Failure::new(
+                "a thread ended without a result",
+                "this is a bug in Runpack: report it",
+            )
+        })
+    }
+
+    async fn pump(&self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
+        let (mut at, mut resumed) = (0u64, 0u32);
+        loop {
+            let broken = match self.reader.open(&self.object, at..self.bytes).await {
+                Err(error) => error,
+                Ok(mut body) => loop {
+                    match body.next().await {
+                        None => return,
+                        Some(Ok(piece)) => {
+                            at = at.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+                            // Whoever reads has seen enough.
+                            if pieces.send(Ok(piece)).await.is_err() {
+                                return;
+                            }
+                        }
+                        Some(Err(error)) => break error,
+                    }
+                },
+            };
+            resumed = resumed.saturating_add(1);
+            if !broken.is_retryable() || resumed > RESUMED_MAX {
+                let text = runpack_core::display::chain(&broken);
+                let _ = pieces.send(Err(io::Error::other(text))).await;
+                return;
+            }
+        }
+    }
+}
+
+/// What comes from the network, as a reader.
+struct Coming {
+    coming: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Read for Coming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.coming.blocking_recv() {
+                None => return Ok(0),
+                Some(piece) => self.piece = piece?,
+            }
+        }
+        let taken = self.piece.len().min(buffer.len());
+        let piece = self.piece.split_to(taken);
+        if let Some(place) = buffer.get_mut(..taken) {
+            place.copy_from_slice(&piece);
+        }
+        Ok(taken)
+    }
+}
+
+/// An object of a store, to be sent to another.
+#[derive(Debug)]
+pub(crate) struct StoredSource(Stored);
+
+#[async_trait]
+impl Source for StoredSource {
+    async fn open(&self, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+        self.0.reader.open(&self.0.object, range).await
+    }
+
+    async fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.0.bytes)
+    }
+}

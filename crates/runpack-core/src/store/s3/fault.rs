@@ -1,0 +1,448 @@
+//! What a request met, and what that means to whoever asked.
+//!
+//! Invariants: 403 is never "not there"; what may have been done is never reported as not done; a wrong
+//! setting is named in one line with what to do; no credential and nothing of a request is in any text
+//! (threat K01), and what the store says is shortened and free of control characters.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::S3Store;
+use crate::display::Printable;
+use crate::store::StoreError;
+
+/// The longest text of a store that is passed on.
+const MESSAGE_CHARS_MAX: usize = 300;
+
+/// What a request met instead of success.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The store answered.
+    Answer(Answer),
+    /// The store was not reached: nothing was sent.
+    Unreached(Unreached),
+    /// The request may have been sent, and what became of it is not known.
+    Unknown(String),
+    /// It was not signed.
+    Unsigned(&'static str),
+    /// It could not even be put into words.
+    Unsayable(String),
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    /// The store's word for it; the status where it has none.
+    code: String,
+    message: String,
+    /// The region that the store names.
+    region: Option<String>,
+    /// The size of the object, where the answer to a range names it.
+    bytes: Option<u64>,
+}
+
+/// Why nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreached {
+    Name,
+    Refused,
+    Silent,
+    Tls(&'static str),
+}
+
+/// What the last attempt met, as the source of [`StoreError::Unavailable`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Met(pub(super) String);
+
+impl<E> From<SdkError<E, HttpResponse>> for Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        if let Some(unsigned) = chain(&error).find_map(|cause| cause.downcast_ref()) {
+            return Self::Unsigned(unsigned_line(unsigned));
+        }
+        match &error {
+            SdkError::ServiceError(service) => Self::Answer(Answer::new(
+                service.raw(),
+                service.err().code(),
+                service.err().message(),
+            )),
+            // An answer that nobody can make sense of: a gateway's page, say.
+            SdkError::ResponseError(response) if !response.raw().status().is_success() => {
+                Self::Answer(Answer::new(response.raw(), None, None))
+            }
+            SdkError::ResponseError(_) | SdkError::TimeoutError(_) => {
+                Self::Unknown(spelled(&error))
+            }
+            SdkError::DispatchFailure(_) => {
+                unreached(&error).map_or_else(|| Self::Unknown(spelled(&error)), Self::Unreached)
+            }
+            _ => Self::Unsayable(spelled(&error)),
+        }
+    }
+}
+
+impl Answer {
+    fn new(raw: &HttpResponse, code: Option<&str>, message: Option<&str>) -> Self {
+        let status = raw.status().as_u16();
+        let header = |name| raw.headers().get(name).map(str::to_owned);
+        Self {
+            status,
+            code: code.map_or_else(|| status.to_string(), tamed),
+            message: match message {
+                Some(message) => tamed(message),
+                None if raw.status().is_success() => "the answer makes no sense".to_owned(),
+                None => "(no explanation)".to_owned(),
+            },
+            region: header("x-amz-bucket-region").as_deref().map(tamed),
+            bytes: header("content-range").and_then(|range| range.rsplit_once('/')?.1.parse().ok()),
+        }
+    }
+
+    /// What an answer of success lacks to be one.
+    pub(super) fn nonsense(message: &str) -> Self {
+        Self {
+            status: 200,
+            code: "(success)".to_owned(),
+            message: message.to_owned(),
+            region: None,
+            bytes: None,
+        }
+    }
+
+    fn is(&self, codes: &[&str]) -> bool {
+        codes.contains(&self.code.as_str())
+    }
+
+    fn may_pass(&self) -> bool {
+        matches!(self.status, 408 | 429 | 500 | 502..=504)
+            || self.is(&[
+                "ConditionalRequestConflict",
+                "InternalError",
+                "OperationAborted",
+                "RequestTimeout",
+                "ServiceUnavailable",
+                "SlowDown",
+                "Throttling",
+                "ThrottlingException",
+            ])
+    }
+}
+
+impl Fault {
+    fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// The condition did not hold: the key is taken. Some stores say 304 (threat P03).
+    pub(super) fn is_taken(&self) -> bool {
+        self.answer().is_some_and(|a| matches!(a.status, 304 | 412))
+    }
+
+    /// Somebody else was at the same key at the same moment (threat W11).
+    pub(super) fn is_conflict(&self) -> bool {
+        self.answer().is_some_and(|a| a.status == 409)
+    }
+
+    /// The bytes arrived as others than were sent; what was sent was held against its digest.
+    pub(super) fn is_damage(&self) -> bool {
+        let damage = [
+            "BadDigest",
+            "IncompleteBody",
+            "XAmzContentChecksumMismatch",
+            "XAmzContentSHA256Mismatch",
+        ];
+        self.answer().is_some_and(|a| a.is(&damage))
+    }
+
+    /// There is no such thing. Whether there is such a bucket, only [`Fault::into_error`] asks.
+    pub(super) fn is_missing(&self) -> bool {
+        // A delete marker asked for by its version is 405.
+        self.answer().is_some_and(|a| {
+            (a.status == 404 && !a.is(&["NoSuchBucket", "NoSuchUpload"])) || a.status == 405
+        })
+    }
+
+    /// The store's own word for it.
+    pub(super) fn has_code(&self, code: &str) -> bool {
+        self.answer().is_some_and(|a| a.is(&[code]))
+    }
+
+    /// The upload is gone.
+    pub(super) fn is_lost_upload(&self) -> bool {
+        self.answer().is_some_and(|a| a.is(&["NoSuchUpload"]))
+    }
+
+    /// The store has no such function.
+    pub(super) fn is_unknown_function(&self) -> bool {
+        self.answer()
+            .is_some_and(|a| matches!(a.status, 405 | 501) || a.is(&["NotImplemented"]))
+    }
+
+    /// A range that begins beyond the end.
+    pub(super) fn is_beyond_end(&self) -> bool {
+        self.answer().is_some_and(|a| a.status == 416)
+    }
+
+    /// The size of the object, where an answer to a range says it.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.answer().and_then(|answer| answer.bytes)
+    }
+
+    /// Whether the request may have been done all the same.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Answer(answer) => answer.may_pass(),
+            Self::Unknown(_) => true,
+            _ => false,
+        }
+    }
+
+    /// What it means to whoever asked for `action` on `key`.
+    pub(super) fn into_error(self, store: &S3Store, action: &'static str, key: &str) -> StoreError {
+        let key = key.to_owned();
+        let unavailable = |met: String| StoreError::Unavailable {
+            action,
+            key: key.clone(),
+            source: Box::new(Met(met)),
+        };
+        match self {
+            Self::Answer(answer) => {
+                if answer.may_pass() {
+                    let Answer {
+                        status,
+                        code,
+                        message,
+                        ..
+                    } = answer;
+                    return unavailable(format!("the store answered {status} {code}: {message}"));
+                }
+                match answer.setting(store) {
+                    Some(reason) => StoreError::Unusable { reason },
+                    None => answer.into_error(action, key),
+                }
+            }
+            Self::Unreached(why) => {
+                let line = why.line(store);
+                // A store that has answered before is away, and its settings are right.
+                if store.has_answered() && !matches!(why, Unreached::Tls(_)) {
+                    unavailable(line)
+                } else {
+                    StoreError::Unusable { reason: line }
+                }
+            }
+            Self::Unknown(met) => unavailable(met),
+            Self::Unsigned(reason) => StoreError::Unusable {
+                reason: reason.to_owned(),
+            },
+            Self::Unsayable(reason) => StoreError::Unusable {
+                reason: format!("a request could not be made: {reason}"),
+            },
+        }
+    }
+
+    /// As [`Fault::into_error`] for a write that must create: a store that does not know the condition says
+    /// so in several ways.
+    pub(super) fn into_create_error(
+        self,
+        store: &S3Store,
+        action: &'static str,
+        key: &str,
+    ) -> StoreError {
+        if let Self::Answer(answer) = &self
+            && (answer.status == 501
+                || answer.is(&["NotImplemented", "InvalidArgument", "InvalidRequest"]))
+        {
+            return StoreError::Unusable {
+                reason: format!(
+                    "it does not take writes that must create, `runpack store status` tells what it can do, and `create_only` what to do without, bucket=`{}` status=`{}` code=`{}` message=`{}`",
+                    store.settings().bucket,
+                    answer.status,
+                    answer.code,
+                    answer.message
+                ),
+            };
+        }
+        self.into_error(store, action, key)
+    }
+}
+
+impl Answer {
+    fn into_error(self, action: &'static str, key: String) -> StoreError {
+        let Self {
+            status,
+            code,
+            message,
+            ..
+        } = self;
+        match status {
+            401 | 403 => StoreError::Denied { action, key, code },
+            404 => StoreError::NotFound { key },
+            _ => StoreError::Refused {
+                action,
+                key,
+                status,
+                code,
+                message,
+            },
+        }
+    }
+
+    /// The line that names the setting that is wrong, where it is one.
+    fn setting(&self, store: &S3Store) -> Option<String> {
+        let settings = store.settings();
+        let bucket = &settings.bucket;
+        let region = store.region();
+        let line = match self.code.as_str() {
+            "NoSuchBucket" => format!("there is no such bucket, make it or correct the name, bucket=`{bucket}`"),
+            "InvalidBucketName" => format!("the store takes no bucket of this name, correct it, bucket=`{bucket}`"),
+            "InvalidAccessKeyId" => "the store does not know the access key, correct AWS_ACCESS_KEY_ID or the profile".to_owned(),
+            "SignatureDoesNotMatch" => "the signature is wrong: correct AWS_SECRET_ACCESS_KEY, or the region if the store checks it".to_owned(),
+            "RequestTimeTooSkewed" => "this machine's clock and the store's are too far apart, set the clock".to_owned(),
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => "the session token has expired, log in again".to_owned(),
+            "InvalidToken" | "InvalidTokenId" => "the store does not accept the session token, log in again or unset AWS_SESSION_TOKEN".to_owned(),
+            _ => {
+                let elsewhere = matches!(self.status, 301 | 302 | 307 | 308)
+                    || self.is(&["AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"]);
+                // Redirects are never followed (threat S22).
+                if !elsewhere {
+                    return None;
+                }
+                let its = self.region.as_deref().unwrap_or("(the store does not say)");
+                format!("the bucket is in another region or at another endpoint, correct the region or the endpoint, bucket=`{bucket}` region=`{region}` its_region=`{its}` status=`{}` message=`{}`", self.status, self.message)
+            }
+        };
+        Some(line)
+    }
+}
+
+impl Unreached {
+    fn line(self, store: &S3Store) -> String {
+        let endpoint = store.endpoint_text();
+        let what = match self {
+            Self::Name => "the endpoint's name is not known to the name service, correct it",
+            Self::Refused => {
+                "nothing listens at the endpoint, start the store or correct the endpoint"
+            }
+            Self::Silent => "nothing answers at the endpoint, correct it or open the way to it",
+            Self::Tls(what) => what,
+        };
+        format!("{what}, endpoint=`{endpoint}`")
+    }
+}
+
+fn unsigned_line(error: &CredentialsError) -> &'static str {
+    // What stands below these may quote a file or what a program printed, so it is not passed on.
+    match error {
+        CredentialsError::CredentialsNotLoaded(_) => {
+            "no credentials were found, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        }
+        CredentialsError::ProviderTimedOut(_) => {
+            "the source of the credentials did not answer in time, try again or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        CredentialsError::InvalidConfiguration(_) => {
+            "the AWS configuration is wrong, correct the profile that AWS_PROFILE or the configuration names"
+        }
+        _ => {
+            "the source of the credentials failed, log in again or check the profile with `aws sts get-caller-identity`"
+        }
+    }
+}
+
+/// Why nothing was sent, where that is certain.
+pub(super) fn unreached(error: &(dyn Error + 'static)) -> Option<Unreached> {
+    for cause in chain(error) {
+        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+            return Some(Unreached::Tls(tls_line(tls)));
+        }
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => return Some(Unreached::Refused),
+                std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                    return Some(Unreached::Silent);
+                }
+                _ => {}
+            }
+        }
+        // The HTTP client gives these two no type of their own.
+        let text = cause.to_string();
+        if text == "dns error" {
+            return Some(Unreached::Name);
+        }
+        if text.starts_with("HTTP connect timeout") {
+            return Some(Unreached::Silent);
+        }
+    }
+    None
+}
+
+fn tls_line(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError as Certificate;
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            Certificate::UnknownIssuer => {
+                "the endpoint's certificate comes from nobody that is trusted here, name its authority's certificate in `ca`"
+            }
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                "the endpoint's certificate has expired, renew it there or set this machine's clock"
+            }
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+                "the endpoint's certificate is for another name, use the name it is for"
+            }
+            _ => {
+                "the endpoint's certificate does not hold, renew it there or name its authority's certificate in `ca`"
+            }
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "the endpoint does not speak TLS, correct its port or, on this machine only, use http"
+        }
+        _ => {
+            "no secure connection to the endpoint could be made, correct the endpoint or its TLS settings"
+        }
+    }
+}
+
+/// An error and all below it. An I/O error's payload is not its source, so it is asked for by itself.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    // However deep somebody nests errors.
+    std::iter::successors(Some(error), |error| below(*error)).take(32)
+}
+
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => io
+            .get_ref()
+            .map(|inner| -> &'a (dyn Error + 'static) { inner }),
+        None => error.source(),
+    }
+}
+
+/// An error and all below it in one line, each text once.
+pub(super) fn spelled(error: &(dyn Error + 'static)) -> String {
+    let mut line = String::new();
+    for cause in chain(error) {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            let separator = if line.is_empty() { "" } else { ": " };
+            // Writing to a string does not fail.
+            let _ = write!(line, "{separator}{text}");
+        }
+    }
+    tamed(&line)
+}
+
+/// A store's text, short and printable.
+pub(super) fn tamed(text: &str) -> String {
+    let short: String = text.chars().take(MESSAGE_CHARS_MAX).collect();
+    Printable(&short).to_string()
+}
