@@ -1,18 +1,33 @@
-//! What `store status` measured, kept on this machine: whoever writes to a bucket goes by it for a day.
+//! How to write to a bucket, as far as it was measured: kept on this machine for a day.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use runpack_core::digest::Digest;
-use runpack_core::store::s3::Profile;
-use runpack_core::store::s3::{CreateOnly, S3Settings};
+use runpack_core::store::s3::{CreateOnly, S3Settings, S3Store, WritingRules, is_stale};
+use runpack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage;
 
-/// The largest profile that is read.
-const PROFILE_BYTES_MAX: u64 = 1 << 20;
+/// The largest file that is read.
+const KEPT_BYTES_MAX: u64 = 64 << 10;
+
+/// What is kept.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    measured_at: Timestamp,
+    rules: WritingRules,
+}
+
+/// A number that names the probes of one measurement.
+pub(crate) fn nonce() -> u64 {
+    let random = ulid::Ulid::generate().random() & u128::from(u64::MAX);
+    u64::try_from(random).unwrap_or_default()
+}
 
 fn path(context: &Context, settings: &S3Settings) -> Result<PathBuf, Failure> {
     let place = storage::recorded_place(settings);
@@ -20,14 +35,22 @@ fn path(context: &Context, settings: &S3Settings) -> Result<PathBuf, Failure> {
     Ok(context.environment.state()?.join("profiles").join(name))
 }
 
-/// Keeps a profile, in place of an older one.
+/// Keeps what was measured, in place of what was before. What was not measured is not kept: somebody who may only
+/// read does not decide for those who write.
 pub(crate) fn keep(
     context: &Context,
     settings: &S3Settings,
-    profile: &Profile,
+    rules: &WritingRules,
 ) -> Result<(), Failure> {
+    if !rules.is_measured() {
+        return Ok(());
+    }
     let path = path(context, settings)?;
-    let bytes = serde_json::to_vec_pretty(profile).unwrap_or_default();
+    let kept = Kept {
+        measured_at: context.now.time,
+        rules: rules.clone(),
+    };
+    let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
     let written = || {
         let directory = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
         std::fs::create_dir_all(directory)?;
@@ -49,34 +72,41 @@ pub(crate) fn keep(
     })
 }
 
-/// The profile of a bucket, if one was measured in the last day. One that cannot be read is none.
-fn kept(context: &Context, settings: &S3Settings) -> Option<Profile> {
+/// What was measured in the last day. What cannot be read is nothing.
+fn kept(context: &Context, settings: &S3Settings) -> Option<WritingRules> {
     let path = path(context, settings).ok()?;
     let metadata = std::fs::metadata(&path).ok()?;
-    (metadata.len() <= PROFILE_BYTES_MAX).then_some(())?;
-    let profile: Profile = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-    (!profile.is_stale(context.now.time)).then_some(profile)
+    (metadata.len() <= KEPT_BYTES_MAX).then_some(())?;
+    let kept: Kept = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    (!is_stale(kept.measured_at, context.now.time)).then_some(kept.rules)
 }
 
-/// How to write to a bucket: as it is configured, unless what was measured says that this is not safe there.
+/// How to write to a bucket about which nothing is configured: as it was measured, now if it was not.
 ///
 /// # Errors
-/// There is no safe way.
-pub(crate) fn writing(context: &Context, settings: &S3Settings) -> Result<CreateOnly, Failure> {
-    if settings.create_only != CreateOnly::Conditional {
-        return Ok(settings.create_only);
-    }
-    let Some(profile) = kept(context, settings) else {
-        return Ok(CreateOnly::Conditional);
+/// There is no safe way, or nobody can tell.
+pub(crate) async fn writing(context: &Context, store: &S3Store) -> Result<CreateOnly, Failure> {
+    let settings = store.settings();
+    let rules = if let Some(rules) = kept(context, settings) {
+        rules
+    } else {
+        let rules = store.writing_rules(nonce()).await?;
+        keep(context, settings, &rules)?;
+        rules
     };
-    profile.safe_writing().ok_or_else(|| {
+    if let Some(safe) = rules.safe() {
+        return Ok(safe);
+    }
+    Err(if rules.is_measured() {
         Failure::new(
-            format!(
-                "this store does not keep what is there from being replaced, and keeps no versions, measured=`{}`",
-                profile.measured_at
-            ),
-            "enable versions on the bucket and run `runpack store status` again, or use another store; Docs/providers \
-             says more",
+            "this store does not keep what is there from being replaced, and keeps no versions",
+            "enable versions on the bucket and run `runpack store status`, or use another store; Docs/providers says more",
+        )
+    } else {
+        Failure::new(
+            "whether this store keeps what is there from being replaced could not be measured",
+            "allow these credentials to write below `_runpack/probe/`, or say how to write as `runpacks.s3.create_only`; \
+             `runpack store status` says what is not allowed",
         )
     })
 }

@@ -119,8 +119,8 @@ pub struct Settings {
     pub ca_file: Setting<Option<PathBuf>>,
     /// `runpacks.s3.allow_plain_http`
     pub allow_plain_http: Setting<PlainHttp>,
-    /// `runpacks.s3.create_only`
-    pub create_only: Setting<CreateOnly>,
+    /// `runpacks.s3.create_only`; nothing is as it was measured.
+    pub create_only: Setting<Option<CreateOnly>>,
     /// `runpacks.s3.object_lock`
     pub object_lock: Setting<Option<serde_json::Value>>,
     /// `runpacks.auto_push`
@@ -258,7 +258,7 @@ impl Settings {
             expected_owner: layers.only(s3.expected_owner.map(Some), None),
             ca_file: layers.only(s3.ca_file.map(Some), None),
             allow_plain_http: layers.only(s3.allow_plain_http, PlainHttp::default()),
-            create_only: layers.only(s3.create_only, CreateOnly::default()),
+            create_only: layers.only(s3.create_only.map(Some), None),
             object_lock: layers.only(s3.object_lock.map(Some), None),
             auto_push: layers.only(config.auto_push, false),
             verify_on_push: layers.only(config.verify_on_push, true),
@@ -338,7 +338,7 @@ impl Settings {
             .expected_owner
             .clone_from(&self.expected_owner.value);
         settings.plain_http = self.allow_plain_http.value;
-        settings.create_only = self.create_only.value;
+        settings.create_only = self.create_only.value.unwrap_or_default();
         settings.credentials = self.credentials.clone();
         settings.ca_pem = self.ca_file.value.as_deref().map(read_ca).transpose()?;
         Ok(settings)

@@ -36,6 +36,30 @@ pub enum Access {
 }
 
 /// What a program makes of stores beyond opening them. `runpack` itself has [`PlainStorage`].
+///
+/// ```no_run
+/// use runpack_cli::{Context, Failure, NoMore, Program, StoragePolicy};
+/// use runpack_cli::storage::Storage;
+///
+/// #[derive(Debug)]
+/// struct Locking;
+///
+/// impl StoragePolicy for Locking {
+///     fn admit(&self, _object_lock: &serde_json::Value) -> Result<(), Failure> {
+///         Ok(())
+///     }
+///
+///     fn wrap(&self, opened: Storage, _: Option<&serde_json::Value>, _: &Context) -> Result<Storage, Failure> {
+///         let locked = opened.store();
+///         Ok(opened.with_store(locked))
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     let program = Program::new("runpack-more", "1.0.0").with_storage(&Locking);
+///     runpack_cli::main_with::<NoMore>(program)
+/// }
+/// ```
 pub trait StoragePolicy: fmt::Debug + Sync {
     /// Takes what the configuration says below `runpacks.s3.object_lock`, or refuses it.
     ///
@@ -228,18 +252,22 @@ async fn open_bucket(
     access: Access,
 ) -> Result<Storage, Failure> {
     let mut options = settings.s3(bucket)?;
-    if access == Access::Write {
-        options.create_only = profiles::writing(context, &options)?;
-    }
     let unusable = |error: StoreError| match error {
         StoreError::Unusable { .. } => Failure::new(error.to_string(), settings.whence()),
         other => other.into(),
     };
-    let store = S3Store::open(options).await.map_err(unusable)?;
+    let mut store = S3Store::open(options.clone()).await.map_err(unusable)?;
     match store.check().await {
         // Whoever may only read or only write by key goes on, and is told by whatever is not allowed.
         Ok(()) | Err(StoreError::Denied { .. }) => {}
         Err(error) => return Err(unusable(error)),
+    }
+    if access == Access::Write && settings.create_only.value.is_none() {
+        let create_only = profiles::writing(context, &store).await?;
+        if create_only != options.create_only {
+            options.create_only = create_only;
+            store = S3Store::open(options).await.map_err(unusable)?;
+        }
     }
     Ok(Storage {
         store: Arc::new(store.clone()),
@@ -249,7 +277,7 @@ async fn open_bucket(
 
 /// Says what weakens the store, each time.
 fn warn(context: &Context, settings: &Settings) {
-    if settings.create_only.value == CreateOnly::DangerouslyCheckFirst {
+    if settings.create_only.value == Some(CreateOnly::DangerouslyCheckFirst) {
         context.output.remark(
             "warning: `create_only: dangerously-check-first`: of two exports of one run at the same moment, both may be \
              told that they won; use a store with conditional writes, or a versioned bucket",

@@ -37,7 +37,7 @@ impl NullS3 {
         let address = listener.local_addr().unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
-        thread::spawn(move || accept(&listener, bytes_kept_max, &over));
+        thread::spawn(move || accept(&listener, Memory::new(bytes_kept_max), &over));
         Self { address, is_over }
     }
 
@@ -55,13 +55,27 @@ impl Drop for NullS3 {
     }
 }
 
-/// Serves whoever connects, for ever, keeping so many bytes of bodies.
-pub fn serve(listener: &TcpListener, bytes_kept_max: u64) {
-    accept(listener, bytes_kept_max, &AtomicBool::new(false));
+/// When memory for bodies is first touched, which takes longer than filling it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Touch {
+    /// When a body comes.
+    Late,
+    /// Before the first request, for bodies in parts of 8 MiB.
+    AtOnce,
 }
 
-fn accept(listener: &TcpListener, bytes_kept_max: u64, is_over: &AtomicBool) {
-    let memory = Arc::new(Memory::new(bytes_kept_max));
+/// Serves whoever connects, for ever, keeping so many bytes of bodies. `begin` is called when all is ready.
+pub fn serve(listener: &TcpListener, bytes_kept_max: u64, touch: Touch, begin: impl FnOnce()) {
+    let memory = Memory::new(bytes_kept_max);
+    if touch == Touch::AtOnce {
+        memory.warm();
+    }
+    begin();
+    accept(listener, memory, &AtomicBool::new(false));
+}
+
+fn accept(listener: &TcpListener, memory: Memory, is_over: &AtomicBool) {
+    let memory = Arc::new(memory);
     for stream in listener.incoming() {
         if is_over.load(Ordering::SeqCst) {
             return;

@@ -4,8 +4,9 @@
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a failed assertion is how a test speaks"
+    reason = "a failed assertion is how a test speaks, and what was counted is printed"
 )]
 
 mod stores {

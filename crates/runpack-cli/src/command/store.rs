@@ -77,10 +77,8 @@ impl Status {
             Leaving::Nothing
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let nonce = ulid::Ulid::generate().random() & u128::from(u64::MAX);
-        let nonce = u64::try_from(nonce).unwrap_or_default();
-        let profile = context.wait(store.profile(&clock, nonce, leaving))??;
-        profiles::keep(context, store.settings(), &profile)?;
+        let profile = context.wait(store.profile(&clock, profiles::nonce(), leaving))??;
+        profiles::keep(context, store.settings(), &profile.writing_rules())?;
         match context.output.format() {
             Format::Json => context.output.print_json(&json!({
                 "profile": profile,
@@ -108,6 +106,9 @@ fn text(profile: &Profile, context: &Context) -> String {
     let said = match (profile.safe_writing(), warnings.is_empty()) {
         (Some(_), true) => output.tone(Tone::Good, "good"),
         (Some(_), false) => output.tone(Tone::Open, "usable, with warnings"),
+        (None, _) if !profile.writing_rules().is_measured() => {
+            output.tone(Tone::Open, "not measured as a writer")
+        }
         (None, _) => output.tone(Tone::Bad, "not safe to write to"),
     };
     let value = serde_json::to_value(profile).unwrap_or_default();

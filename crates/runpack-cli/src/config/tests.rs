@@ -1,3 +1,5 @@
+//! Tests of the configuration file: what may stand in it, and what may not.
+
 use super::*;
 
 fn load(text: &str) -> Result<Config, Failure> {

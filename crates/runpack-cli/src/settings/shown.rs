@@ -85,9 +85,10 @@ impl Settings {
             ),
             shown("runpacks.s3.create_only", &self.create_only, |how| {
                 let how = match how {
-                    CreateOnly::Conditional => "conditional",
-                    CreateOnly::OldestVersion => "oldest-version",
-                    CreateOnly::DangerouslyCheckFirst => "dangerously-check-first",
+                    None => "as measured",
+                    Some(CreateOnly::Conditional) => "conditional",
+                    Some(CreateOnly::OldestVersion) => "oldest-version",
+                    Some(CreateOnly::DangerouslyCheckFirst) => "dangerously-check-first",
                 };
                 Some(how.to_owned())
             }),

@@ -254,7 +254,7 @@ fn what_the_program_prints_is_no_command_to_the_runner() {
                 tokens.push(stopped.unwrap());
             }
             (None, Some(command)) => {
-                assert!(command.starts_with("error title=Runpack::"), "{line}")
+                assert!(command.starts_with("error title=Runpack::"), "{line}");
             }
             (None, None) => assert_eq!(line, "", "printed where commands count"),
             (Some(token), Some(command)) if command == format!("{token}::") => stopped = None,

@@ -10,7 +10,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::format_push_string,
-    reason = "a failed assertion is how a test speaks"
+    clippy::print_stdout,
+    reason = "a failed assertion is how a test speaks, and what was counted is printed"
 )]
 
 mod action;
@@ -18,6 +19,7 @@ mod config;
 mod crash;
 mod job;
 mod json;
+mod killed;
 mod manipulate;
 mod misuse;
 mod names;

@@ -1,8 +1,9 @@
 //! The same against buckets of real servers.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use runpack_testing::proxy::{Exchange, FaultProxy};
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 use runpack_testing::{block_on, servers::Server};
 use serde_json::Value;
@@ -303,6 +304,64 @@ fn what_is_wrong_with_a_store_is_one_line_that_says_which() {
             }
         }
     }
+}
+
+#[test]
+fn w21_a_push_that_was_killed_goes_on_and_sends_nothing_twice() {
+    let remote = Remote::new(Kind::Ceph, BucketKind::Plain);
+    for at in 0u8..60 {
+        remote.desk.write(
+            format!("run/many/{at}.bin"),
+            vec![at; 20_000 + usize::from(at)],
+        );
+    }
+    let exported = remote.desk.export("");
+    let pack = text(&exported, "pack");
+    let proxy = FaultProxy::start(&remote.server().endpoint);
+    let sent = |log: &[Exchange]| -> Vec<String> {
+        let puts = log.iter().filter(|exchange| exchange.method == "PUT");
+        let kept = puts.filter(|exchange| exchange.status == Some(200));
+        kept.map(|exchange| exchange.path.clone()).collect()
+    };
+    let push = |store: &str| {
+        let mut command = remote.command();
+        command
+            .env("RUNPACK_STORE_ENDPOINT", proxy.endpoint())
+            .args(["push", pack, "--to", store]);
+        command
+    };
+    let store = format!("s3://{}/ci", remote.bucket.name);
+    let mut killed = push(&store)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let before = sent(&proxy.wait_for(|log| sent(log).len() >= 20));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let there = remote.objects();
+    assert!(
+        !there.iter().any(|name| name.ends_with("manifest.json")),
+        "killed too late: {there:?}"
+    );
+    remote
+        .line(&format!(
+            "verify @ {RUN} --spec-hash {}",
+            text(&exported["subject"], "spec_hash")
+        ))
+        .expect(1);
+
+    proxy.clear_log();
+    said(&mut push(&store)).expect(0);
+    let again = sent(&proxy.log());
+    for path in &before {
+        assert!(!again.contains(path), "sent twice: {path}");
+    }
+    remote.line(&format!("verify @ {RUN}")).expect(0);
+    // What is there is not sent at all.
+    proxy.clear_log();
+    said(&mut push(&store)).expect(0);
+    assert_eq!(sent(&proxy.log()), Vec::<String>::new());
 }
 
 #[test]

@@ -460,6 +460,33 @@ fn a_mirror_copies_what_is_missing_and_goes_on_after_what_is_broken() {
     assert_eq!(conflict["failed"], 1, "{conflict}");
 }
 
+#[test]
+fn w15_w17_a_mirror_keeps_no_queue_and_goes_by_what_is_there() {
+    let desk = Desk::with_run();
+    for at in 1..=2 {
+        desk.write("run/model.bin", [at; 3_000]);
+        desk.export(&format!("--run-id run-{at}"));
+    }
+    json(&desk, "mirror file:store file:copy", 0);
+    // Killed before a commit, and before anything of another pack but one artifact.
+    let copied = files(&desk.path("copy"));
+    let is_left = |path: &Path| {
+        let name = path.to_str().unwrap();
+        (name.contains("run-1/") && !name.ends_with("manifest.json"))
+            || (name.contains("run-2/") && name.ends_with("model.bin"))
+    };
+    for path in copied.iter().filter(|path| !is_left(path)) {
+        fs::remove_file(desk.path("copy").join(path)).unwrap();
+    }
+    let again = json(&desk, "mirror file:store file:copy", 0);
+    assert_eq!(again["copied"], 2, "{again}");
+    assert_eq!(files(&desk.path("copy")), copied);
+    for at in 1..=2 {
+        let run = RUN.replace("run-42", &format!("run-{at}"));
+        desk.line(&format!("verify file:copy {run}")).expect(0);
+    }
+}
+
 fn spec(desk: &Desk) -> String {
     let listed = desk
         .line("list file:store --json --limit 1 --tenant acme --namespace prod")

@@ -8,6 +8,7 @@ use crate::store::{ArtifactSink as _, Declared, MemoryStore, Store};
 use crate::verify::tests::{block_on, draft};
 
 const DAY: u64 = AGE_SECONDS_MIN;
+const _: () = assert!(EXPORT_SECONDS_MAX < AGE_SECONDS_MIN);
 
 /// An export that has everything but its manifest in the store.
 async fn staged(store: &Arc<dyn Store>, run_id: &str, text: &str) -> StagedPack {
@@ -138,7 +139,6 @@ fn an_age_that_an_export_may_reach_is_refused() {
         )
         .await;
         assert!(matches!(swept, Err(SweepError::TooYoung { .. })));
-        assert!(EXPORT_SECONDS_MAX < AGE_SECONDS_MIN);
     });
 }
 

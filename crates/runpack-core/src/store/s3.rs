@@ -26,6 +26,7 @@ mod put;
 mod read;
 mod restore;
 mod settings;
+mod upload;
 mod versions;
 mod watch;
 mod writer;
@@ -44,7 +45,7 @@ pub use presign::{Presigned, SignedUrl};
 pub use probe::Leaving;
 pub use profile::{
     Enforcement, ObjectLock, PROFILE_SECONDS_MAX, Profile, Right, Rights, SKEW_SECONDS_MAX, Told,
-    Versioning,
+    Versioning, WritingRules, is_stale,
 };
 pub use restore::Restore;
 pub use settings::{

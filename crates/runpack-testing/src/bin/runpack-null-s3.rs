@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 
 use clap::Parser;
+use runpack_testing::null::{self, Touch};
 
 /// Serve S3 from memory on loopback, as fast as can be.
 #[derive(Debug, Parser)]
@@ -14,12 +15,19 @@ struct Cli {
     /// Keep so many MiB of bodies; zeros are served for what is beyond
     #[arg(long, default_value_t = 6 * 1024, value_name = "MIB")]
     keep: u64,
+    /// Touch that memory before serving, so that no request pays for it
+    #[arg(long)]
+    warm: bool,
 }
 
 fn main() -> io::Result<()> {
     let cli = Cli::parse();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, cli.port))?;
-    writeln!(io::stdout(), "http://{}", listener.local_addr()?)?;
-    runpack_testing::null::serve(&listener, cli.keep.saturating_mul(1 << 20));
+    let address = listener.local_addr()?;
+    let touch = if cli.warm { Touch::AtOnce } else { Touch::Late };
+    null::serve(&listener, cli.keep.saturating_mul(1 << 20), touch, || {
+        // Whoever reads the address may connect.
+        let _ = writeln!(io::stdout(), "http://{address}");
+    });
     Ok(())
 }

@@ -7,18 +7,49 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
+/// Buffers from this size on are used again.
+const SPARE_BYTES_MIN: usize = 1 << 20;
+
 /// Bytes of a body, or how many they were.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) kept: Option<Vec<u8>>,
     pub(super) bytes: u64,
-    counter: Arc<AtomicU64>,
+    room: Arc<Room>,
 }
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        if self.kept.is_some() {
-            self.counter.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(kept) = self.kept.take() {
+            self.room.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.room.give_back(kept);
+        }
+    }
+}
+
+/// Room for bodies. Large buffers are used again: the first touch of memory costs more than filling it.
+#[derive(Debug, Default)]
+struct Room {
+    kept: AtomicU64,
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Room {
+    fn buffer(&self, bytes: usize) -> Vec<u8> {
+        if bytes >= SPARE_BYTES_MIN {
+            let mut spare = lock(&self.spare);
+            let fits = |buffer: &Vec<u8>| (bytes..=2 * bytes).contains(&buffer.capacity());
+            if let Some(place) = spare.iter().rposition(fits) {
+                return spare.swap_remove(place);
+            }
+        }
+        Vec::with_capacity(bytes)
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() >= SPARE_BYTES_MIN {
+            buffer.clear();
+            lock(&self.spare).push(buffer);
         }
     }
 }
@@ -61,7 +92,7 @@ pub(super) struct Memory {
     buckets: Mutex<HashMap<String, Bucket>>,
     uploads: Mutex<BTreeMap<u64, Upload>>,
     numbers: AtomicU64,
-    kept: Arc<AtomicU64>,
+    room: Arc<Room>,
     kept_max: u64,
 }
 
@@ -75,8 +106,15 @@ impl Memory {
             buckets: Mutex::default(),
             uploads: Mutex::default(),
             numbers: AtomicU64::new(1),
-            kept: Arc::default(),
+            room: Arc::default(),
             kept_max,
+        }
+    }
+
+    /// Touches memory for as many large bodies as are kept.
+    pub(super) fn warm(&self) {
+        for _ in 0..self.kept_max >> 23 {
+            self.room.give_back(vec![1; 8 << 20]);
         }
     }
 
@@ -109,21 +147,21 @@ impl Memory {
 
     /// Reads so many bytes, and keeps them as long as there is room.
     pub(super) fn read(&self, reader: &mut impl BufRead, bytes: u64) -> io::Result<Arc<Segment>> {
-        let is_kept = self.kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.kept_max;
+        let kept = &self.room.kept;
+        let is_kept = kept.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.kept_max;
         let mut segment = Segment {
             kept: None,
             bytes,
-            counter: Arc::clone(&self.kept),
+            room: Arc::clone(&self.room),
         };
         if is_kept {
             let length = usize::try_from(bytes).map_err(io::Error::other)?;
-            // Read into memory that nobody has written to before.
-            let body = segment.kept.insert(Vec::with_capacity(length));
+            let body = segment.kept.insert(self.room.buffer(length));
             if reader.take(bytes).read_to_end(body)? < length {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         } else {
-            self.kept.fetch_sub(bytes, Ordering::Relaxed);
+            kept.fetch_sub(bytes, Ordering::Relaxed);
             let mut piece = vec![0; 256 << 10];
             let mut left = bytes;
             while left > 0 {

@@ -240,6 +240,12 @@ impl Asked<'_> {
     }
 
     fn read(&self) -> io::Result<()> {
+        if self
+            .query("versionId")
+            .is_some_and(|version| version != "null")
+        {
+            return self.error("404 Not Found", "NoSuchVersion");
+        }
         let Some(object) = self.memory.find(self.bucket, self.key) else {
             return self.error("404 Not Found", "NoSuchKey");
         };
@@ -252,7 +258,8 @@ impl Asked<'_> {
             Some(None) => return self.error("416 Range Not Satisfiable", "InvalidRange"),
         };
         let mut answer = self.answer(status).about(&object);
-        if self.header("x-amz-checksum-mode").is_some() {
+        // They are of all of it.
+        if self.header("x-amz-checksum-mode").is_some() && status.starts_with("200") {
             answer = answer.headers(&object.checksums);
         }
         if status.starts_with("206") {

@@ -1,3 +1,5 @@
+//! Each fault does what it says.
+
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::mpsc;
@@ -270,7 +272,7 @@ fn answers_in_place_of_the_server() {
 }
 
 #[test]
-fn n04_a_request_can_be_delivered_twice() {
+fn a_request_can_be_delivered_twice() {
     let bench = Bench::with(Rule::new(Fault::Duplicate).method("POST"));
     let answer = bench.ask("POST", "/b/a?uploads", b"").unwrap();
     assert_eq!(answer.status, 200);

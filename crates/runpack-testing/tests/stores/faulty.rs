@@ -28,31 +28,28 @@ async fn one(bucket: &TestBucket, proxy: &FaultProxy, run_id: &str, ends: &mut E
     proxy.clear();
     let direct = open(bucket.settings()).await;
     ends.exports += 1;
-    match &ended {
-        Ok(manifest) => {
-            ends.acknowledged += 1;
-            let pins = Pins::pack_id(manifest.pack_id());
-            let report = verify(direct.clone(), run_id, &pins).await;
-            assert_eq!(
-                report.verdict,
-                Verdict::Valid,
-                "{run_id}: {:?}",
-                report.findings
-            );
-        }
-        Err(_) => {
-            ends.refused += 1;
-            let report = verify(direct.clone(), run_id, &Pins::none()).await;
-            let is_missing = report
-                .findings
-                .iter()
-                .any(|f| f.code == Code::ManifestMissing);
-            ends.there_all_the_same += u32::from(!is_missing);
-            assert!(
-                is_missing || report.verdict == Verdict::Consistent,
-                "{run_id}: {report:?}"
-            );
-        }
+    if let Ok(manifest) = &ended {
+        ends.acknowledged += 1;
+        let pins = Pins::pack_id(manifest.pack_id());
+        let report = verify(direct.clone(), run_id, &pins).await;
+        assert_eq!(
+            report.verdict,
+            Verdict::Valid,
+            "{run_id}: {:?}",
+            report.findings
+        );
+    } else {
+        ends.refused += 1;
+        let report = verify(direct.clone(), run_id, &Pins::none()).await;
+        let is_missing = report
+            .findings
+            .iter()
+            .any(|f| f.code == Code::ManifestMissing);
+        ends.there_all_the_same += u32::from(!is_missing);
+        assert!(
+            is_missing || report.verdict == Verdict::Consistent,
+            "{run_id}: {report:?}"
+        );
     }
     let again = export(direct.clone(), run_id, 1).await.unwrap();
     if let Ok(first) = ended {

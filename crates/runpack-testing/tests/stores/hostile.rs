@@ -31,7 +31,9 @@ impl Evidence {
     /// The report of a reader who knows the pack id, through a proxy with these rules.
     async fn report(&self, rules: Vec<Rule>) -> VerifyReport {
         let proxy = FaultProxy::start(&self.bucket.server().endpoint);
-        rules.into_iter().for_each(|rule| proxy.plan(rule));
+        for rule in rules {
+            proxy.plan(rule);
+        }
         let store = open(impatient(self.bucket.settings_at(&proxy.endpoint()))).await;
         verify(store, "run", &Pins::pack_id(self.pack_id)).await
     }

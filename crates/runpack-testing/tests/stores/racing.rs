@@ -121,8 +121,12 @@ fn race(settings: &S3Settings, run_id: &str, exporters: u32) -> usize {
         .flatten()
         .map(|manifest| manifest.pack_id())
         .collect();
-    let winner = *winners.first().expect("somebody wins");
-    assert_eq!(winners.len(), 1, "several were told that they won");
+    assert_eq!(
+        winners.len(),
+        1,
+        "nobody wins, or several were told that they won"
+    );
+    let winner = *winners.first().unwrap();
     assert_eq!(
         ended.iter().flatten().count(),
         1,

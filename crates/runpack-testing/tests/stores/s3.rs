@@ -5,9 +5,10 @@ use std::thread;
 
 use bytes::Bytes;
 use runpack_core::key::{Location, ObjectKey};
-use runpack_core::store::s3::{S3Settings, S3Store};
+use runpack_core::store::s3::{Credentials, S3Settings, S3Store, Secret};
 use runpack_core::store::{ArtifactSink as _, Declared, Receipt, StoreError};
 use runpack_testing::conformance::Subject;
+use runpack_testing::null::NullS3;
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 use runpack_testing::{block_on, conformance};
 
@@ -47,6 +48,19 @@ conformance!(ceph_with_versions, async || {
     what_is_there_is_found
     holdings_are_told_and_removed
 );
+
+// The server that benchmarks measure clients by does what the store asks of a server.
+conformance!(null, async || {
+    let server = NullS3::start(1 << 30);
+    let mut settings = S3Settings::new("bench".parse().unwrap());
+    settings.endpoint = Some(server.endpoint().parse().unwrap());
+    settings.credentials = Credentials::Keys {
+        access_key: "test".to_owned(),
+        secret_key: Secret::new("test"),
+        session_token: None,
+    };
+    Subject::keeping(S3Store::open(settings).await.unwrap(), server)
+});
 
 /// Writes these at the same time, from threads of their own.
 fn race(

@@ -121,7 +121,7 @@ pub(super) async fn read(list: &List, storage: &Storage, limits: &Limits) -> Res
     let mut after = list.start_after.clone();
     loop {
         let (keys, more) = next_keys(list, &store, after.as_deref(), keys_max).await?;
-        let last = keys.last().cloned();
+        let furthest = keys.last().cloned();
         let reading = stream::iter(keys).map(|key| row(&store, key, limits));
         let mut coming = std::pin::pin!(reading.buffered(READ_AT_ONCE));
         while let Some(row) = coming.next().await {
@@ -142,7 +142,7 @@ pub(super) async fn read(list: &List, storage: &Storage, limits: &Limits) -> Res
             let next = rows.last().map(|row| row.key.clone());
             return Ok(Page { rows, next });
         }
-        after = last;
+        after = furthest;
     }
 }
 

@@ -135,6 +135,15 @@ impl Job<'_> {
     async fn compare(&self, location: &Location) -> ToDo {
         let compared = match (location, location.manifest_subject()) {
             (_, Some(subject)) => self.compare_pack(subject).await,
+            (Location::Bundle { run_id, .. }, None)
+                if self
+                    .run
+                    .run_id
+                    .as_ref()
+                    .is_some_and(|wanted| wanted != run_id) =>
+            {
+                return ToDo::Nothing(Ended::NotWanted);
+            }
             (Location::Bundle { pack_id, .. }, None) => {
                 self.compare_bundle(location, *pack_id).await
             }

@@ -1,5 +1,10 @@
 //! Downloads: whole or not there, and going on where they were.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "a failed assertion is how a test speaks"
+)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;

@@ -7,8 +7,8 @@
 //! request body is signed by its digest, over plain HTTP too.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -32,18 +32,27 @@ pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(20);
 /// Before the first retry, on average half of it; doubled for each further one.
 pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 
-/// A thread keeps so many clients: a few stores at once, and none of runtimes that are long gone.
-const CLIENTS_MAX: usize = 4;
+/// A thread keeps so many clients of one store: those of its last runtimes.
+const CLIENTS_MAX: usize = 2;
 
 thread_local! {
-    static CLIENTS: RefCell<Vec<(u64, Id, Client)>> = const { RefCell::new(Vec::new()) };
+    static CLIENTS: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A client, and what it is for.
+struct Kept {
+    /// Whether any request was ever answered, which lives as long as its store.
+    store: Weak<AtomicBool>,
+    runtime: Id,
+    client: Client,
 }
 
 /// Clients of one store.
 #[derive(Debug)]
 pub(super) struct Clients {
-    id: u64,
     config: Config,
+    /// Signs URLs, whose bodies nobody knows yet.
+    signer: Client,
     tls: tls::TlsContext,
     answered: Arc<AtomicBool>,
 }
@@ -55,7 +64,6 @@ impl Clients {
         credentials: SharedCredentialsProvider,
         tls: tls::TlsContext,
     ) -> Self {
-        static IDS: AtomicU64 = AtomicU64::new(0);
         let answered = Arc::new(AtomicBool::new(false));
         let mut config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
@@ -75,8 +83,7 @@ impl Clients {
             )
             .retry_partition(RetryPartition::custom("runpack").build())
             .retry_classifier(Patience::new(Arc::clone(&answered)))
-            .timeout_config(timeouts(&settings.deadlines, 0))
-            .interceptor(Watch::new(Arc::clone(&answered)));
+            .timeout_config(timeouts(&settings.deadlines, 0));
         if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint.as_str());
         }
@@ -85,9 +92,14 @@ impl Clients {
             Addressing::Path => true,
             Addressing::VirtualHost => false,
         };
+        let config = config.force_path_style(is_path);
+        // It sends nothing.
+        let signer = config.clone().http_client(http_client(&tls)).build();
         Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
-            config: config.force_path_style(is_path).build(),
+            config: config
+                .interceptor(Watch::new(Arc::clone(&answered)))
+                .build(),
+            signer: Client::from_conf(signer),
             tls,
             answered,
         }
@@ -98,22 +110,36 @@ impl Clients {
         let runtime = Handle::try_current().map_err(|_| StoreError::Unusable {
             reason: "it is used outside of a tokio runtime, which is a bug".to_owned(),
         })?;
-        let (id, runtime) = (self.id, runtime.id());
+        let runtime = runtime.id();
         CLIENTS.with_borrow_mut(|clients| {
-            if let Some((_, _, client)) = clients
+            let is_ours =
+                |kept: &Kept| std::ptr::eq(kept.store.as_ptr(), Arc::as_ptr(&self.answered));
+            let kept = clients
                 .iter()
-                .find(|(store, on, _)| *store == id && *on == runtime)
-            {
-                return Ok(client.clone());
+                .find(|kept| is_ours(kept) && kept.runtime == runtime);
+            if let Some(kept) = kept {
+                return Ok(kept.client.clone());
             }
             let config = self.config.to_builder().http_client(http_client(&self.tls));
             let client = Client::from_conf(config.build());
-            if clients.len() >= CLIENTS_MAX {
-                clients.remove(0);
+            clients.retain(|kept| kept.store.strong_count() > 0);
+            if clients.iter().filter(|kept| is_ours(kept)).count() >= CLIENTS_MAX
+                && let Some(oldest) = clients.iter().position(is_ours)
+            {
+                clients.remove(oldest);
             }
-            clients.push((id, runtime, client.clone()));
+            clients.push(Kept {
+                store: Arc::downgrade(&self.answered),
+                runtime,
+                client: client.clone(),
+            });
             Ok(client)
         })
+    }
+
+    /// The client that signs URLs and sends nothing.
+    pub(super) fn signer(&self) -> &Client {
+        &self.signer
     }
 
     pub(super) fn has_answered(&self) -> bool {

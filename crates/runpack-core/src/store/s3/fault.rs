@@ -4,10 +4,11 @@
 //! setting is named in one line with what to do; no credential and nothing of a request is in any text
 //! (threat K01), and what the store says is shortened and free of control characters.
 
+mod lines;
+
 use std::error::Error;
 use std::fmt::Write as _;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -66,7 +67,7 @@ where
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         if let Some(unsigned) = chain(&error).find_map(|cause| cause.downcast_ref()) {
-            return Self::Unsigned(unsigned_line(unsigned));
+            return Self::Unsigned(lines::unsigned(unsigned));
         }
         match &error {
             SdkError::ServiceError(service) => Self::Answer(Answer::new(
@@ -173,6 +174,12 @@ impl Fault {
         })
     }
 
+    /// There was nothing to remove.
+    pub(super) fn is_gone(&self) -> bool {
+        self.answer()
+            .is_some_and(|a| a.status == 404 && !a.is(&["NoSuchBucket"]))
+    }
+
     /// The store's own word for it.
     pub(super) fn has_code(&self, code: &str) -> bool {
         self.answer().is_some_and(|a| a.is(&[code]))
@@ -210,7 +217,10 @@ impl Fault {
 
     /// What it means to whoever asked for `action` on `key`.
     pub(super) fn into_error(self, store: &S3Store, action: &'static str, key: &str) -> StoreError {
-        let key = key.to_owned();
+        let key = match key {
+            "" => store.storage_uri_of_prefix(),
+            key => key.to_owned(),
+        };
         let unavailable = |met: String| StoreError::Unavailable {
             action,
             key: key.clone(),
@@ -227,13 +237,13 @@ impl Fault {
                     } = answer;
                     return unavailable(format!("the store answered {status} {code}: {message}"));
                 }
-                match answer.setting(store) {
+                match lines::setting(&answer, store) {
                     Some(reason) => StoreError::Unusable { reason },
                     None => answer.into_error(action, key),
                 }
             }
             Self::Unreached(why) => {
-                let line = why.line(store);
+                let line = lines::unreached(why, store);
                 // A store that has answered before is away, and its settings are right.
                 if store.has_answered() && !matches!(why, Unreached::Tls(_)) {
                     unavailable(line)
@@ -297,73 +307,13 @@ impl Answer {
             },
         }
     }
-
-    /// The line that names the setting that is wrong, where it is one.
-    fn setting(&self, store: &S3Store) -> Option<String> {
-        let settings = store.settings();
-        let bucket = &settings.bucket;
-        let region = store.region();
-        let line = match self.code.as_str() {
-            "NoSuchBucket" => format!("there is no such bucket, make it or correct the name, bucket=`{bucket}`"),
-            "InvalidBucketName" => format!("the store takes no bucket of this name, correct it, bucket=`{bucket}`"),
-            "InvalidAccessKeyId" => "the store does not know the access key, correct AWS_ACCESS_KEY_ID or the profile".to_owned(),
-            "SignatureDoesNotMatch" => "the signature is wrong: correct AWS_SECRET_ACCESS_KEY, or the region if the store checks it".to_owned(),
-            "RequestTimeTooSkewed" => "this machine's clock and the store's are too far apart, set the clock".to_owned(),
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => "the session token has expired, log in again".to_owned(),
-            "InvalidToken" | "InvalidTokenId" => "the store does not accept the session token, log in again or unset AWS_SESSION_TOKEN".to_owned(),
-            _ => {
-                let elsewhere = matches!(self.status, 301 | 302 | 307 | 308)
-                    || self.is(&["AuthorizationHeaderMalformed", "PermanentRedirect", "TemporaryRedirect"]);
-                // Redirects are never followed (threat S22).
-                if !elsewhere {
-                    return None;
-                }
-                let its = self.region.as_deref().unwrap_or("(the store does not say)");
-                format!("the bucket is in another region or at another endpoint, correct the region or the endpoint, bucket=`{bucket}` region=`{region}` its_region=`{its}` status=`{}` message=`{}`", self.status, self.message)
-            }
-        };
-        Some(line)
-    }
-}
-
-impl Unreached {
-    fn line(self, store: &S3Store) -> String {
-        let endpoint = store.endpoint_text();
-        let what = match self {
-            Self::Name => "the endpoint's name is not known to the name service, correct it",
-            Self::Refused => {
-                "nothing listens at the endpoint, start the store or correct the endpoint"
-            }
-            Self::Silent => "nothing answers at the endpoint, correct it or open the way to it",
-            Self::Tls(what) => what,
-        };
-        format!("{what}, endpoint=`{endpoint}`")
-    }
-}
-
-fn unsigned_line(error: &CredentialsError) -> &'static str {
-    // What stands below these may quote a file or what a program printed, so it is not passed on.
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "no credentials were found, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        }
-        CredentialsError::ProviderTimedOut(_) => {
-            "the source of the credentials did not answer in time, try again or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        }
-        CredentialsError::InvalidConfiguration(_) => {
-            "the AWS configuration is wrong, correct the profile that AWS_PROFILE or the configuration names"
-        }
-        _ => {
-            "the source of the credentials failed, log in again or check the profile with `aws sts get-caller-identity`"
-        }
-    }
 }
 
 /// Why nothing was sent, where that is certain.
 pub(super) fn unreached(error: &(dyn Error + 'static)) -> Option<Unreached> {
     for cause in chain(error) {
         if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Some(Unreached::Tls(tls_line(tls)));
+            return Some(Unreached::Tls(lines::tls(tls)));
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             match io.kind() {
@@ -384,32 +334,6 @@ pub(super) fn unreached(error: &(dyn Error + 'static)) -> Option<Unreached> {
         }
     }
     None
-}
-
-fn tls_line(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError as Certificate;
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            Certificate::UnknownIssuer => {
-                "the endpoint's certificate comes from nobody that is trusted here, name its authority's certificate in `ca`"
-            }
-            Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                "the endpoint's certificate has expired, renew it there or set this machine's clock"
-            }
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "the endpoint's certificate is for another name, use the name it is for"
-            }
-            _ => {
-                "the endpoint's certificate does not hold, renew it there or name its authority's certificate in `ca`"
-            }
-        },
-        rustls::Error::InvalidMessage(_) => {
-            "the endpoint does not speak TLS, correct its port or, on this machine only, use http"
-        }
-        _ => {
-            "no secure connection to the endpoint could be made, correct the endpoint or its TLS settings"
-        }
-    }
 }
 
 /// An error and all below it. An I/O error's payload is not its source, so it is asked for by itself.

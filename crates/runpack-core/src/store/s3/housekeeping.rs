@@ -182,9 +182,7 @@ impl S3Store {
 
     fn removed(&self, result: Result<(), Fault>, key: &str) -> Result<(), StoreError> {
         match result {
-            Err(fault) if !(fault.is_missing() || fault.is_lost_upload()) => {
-                Err(fault.into_error(self, REMOVING, key))
-            }
+            Err(fault) if !fault.is_gone() => Err(fault.into_error(self, REMOVING, key)),
             _ => Ok(()),
         }
     }

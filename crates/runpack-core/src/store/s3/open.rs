@@ -73,7 +73,7 @@ fn check(settings: &S3Settings) -> Result<(), StoreError> {
 /// Whose word is taken for an endpoint's name.
 fn trust(settings: &S3Settings) -> Result<TrustStore, StoreError> {
     if let Some(pem) = &settings.ca_pem {
-        let wrong = || unusable("`ca` holds no certificates that can be read (PEM)");
+        let wrong = || unusable("`ca_file` holds no certificates that can be read (PEM)");
         let mut count = 0_usize;
         // The HTTP client takes it for granted that they can be read.
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -99,7 +99,7 @@ fn trust(settings: &S3Settings) -> Result<TrustStore, StoreError> {
         Ok(TrustStore::default())
     } else {
         Err(unusable(
-            "this machine has no certificates to trust, install its package `ca-certificates` or name a file in `ca`",
+            "this machine has no certificates to trust, install its package `ca-certificates` or name a file in `ca_file`",
         ))
     }
 }

@@ -81,7 +81,9 @@ impl S3Store {
         let key = object.key.as_str();
         let version = object.version.as_ref();
         let signed = self
-            .client()?
+            .shared
+            .clients
+            .signer()
             .get_object()
             .bucket(self.bucket())
             .key(self.name(key))
@@ -113,7 +115,9 @@ impl S3Store {
         };
         let (encryption, key_id) = encryption(self);
         let signed = self
-            .client()?
+            .shared
+            .clients
+            .signer()
             .put_object()
             .bucket(self.bucket())
             .key(self.name(key.as_str()))

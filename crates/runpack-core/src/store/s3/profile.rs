@@ -144,11 +144,41 @@ pub enum ObjectLock {
     Unknown,
 }
 
-impl Profile {
+impl ObjectLock {
+    /// Whether every new object is locked without anybody asking for it.
+    pub const fn locks_by_itself(&self) -> bool {
+        matches!(
+            self,
+            Self::On {
+                default_retention: Some(_)
+            }
+        )
+    }
+}
+
+/// What a writer has to know of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WritingRules {
+    /// [`Profile::create_only_put`]
+    pub put: Enforcement,
+    /// [`Profile::create_only_multipart`]
+    pub multipart: Enforcement,
+    /// [`Profile::versioning`]
+    pub versioning: Versioning,
+}
+
+impl WritingRules {
+    /// Whether they say anything: what was not measured is neither safe nor unsafe.
+    pub fn is_measured(&self) -> bool {
+        let is_known = |one: &Enforcement| !matches!(one, Enforcement::Unknown { .. });
+        self.versioning == Versioning::Enabled || (is_known(&self.put) && is_known(&self.multipart))
+    }
+
     /// How to write to this store so that nothing that is there is ever replaced; `None` where there is no safe
     /// way.
-    pub fn safe_writing(&self) -> Option<CreateOnly> {
-        let both = [&self.create_only_put, &self.create_only_multipart];
+    pub fn safe(&self) -> Option<CreateOnly> {
+        let both = [&self.put, &self.multipart];
         if both.iter().all(|one| **one == Enforcement::Enforced) {
             return Some(CreateOnly::Conditional);
         }
@@ -164,33 +194,45 @@ impl Profile {
         }
         None
     }
+}
 
-    /// Whether it is too old to go by, or from the future.
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        now < self.measured_at
-            || now
-                .unix_seconds()
-                .saturating_sub(self.measured_at.unix_seconds())
-                > PROFILE_SECONDS_MAX
+impl Profile {
+    /// What a writer has to know of it.
+    pub fn writing_rules(&self) -> WritingRules {
+        WritingRules {
+            put: self.create_only_put.clone(),
+            multipart: self.create_only_multipart.clone(),
+            versioning: self.versioning,
+        }
+    }
+
+    /// [`WritingRules::safe`]
+    pub fn safe_writing(&self) -> Option<CreateOnly> {
+        self.writing_rules().safe()
     }
 
     /// What somebody who relies on this store should know, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |text: &str| warnings.push(text.to_owned());
-        match self.safe_writing() {
-            Some(CreateOnly::Conditional)
-                if self.create_only_put == Enforcement::Enforced
-                    && self.create_only_multipart == Enforcement::Enforced => {}
-            Some(_) => warn(
-                "the store does not reliably refuse to replace an object: the oldest version of a manifest is the commit",
-            ),
-            None => warn(
-                "the store does not refuse to replace an object and keeps no versions: enable versioning, or accept the risk with `create_only: check_first`",
-            ),
+        let unproven = [&self.create_only_put, &self.create_only_multipart]
+            .iter()
+            .any(|one| **one != Enforcement::Enforced);
+        if !self.writing_rules().is_measured() {
+            warn(
+                "whether the store keeps objects from being replaced was not measured: run it with a writer's credentials",
+            );
+        } else if self.safe_writing().is_none() {
+            warn(
+                "the store does not refuse to replace an object and keeps no versions: enable versioning, or accept the risk with `create_only: dangerously-check-first`",
+            );
+        } else if unproven {
+            warn(
+                "the store is not known to refuse reliably to replace an object: the oldest version of a manifest is the commit",
+            );
         }
-        if self.checksum_put != Enforcement::Enforced || self.checksum_part != Enforcement::Enforced
-        {
+        let checks = [&self.checksum_put, &self.checksum_part];
+        if checks.iter().any(|one| matches!(one, Enforcement::Ignored)) {
             warn("the store does not check SHA-256 as it takes bytes: verify after pushing");
         }
         match (&self.object_lock, self.versioning) {
@@ -210,6 +252,14 @@ impl Profile {
         }
         warnings
     }
+}
+
+/// Whether what was measured at a time is too old to go by, or from the future.
+pub fn is_stale(measured_at: Timestamp, now: Timestamp) -> bool {
+    let age = now
+        .unix_seconds()
+        .saturating_sub(measured_at.unix_seconds());
+    now < measured_at || age > PROFILE_SECONDS_MAX
 }
 
 #[cfg(test)]
@@ -297,11 +347,11 @@ mod tests {
 
     #[test]
     fn a_profile_ages() {
-        let profile = profile(refused(), refused(), Versioning::Off);
         let at = |seconds| Timestamp::from_unix_seconds(seconds).unwrap();
-        assert!(!profile.is_stale(at(1_000_000 + PROFILE_SECONDS_MAX)));
-        assert!(profile.is_stale(at(1_000_001 + PROFILE_SECONDS_MAX)));
-        assert!(profile.is_stale(at(999_999)));
+        let measured_at = at(1_000_000);
+        assert!(!is_stale(measured_at, at(1_000_000 + PROFILE_SECONDS_MAX)));
+        assert!(is_stale(measured_at, at(1_000_001 + PROFILE_SECONDS_MAX)));
+        assert!(is_stale(measured_at, at(999_999)));
     }
 
     #[test]

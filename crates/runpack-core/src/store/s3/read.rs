@@ -142,7 +142,12 @@ impl S3Store {
             .and_then(|bytes| u64::try_from(bytes).ok());
         let (start, bytes_claimed) = match answer.content_range() {
             Some(range) => {
-                parse(range).ok_or_else(|| nonsense("the range in the answer is none"))?
+                let (range, bytes) =
+                    parse(range).ok_or_else(|| nonsense("the range in the answer is none"))?;
+                if length.is_some_and(|length| length != range.end.saturating_sub(range.start)) {
+                    return Err(nonsense("the answer is longer or shorter than its range"));
+                }
+                (range.start, bytes)
             }
             None => (0, length.unwrap_or(u64::MAX)),
         };
@@ -174,13 +179,13 @@ fn header(range: &Range<u64>) -> Option<String> {
     }
 }
 
-/// Where a range starts, and the size of the whole (RFC 9110, section 14.4).
-fn parse(range: &str) -> Option<(u64, u64)> {
+/// A range, and the size of the whole (RFC 9110, section 14.4).
+fn parse(range: &str) -> Option<(Range<u64>, u64)> {
     let (range, whole) = range.strip_prefix("bytes ")?.split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end, whole): (u64, u64, u64) =
         (start.parse().ok()?, end.parse().ok()?, whole.parse().ok()?);
-    (start <= end && end < whole).then_some((start, whole))
+    (start <= end && end < whole).then(|| (start..end.saturating_add(1), whole))
 }
 
 /// Where an object lies that cannot be read.
@@ -296,7 +301,7 @@ mod tests {
 
     #[test]
     fn s05_a_range_that_is_none_is_not_believed() {
-        assert_eq!(parse("bytes 5-8/100"), Some((5, 100)));
+        assert_eq!(parse("bytes 5-8/100"), Some((5..9, 100)));
         for wrong in [
             "",
             "bytes */100",

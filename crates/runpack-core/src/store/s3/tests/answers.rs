@@ -15,7 +15,7 @@ fn p10_a_wrong_setting_is_named() {
     for (status, code, word) in [
         (404, "NoSuchBucket", "bucket=`bucket`"),
         (403, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
-        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        (403, "SignatureDoesNotMatch", "the secret key"),
         (403, "RequestTimeTooSkewed", "clock"),
         (400, "ExpiredToken", "log in again"),
         (400, "AuthorizationHeaderMalformed", "region=`here`"),
@@ -195,7 +195,7 @@ fn settings_that_cannot_be_are_refused() {
         let mut settings = settings("https://127.0.0.1:1");
         settings.ca_pem = Some(pem.to_vec());
         let refused = block_on(S3Store::open(settings)).unwrap_err();
-        assert!(refused.to_string().contains("`ca`"), "{refused}");
+        assert!(refused.to_string().contains("`ca_file`"), "{refused}");
     }
     for owner in ["", "12345678901", "1234567890123", "12345678901x"] {
         let mut settings = settings("http://127.0.0.1:1");
