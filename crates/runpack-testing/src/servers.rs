@@ -35,6 +35,9 @@ const CEPH: &str = "ceph-20";
 /// Where it puts the servers written in Python.
 const PYTHON: &str = "python-ministack-1.5.33-moto-5.2.5";
 
+/// How often a server is started until it does.
+const STARTS: usize = 3;
+
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

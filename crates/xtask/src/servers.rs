@@ -221,10 +221,15 @@ fn python(workspace: &Workspace, place: &Path) -> Result {
         tools::install_package(workspace, "python3-venv")?;
     }
     command::run(&mut venv(workspace))?;
-    // Run as modules: the scripts hold the path of the directory, which is renamed later.
+    // Byte code is made for what is used, when it is. Everything is run as modules: the scripts hold the path of
+    // the directory, which is renamed later.
     let mut pip = workspace.command(place.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet"])
-        .args(["--disable-pip-version-check", "--only-binary=:all:"])
+        .args([
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            "--no-compile",
+        ])
         .args(REQUIREMENTS);
     command::run(&mut pip)?;
     for module in ["ministack", "moto.server"] {

@@ -14,15 +14,13 @@ use std::process::Command;
 
 use self::conf::Conf;
 use super::process::{Process, answers, free_ports, run};
-use super::{CEPH, Kind, Server};
+use super::{CEPH, Kind, STARTS, Server};
 
 /// The users: name, access key, secret.
 const USERS: [[&str; 3]; 2] = [
     ["main", "rgwaccess0001", "rgwsecret000000000000000001"],
     ["alt", "rgwaccess0002", "rgwsecret000000000000000002"],
 ];
-/// A port that was free may be taken a moment later: then all of it is tried again on others.
-const STARTS: usize = 3;
 
 /// The part of the installation that Ceph's state lies in.
 pub(super) fn state_parent(installed: &Path) -> PathBuf {
@@ -78,7 +76,8 @@ impl Home {
 }
 
 impl Ceph {
-    /// Starts a new cluster with its state below `parent`, which is inside the root.
+    /// Starts a new cluster with its state below `parent`, which is inside the root. A port that was free may
+    /// be taken a moment later: then all of it is tried again on others.
     pub(super) fn start(installed: &Path, parent: &Path) -> io::Result<Self> {
         let mut tries = 1..=STARTS;
         loop {

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{Process, answers, free_ports};
-use super::{Kind, PYTHON, Server};
+use super::{Kind, PYTHON, STARTS, Server};
 
 /// A server written in Python.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Light {
     process: Process,
     kind: Kind,
     port: u16,
+    installed: PathBuf,
+    directory: PathBuf,
 }
 
 impl Light {
@@ -40,11 +42,21 @@ impl Light {
             process,
             kind,
             port,
+            installed: installed.to_owned(),
+            directory: directory.to_owned(),
         })
     }
 
-    /// Waits until it answers.
+    /// Waits until it answers. A port that was free may have been taken a moment later: then it is started on
+    /// another.
     pub(super) fn ready(&mut self) -> io::Result<Server> {
+        for _ in 1..STARTS {
+            let port = self.port;
+            if self.process.wait_until(|| answers(port)).is_ok() {
+                break;
+            }
+            *self = Self::start(self.kind, &self.installed, &self.directory)?;
+        }
         let port = self.port;
         self.process.wait_until(|| answers(port))?;
         Ok(Server {

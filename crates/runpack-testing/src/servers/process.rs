@@ -1,9 +1,12 @@
 //! Programs that run in the background and end with whoever started them.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How often a server that starts is looked at, and for how long at most.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 const START_MAX: Duration = Duration::from_secs(90);
+/// Where servers listen.
+const PORTS: RangeInclusive<u16> = 11_000..=31_000;
+const PORT_TRIES: usize = 100;
 /// Where the programs are that start servers.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -160,16 +166,26 @@ pub(super) fn answers(port: u16) -> bool {
     ask().unwrap_or(false)
 }
 
-/// Ports of loopback that were free a moment ago, all different.
+/// Ports of loopback that were free a moment ago, all different. They are below those that the system gives to
+/// outgoing connections, so that nobody gets one by chance: not before it is used, and not while a killed server
+/// is away.
 pub(super) fn free_ports<const COUNT: usize>() -> io::Result<[u16; COUNT]> {
     let mut held = Vec::with_capacity(COUNT);
     let mut ports = [0; COUNT];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let listener = (0..PORT_TRIES)
+            .find_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, random_port())).ok())
+            .ok_or_else(|| io::Error::other("no free port on loopback"))?;
         *port = listener.local_addr()?.port();
         held.push(listener);
     }
     Ok(ports)
+}
+
+fn random_port() -> u16 {
+    let random = RandomState::new().build_hasher().finish();
+    let span = u64::from(PORTS.end() - PORTS.start());
+    PORTS.start() + u16::try_from(random % span).unwrap_or(0)
 }
 
 #[expect(
