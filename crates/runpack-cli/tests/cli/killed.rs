@@ -59,8 +59,9 @@ fn killed_at(desk: &Desk, bucket: &TestBucket, run_id: &str, number: u64, is_aft
             .wait_while(pid.lock().unwrap(), |pid| pid.is_none())
             .unwrap();
         let pid = pid.unwrap().to_string();
+        told.store(true, Ordering::SeqCst);
         let kill = Command::new("kill").args(["-KILL", &pid]).status().unwrap();
-        told.store(kill.success(), Ordering::SeqCst);
+        assert!(kill.success());
     });
     let fault = if is_after {
         Fault::CallAfter(call)
