@@ -3,7 +3,6 @@
 
 #![expect(
     clippy::doc_markdown,
-    rustdoc::bare_urls,
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
