@@ -78,7 +78,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
     ] {
         tools::ensure_program(workspace, program, package)?;
     }
-    command::run(&mut workspace.cargo("build --release --package runpack-cli"))?;
+    // Both at once: built one after the other, their dependencies would be built twice.
+    let line = "build --release --package runpack-cli --package runpack-testing";
+    command::run(&mut workspace.cargo(line))?;
     let directory = options
         .directory
         .clone()

@@ -141,8 +141,6 @@ fn wanted(workload: &Workload) -> (f64, f64) {
 impl Bench<'_> {
     /// Uploading a pack, and verifying it where it lies.
     pub(super) fn at_a_bucket(&self, workload: &Workload, pack: &Pack) -> Result<Vec<Row>> {
-        let line = "build --release --package runpack-testing --bin runpack-null-s3";
-        command::run(&mut self.workspace.cargo(line))?;
         let copiers = Copiers::install(self)?;
         let program = self.workspace.target.join("release/runpack-null-s3");
         let server = Rc::new(RefCell::new(NullServer::start(program)?));
