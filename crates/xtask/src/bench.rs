@@ -5,6 +5,7 @@
 
 mod contest;
 mod machine;
+mod null_server;
 mod peers;
 mod store;
 mod workload;

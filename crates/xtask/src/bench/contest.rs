@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::null_server::NullServer;
 use super::remove;
-use super::store::NullServer;
 use crate::command::{Result, shell, stopwatch};
 
 /// A command to be measured.
