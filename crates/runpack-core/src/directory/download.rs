@@ -4,13 +4,14 @@
 //! A [`Download`] is a container that keeps what is read through it in files beside the target. So whoever
 //! verifies through it has downloaded the pack, and nothing is downloaded by any other way than verifying.
 //! What an earlier attempt kept is compared chunk by chunk with its digest before it is used, and what does
-//! not hold comes anew; of an attempt that was killed the chunks under way are lost, the others not. Invariant: [`Download::finish`] is called for a pack that verified, and only then
+//! not hold comes anew; of an attempt that was killed the chunks under way are lost, the others not. Invariants: nobody
+//! else can put anything where it grows; [`Download::finish`] is called for a pack that verified, and only then
 //! anything has the target's name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -63,6 +64,7 @@ impl Place {
         let directory = parent
             .unwrap_or(Path::new("."))
             .join(format!(".runpack-pull-{id}"));
+        make_own(&directory)?;
         fs::create_dir_all(directory.join("pack"))?;
         let lock = File::create(directory.join("lock"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
@@ -76,6 +78,27 @@ impl Place {
     fn pack(&self) -> PathBuf {
         self.directory.join("pack")
     }
+}
+
+/// Makes a directory that nobody else can look into or put anything into, or makes sure that the one that is there
+/// is such: its name can be guessed, and in a directory that others write to (`/tmp`) somebody could have made it,
+/// with links in it that lead out.
+fn make_own(directory: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let there = fs::symlink_metadata(directory)?;
+    let is_ours = there.is_dir()
+        && there.uid() == rustix::process::geteuid().as_raw()
+        && there.mode() & 0o077 == 0;
+    if is_ours {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "what stands where the download is kept is not a directory of this user alone, look at it and remove it, path=`{}`",
+        directory.display()
+    )))
 }
 
 impl Download {

@@ -221,3 +221,35 @@ fn refused_subject() -> Subject {
         execution_id: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
     }
 }
+
+#[test]
+fn a_place_that_somebody_else_prepared_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = tempfile::tempdir().unwrap();
+    let (target, elsewhere) = (scratch.path().join("out"), scratch.path().join("elsewhere"));
+    let store = MemoryStore::new();
+    let subject = block_on(pack(&store));
+    let place = {
+        let (_, _, first) = block_on(download(&store, &subject, &target, u64::MAX));
+        first.unfinished().unwrap().to_owned()
+    };
+    let refused = || {
+        let wire = StorePack::new(Arc::new(store.clone()), subject.clone());
+        let again = Arc::new(Download::new(Arc::new(wire), &target).unwrap());
+        let report = block_on(Pack::open(again, &Limits::default())).unwrap_err();
+        assert_eq!(report.verdict, Verdict::Undecided);
+        assert!(
+            report.findings[0].detail.contains("this user alone"),
+            "{report:?}"
+        );
+    };
+    // Others may write to it.
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+    refused();
+    // It is a link to somewhere else.
+    fs::remove_dir_all(&place).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+    refused();
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+}
