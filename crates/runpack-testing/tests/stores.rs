@@ -17,6 +17,7 @@ mod stores {
     mod killed;
     mod lying;
     mod model;
+    mod presigned;
     mod quirks;
     mod racing;
     mod s3;

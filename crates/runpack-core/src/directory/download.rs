@@ -89,9 +89,10 @@ fn make_own(directory: &Path) -> io::Result<()> {
         made => return made,
     }
     let there = fs::symlink_metadata(directory)?;
+    // The lowest six bits of a mode are what the group and all others may do.
     let is_ours = there.is_dir()
         && there.uid() == rustix::process::geteuid().as_raw()
-        && there.mode() & 0o077 == 0;
+        && there.mode().trailing_zeros() >= 6;
     if is_ours {
         return Ok(());
     }
