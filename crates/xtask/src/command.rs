@@ -79,6 +79,14 @@ impl Workspace {
             .current_dir(&self.root)
             .env("PATH", &self.path)
             .env("CARGO_TARGET_DIR", &self.target);
+        // What Cargo tells this program about itself. Build scripts look at it: left there, they would run again,
+        // and all that depends on them would be built again, whenever Cargo was called by hand in between.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(name);
+            }
+        }
         command
     }
 
