@@ -271,6 +271,19 @@ impl Location {
         }
     }
 
+    /// The name of the artifact of a pack that lies here; `None` where none does.
+    pub fn artifact_name(&self) -> Option<&ArtifactName> {
+        match self {
+            Self::Run { artifact, .. } => artifact.as_ref().map(|(_, name)| name),
+            Self::Execution { artifact, .. } => artifact.as_ref(),
+            Self::Pipeline {
+                object: PipelineObject::StepArtifact { name, .. },
+                ..
+            } => Some(name),
+            _ => None,
+        }
+    }
+
     /// The bundle of a run's pack; `None` for other subjects, which have no place in the layout.
     pub fn bundle(manifest: &Manifest) -> Option<Self> {
         let (Subject::Run { run_id, .. } | Subject::Step { run_id, .. }) = manifest.subject()

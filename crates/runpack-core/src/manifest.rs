@@ -19,6 +19,7 @@ pub use rules::ManifestError;
 pub(crate) use rules::check_names;
 
 use crate::commitment::Content;
+use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::{
     ExecutionId, Namespace, PackId, PipelineTenant, ProducerName, RunId, Scenario, SpecHash,
@@ -36,6 +37,8 @@ pub const FORMAT: &str = "runpack/v1";
 pub struct Manifest {
     document: wire::Document,
     pack_id: PackId,
+    /// How long the canonical bytes are.
+    bytes: u64,
 }
 
 /// Labels: free text by key, for people and searches.
@@ -247,6 +250,7 @@ impl Manifest {
         Ok(Self {
             document,
             pack_id: PackId::of(bytes),
+            bytes: len_u64(bytes),
         })
     }
 
@@ -281,12 +285,13 @@ impl Manifest {
         Ok(Self {
             document,
             pack_id: PackId::new(digest),
+            bytes,
         })
     }
 
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.document.to_bytes()
+        self.document.to_bytes(self.bytes)
     }
 
     /// The SHA-256 of the canonical bytes.

@@ -97,9 +97,12 @@ impl Document {
         (measure.bytes, measure.hasher.finish())
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// The canonical bytes, which are so many: growing step by step would take their memory two more times.
+    pub(super) fn to_bytes(&self, expected: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         // Writing to memory fails only where a value refuses to be written, and none of ours does.
-        serde_json::to_vec(self).unwrap_or_default()
+        let _ = serde_json::to_writer(&mut bytes, self);
+        bytes
     }
 }
 

@@ -1,6 +1,7 @@
 //! Bringing the artifacts of one pack to a store: what is there already is not sent again.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,9 +19,10 @@ pub(super) const BUFFERED_BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Delivery {
     store: Arc<dyn Store>,
-    /// Keys that were listed. The listing is only a hint where to ask: what it hides is sent and found
-    /// out to be there, and what it makes up is asked for and sent all the same.
-    listed: HashSet<String>,
+    /// What was listed, as hashes of the keys. The listing is only a hint where to ask: what it hides is sent
+    /// and found out to be there, and what it makes up is asked for and sent all the same.
+    listed: HashSet<u64>,
+    hashing: RandomState,
 }
 
 impl Delivery {
@@ -34,10 +36,10 @@ impl Delivery {
         let mut entries = store
             .list(&Location::pack_prefix(subject))
             .take(entries_max);
-        let mut listed = HashSet::new();
+        let (mut listed, hashing) = (HashSet::new(), RandomState::new());
         while let Some(entry) = entries.next().await {
             match entry {
-                Ok(entry) => drop(listed.insert(entry.key)),
+                Ok(entry) => drop(listed.insert(hashing.hash_one(entry.key.as_str()))),
                 // Whoever may write need not be allowed to list; the hint is missing then.
                 Err(StoreError::Denied { .. }) => break,
                 Err(error) => return Err(error),
@@ -47,6 +49,7 @@ impl Delivery {
         Ok(Self {
             store: Arc::clone(store),
             listed,
+            hashing,
         })
     }
 
@@ -56,7 +59,8 @@ impl Delivery {
     }
 
     async fn is_there(&self, key: &ObjectKey, declared: &Declared) -> Result<bool, StoreError> {
-        Ok(self.listed.contains(key.as_str()) && self.store.find(key, declared).await?.is_some())
+        let is_listed = self.listed.contains(&self.hashing.hash_one(key.as_str()));
+        Ok(is_listed && self.store.find(key, declared).await?.is_some())
     }
 
     /// Brings a small artifact.

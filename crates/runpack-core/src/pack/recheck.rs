@@ -1,6 +1,5 @@
 //! Whether every artifact of a pack is still there: asked before and after its commit.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -8,12 +7,27 @@ use futures_util::StreamExt as _;
 use super::PackError;
 use crate::key::{Location, ObjectKey};
 use crate::manifest::{Artifact, Manifest};
-use crate::store::{Store, StoreError};
+use crate::store::{ListEntry, Store, StoreError};
 use crate::workers::{self, WorkerLost};
 
 fn key_of(manifest: &Manifest, artifact: &Artifact) -> Result<ObjectKey, PackError> {
     let location = Location::artifact(manifest.subject(), artifact.name(), artifact.commitment());
     Ok(location.key()?)
+}
+
+/// Which artifact the listing shows here, of its size and where it has to be.
+fn position(manifest: &Manifest, entry: &ListEntry) -> Result<Option<usize>, PackError> {
+    let location = Location::parse(&entry.key);
+    let name = location.as_ref().and_then(Location::artifact_name);
+    let Some(at) = name.and_then(|name| manifest.position(name.as_str())) else {
+        return Ok(None);
+    };
+    let Some(artifact) = manifest.artifacts().get(at) else {
+        return Ok(None);
+    };
+    let is_it =
+        entry.bytes == artifact.bytes() && entry.key == key_of(manifest, artifact)?.as_str();
+    Ok(is_it.then_some(at))
 }
 
 /// Looks for every artifact, of its size. A listing answers for a thousand at once; whatever it does not show
@@ -22,23 +36,24 @@ pub(super) async fn recheck(
     store: &Arc<dyn Store>,
     manifest: &Arc<Manifest>,
 ) -> Result<(), PackError> {
-    let jobs = manifest.artifacts().len();
-    let entries_max = jobs.saturating_mul(2).saturating_add(1_000);
-    let mut listed: HashMap<String, u64> = HashMap::new();
+    // A mark for each artifact: a million keys would take more memory than the manifest.
+    let mut seen = vec![false; manifest.artifacts().len()];
+    let entries_max = seen.len().saturating_mul(2).saturating_add(1_000);
     let prefix = Location::pack_prefix(manifest.subject());
     let mut entries = store.list(&prefix).take(entries_max);
     while let Some(Ok(entry)) = entries.next().await {
-        listed.insert(entry.key, entry.bytes);
-    }
-    drop(entries);
-    let mut unseen = Vec::new();
-    for (at, artifact) in manifest.artifacts().iter().enumerate() {
-        let key = key_of(manifest, artifact)?;
-        if listed.get(key.as_str()) != Some(&artifact.bytes()) {
-            unseen.push(at);
+        if let Some(at) = position(manifest, &entry)?
+            && let Some(mark) = seen.get_mut(at)
+        {
+            *mark = true;
         }
     }
-    drop(listed);
+    drop(entries);
+    let unseen: Vec<usize> = seen
+        .iter()
+        .enumerate()
+        .filter_map(|(at, seen)| (!seen).then_some(at))
+        .collect();
     let (unseen, in_flight) = (Arc::new(unseen), store.requests_in_flight());
     let (store, manifest, jobs) = (Arc::clone(store), Arc::clone(manifest), unseen.len());
     workers::each(jobs, in_flight, move |job| {
