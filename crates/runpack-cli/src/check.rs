@@ -1,16 +1,21 @@
-//! Verifying a target, for every command that does.
+//! Verifying a target and saying what was found, for every command that does.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::limits::Limits;
 use runpack_core::pin::Pins;
 use runpack_core::verify::{Level, Pack, Verdict, VerifyOptions, VerifyReport};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::output::Format;
 use crate::pins::Known;
 use crate::progress::Meter;
+use crate::report::text;
+use crate::table::safe;
 use crate::target::Target;
 
 /// Verifies a target against what is known of it.
@@ -73,5 +78,29 @@ pub const fn exit_of(verdict: Verdict, allows_unpinned: bool) -> Exit {
         Verdict::Consistent => Exit::Consistent,
         Verdict::Invalid => Exit::Invalid,
         Verdict::Undecided => Exit::Trouble,
+    }
+}
+
+/// Says what was found, and where the copy that was made of it is (JSON: as the member `name`).
+pub(crate) fn print_copy(
+    context: &Context,
+    report: &VerifyReport,
+    name: &str,
+    made: Option<&Path>,
+) -> Result<(), Failure> {
+    let made = made.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+    let made = made.as_deref().map(Path::to_string_lossy);
+    match context.output.format() {
+        Format::Json => context
+            .output
+            .print_json(&json!({ name: made, "report": report })),
+        Format::Text => {
+            let where_to = made.map_or_else(
+                || "nothing was written".to_owned(),
+                |path| format!("written to {}", safe(&path)),
+            );
+            let report = text::render(report, &context.output);
+            context.output.print(&format!("{report}\n{where_to}\n"))
+        }
     }
 }

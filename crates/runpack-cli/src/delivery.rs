@@ -55,14 +55,6 @@ impl Delivered {
     }
 }
 
-pub(crate) const fn commit_name(commit: Commit) -> &'static str {
-    match commit {
-        Commit::New => "new",
-        Commit::Again => "again",
-        Commit::SameEvidence => "same_evidence",
-    }
-}
-
 /// Brings the files of a pack to a store.
 pub(crate) async fn pack(
     context: &Context,

@@ -20,6 +20,7 @@ pub mod bundle_file;
 pub mod check;
 pub mod clock;
 pub mod command;
+mod committed;
 pub mod config;
 pub mod context;
 mod delivery;

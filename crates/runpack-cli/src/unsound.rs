@@ -27,8 +27,8 @@ pub(crate) fn failure(report: &VerifyReport) -> Failure {
     .with_exit(exit)
 }
 
-/// A pack that does not verify is not pushed, signed or carried.
-pub(crate) fn not_pushed(report: &VerifyReport) -> Failure {
+/// A pack that does not verify is not `done`: pushed, signed.
+pub(crate) fn not_done(report: &VerifyReport, done: &str) -> Failure {
     let details = report
         .findings
         .iter()
@@ -38,7 +38,7 @@ pub(crate) fn not_pushed(report: &VerifyReport) -> Failure {
         })
         .collect();
     Failure::new(
-        "a pack that does not verify is not pushed",
+        format!("a pack that does not verify is not {done}"),
         "take another copy of it, or export again; `runpack verify` says more",
     )
     .with_details(details)

@@ -22,7 +22,7 @@ use crate::manifest::{
 use crate::name::ArtifactName;
 use crate::progress::Progress;
 use crate::residue::EXPORT_SECONDS_MAX;
-use crate::store::{ObjectRef, Outcome, Receipt, Store, StoreError, read_capped};
+use crate::store::{Outcome, Receipt, Store, StoreError, read_capped};
 use crate::time::{Clock, Timestamp};
 use crate::workers::WorkerLost;
 
@@ -302,17 +302,7 @@ impl StagedPack {
         };
         // Where a versioned store lets several creates win, the oldest surviving version is the
         // commit. So the answer to a write settles nothing: only a look at the versions does.
-        let versions = self.store.versions(&key).await?;
-        let Some(oldest) = versions.first() else {
-            return Err(StoreError::NotFound {
-                key: key.to_string(),
-            }
-            .into());
-        };
-        let object = ObjectRef {
-            key: key.clone(),
-            version: oldest.version.clone(),
-        };
+        let (object, _) = self.store.oldest(&key).await?;
         let foreign = || PackError::Foreign {
             key: key.to_string(),
         };

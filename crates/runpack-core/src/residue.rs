@@ -29,7 +29,7 @@ pub const AGE_SECONDS_MIN: u64 = 24 * 60 * 60;
 /// How much of one run is held in memory; what is beyond that stays until the next time.
 const HOLDINGS_OF_RUN_MAX: usize = 1_000_000;
 
-/// How many artifacts of a run are looked at before its manifest is asked for again.
+/// How much of a run is removed before its manifest is asked for again.
 const REMOVED_UNASKED_MAX: usize = 64;
 
 /// Whether residue is removed.
@@ -187,7 +187,7 @@ pub async fn sweep(
 struct Run {
     subject: Subject,
     is_young: bool,
-    artifacts: Vec<(Holding, Digest, ArtifactName)>,
+    artifacts: Vec<(Holding, (Digest, ArtifactName))>,
 }
 
 impl Run {
@@ -201,13 +201,13 @@ impl Run {
 
     fn add(&mut self, holding: Holding, location: Location) {
         if let Location::Run {
-            artifact: Some((commitment, name)),
+            artifact: Some(artifact),
             ..
         } = location
             && holding.state == State::Object
             && self.artifacts.len() < HOLDINGS_OF_RUN_MAX
         {
-            self.artifacts.push((holding, commitment, name));
+            self.artifacts.push((holding, artifact));
         }
     }
 }
@@ -253,8 +253,8 @@ impl Sweep<'_> {
             return Ok(());
         }
         // A manifest may come while residue is removed: it is asked for again and again.
-        let mut artifacts = run.artifacts;
-        while !artifacts.is_empty() {
+        let mut unlisted = run.artifacts;
+        while !unlisted.is_empty() {
             let (why, listed) = match self.listed(&run.subject).await? {
                 Listed::Unknown => {
                     self.swept.runs_kept = self.swept.runs_kept.saturating_add(1);
@@ -263,13 +263,16 @@ impl Sweep<'_> {
                 Listed::Nothing => (Why::NotCommitted, BTreeSet::new()),
                 Listed::These(listed) => (Why::NotListed, listed),
             };
-            let left = artifacts.split_off(artifacts.len().min(REMOVED_UNASKED_MAX));
-            for (holding, commitment, name) in artifacts {
-                if !listed.contains(&(commitment, name)) {
-                    self.dispose(holding, why).await;
-                }
+            unlisted.retain(|(_, artifact)| !listed.contains(artifact));
+            let at_once = match self.mode {
+                Mode::DryRun => unlisted.len(),
+                Mode::Remove => unlisted.len().min(REMOVED_UNASKED_MAX),
+            };
+            let left = unlisted.split_off(at_once);
+            for (holding, _) in unlisted {
+                self.dispose(holding, why).await;
             }
-            artifacts = left;
+            unlisted = left;
         }
         Ok(())
     }

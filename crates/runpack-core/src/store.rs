@@ -233,6 +233,26 @@ pub trait ArtifactReader: Send + Sync + fmt::Debug {
     /// As the store fails.
     async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError>;
 
+    /// The version that is the object, and its size as the store says: the oldest that survives, for a store that
+    /// keeps versions may have let others in after it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; as [`ArtifactReader::versions`].
+    async fn oldest(&self, key: &ObjectKey) -> Result<(ObjectRef, u64), StoreError> {
+        let versions = self.versions(key).await?;
+        let oldest = versions
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::NotFound {
+                key: key.to_string(),
+            })?;
+        let object = ObjectRef {
+            key: key.clone(),
+            version: oldest.version,
+        };
+        Ok((object, oldest.bytes))
+    }
+
     /// How many requests a caller keeps under way at once on each of its workers.
     fn requests_in_flight(&self) -> usize {
         1

@@ -79,13 +79,8 @@ impl Workspace {
             .current_dir(&self.root)
             .env("PATH", &self.path)
             .env("CARGO_TARGET_DIR", &self.target);
-        // What Cargo tells this program about itself. Build scripts look at it: left there, they would run again,
-        // and all that depends on them would be built again, whenever Cargo was called by hand in between.
-        for (name, _) in env::vars_os() {
-            let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-                command.env_remove(name);
-            }
+        for name in of_this_package() {
+            command.env_remove(name);
         }
         command
     }
@@ -211,6 +206,19 @@ pub(crate) fn shell(command: &Command) -> String {
 )]
 pub(crate) fn environment(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// What Cargo tells this program about itself. Build scripts look at it: handed on, they and all that depends on them
+/// would be built again whenever Cargo was called by hand in between.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this program that looks through the environment"
+)]
+fn of_this_package() -> impl Iterator<Item = OsString> {
+    env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
 }
 
 /// Starts a stopwatch.

@@ -21,7 +21,7 @@ use crate::bundle_file::{self, CompressionOption, Made};
 use crate::clock::SystemClock;
 use crate::config::CONFIG_FILE;
 use crate::context::Context;
-use crate::delivery::{self, Delivered, commit_name};
+use crate::delivery::{self, Delivered};
 use crate::failure::{Exit, Failure};
 use crate::identity::RunOptions;
 use crate::limits::LimitOptions;
@@ -31,8 +31,8 @@ use crate::receipts::{self, Seen};
 use crate::report::html::shell_word;
 use crate::settings::Settings;
 use crate::storage::{Access, PlaceInStore, Storage, StoreAddress, parse_store};
-use crate::table::{fields, grouped, safe, size};
-use crate::{place, report, unsound};
+use crate::table::{fields, safe};
+use crate::{committed, place, unsound};
 
 /// Make a pack of a directory's files and keep it in a store
 ///
@@ -230,7 +230,7 @@ fn push(
             }
         })?;
         if report.verdict != Verdict::Valid {
-            return Err(unsound::not_pushed(&report));
+            return Err(unsound::not_done(&report, "pushed"));
         }
     }
     let progress = Arc::new(Progress::default());
@@ -341,7 +341,7 @@ impl Exported {
             "pack_id": manifest.pack_id(),
             "subject": manifest.subject(),
             "created_at": manifest.created_at(),
-            "commit": commit_name(self.committed.commit),
+            "commit": committed::name(self.committed.commit),
             "artifacts": manifest.artifacts().len(),
             "artifact_bytes": manifest.artifact_bytes(),
             "pack": self.at.shown,
@@ -356,7 +356,7 @@ impl Exported {
             let pushed = json!({
                 "to": pushed.to,
                 "pack_id": pushed.delivered.manifest.pack_id(),
-                "commit": commit_name(pushed.delivered.commit),
+                "commit": committed::name(pushed.delivered.commit),
                 "pack": pushed.delivered.at.shown,
             });
             members.insert("pushed".to_owned(), pushed);
@@ -365,32 +365,7 @@ impl Exported {
     }
 
     fn text(&self) -> String {
-        let manifest = &self.committed.manifest;
-        let (said, remark) = match self.committed.commit {
-            Commit::New => ("exported", ""),
-            Commit::Again => (
-                "exported before:",
-                "This very pack is there; nothing was changed.\n",
-            ),
-            Commit::SameEvidence => (
-                "exported before:",
-                "The pack that is there holds the same evidence, made at another time or by another program. It stays.\n",
-            ),
-        };
-        let artifacts = u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX);
-        let mut facts = vec![
-            ("pack id", manifest.pack_id().to_string()),
-            ("created", manifest.created_at().to_string()),
-            (
-                "artifacts",
-                format!(
-                    "{}, {}",
-                    grouped(artifacts),
-                    size(manifest.artifact_bytes())
-                ),
-            ),
-            ("pack", safe(&self.at.shown)),
-        ];
+        let mut facts = committed::facts(&self.committed.manifest, &self.at);
         if let Some((path, made)) = &self.bundle {
             let before = if *made == Made::Again {
                 " (was there)"
@@ -411,10 +386,10 @@ impl Exported {
         }
         facts.push(("receipt", safe(&self.receipt.to_string_lossy())));
         format!(
-            "{said} {}\n{remark}\n{}\n\
+            "{}\n{}\n\
              Keep the pack id somewhere else than the pack: it proves later that this is the pack that was made.\n\
              next: runpack verify {}\n",
-            report::subject(manifest.subject()),
+            committed::headline("exported", self.committed.commit, &self.committed.manifest),
             fields(&facts),
             safe(&shell_word(match &self.bundle {
                 Some((path, _)) => path,

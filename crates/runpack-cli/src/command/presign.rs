@@ -12,7 +12,7 @@ use runpack_core::manifest::Subject;
 use runpack_core::name::ArtifactName;
 use runpack_core::pack::PackError;
 use runpack_core::store::s3::{Presigned, S3Store};
-use runpack_core::store::{ArtifactReader as _, Declared, ObjectRef};
+use runpack_core::store::{ArtifactReader as _, Declared};
 use runpack_core::verify::{Level, Pack};
 use serde_json::{Value, json};
 
@@ -126,15 +126,7 @@ impl Presign {
         };
         let store = bucket(storage)?;
         let presigned = context.wait(async {
-            // Of several versions the oldest is the pack's.
-            let versions = store.versions(&key).await?;
-            let object = ObjectRef {
-                key: key.clone(),
-                version: versions
-                    .into_iter()
-                    .next()
-                    .and_then(|oldest| oldest.version),
-            };
+            let (object, _) = store.oldest(&key).await?;
             store.presign_get(&object, self.expires.duration()).await
         })??;
         Ok((key, presigned))

@@ -9,7 +9,6 @@ use runpack_core::directory::Download;
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
 use runpack_core::verify::{Container, Level, Pack, Verdict, VerifyOptions, VerifyReport};
-use serde_json::json;
 
 use super::{Execute, unbundle};
 use crate::bundle_file::{self, CompressionOption};
@@ -18,14 +17,11 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::limits::LimitOptions;
-use crate::output::Format;
 use crate::pins::{Known, PinOptions};
 use crate::place;
 use crate::progress::Meter;
 use crate::receipts::{self, Seen};
-use crate::report::text;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
-use crate::table::safe;
 use crate::target::{FilesAt, FilesTarget, Locate, Target};
 
 mod fetch;
@@ -99,7 +95,7 @@ impl Execute for Pull {
                 receipts::record(context, manifest, recorded, Seen::Found)?;
             }
         }
-        print(context, &report, made.as_deref())?;
+        check::print_copy(context, &report, "out", made.as_deref())?;
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
 }
@@ -202,22 +198,4 @@ fn bundled(
     let how = CompressionOption::default().into();
     bundle_file::write(context, &files.container, &manifest, out, how, limits)?;
     Ok((report, Some(out.to_owned())))
-}
-
-fn print(context: &Context, report: &VerifyReport, made: Option<&Path>) -> Result<(), Failure> {
-    let made = made.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
-    let made = made.as_deref().map(Path::to_string_lossy);
-    match context.output.format() {
-        Format::Json => context
-            .output
-            .print_json(&json!({ "out": made, "report": report })),
-        Format::Text => {
-            let where_to = made.map_or_else(
-                || "nothing was written".to_owned(),
-                |path| format!("written to {}", safe(&path)),
-            );
-            let report = text::render(report, &context.output);
-            context.output.print(&format!("{report}\n{where_to}\n"))
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -12,27 +12,25 @@ use runpack_core::directory::FileSource;
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
-use runpack_core::pack::Commit;
 use runpack_core::progress::Progress;
 use runpack_core::store::Declared;
 use runpack_core::verify::{Level, Pack, Verdict, VerifyReport};
 use serde_json::json;
 
 use super::Execute;
-use crate::check;
 use crate::context::Context;
-use crate::delivery::{self, Delivered, NewBundle, commit_name};
+use crate::delivery::{self, Delivered, NewBundle};
 use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::pins::{Known, PinOptions};
 use crate::progress::Meter;
-use crate::report;
 use crate::report::html::shell_word;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
-use crate::table::{fields, grouped, safe, size};
+use crate::table::{fields, safe};
 use crate::target::{BundleTarget, FilesTarget, Locate, Target};
 use crate::unsound;
+use crate::{check, committed};
 
 /// Bring a pack directory or a bundle to a store
 ///
@@ -115,7 +113,7 @@ impl Execute for Push {
 fn refuse(report: &VerifyReport) -> Result<(), Failure> {
     match report.verdict {
         Verdict::Valid | Verdict::Consistent => Ok(()),
-        Verdict::Invalid | Verdict::Undecided => Err(unsound::not_pushed(report)),
+        Verdict::Invalid | Verdict::Undecided => Err(unsound::not_done(report, "pushed")),
     }
 }
 
@@ -187,7 +185,7 @@ fn push_bundle(
     let report = check::report_of(outcome, known, level)?;
     refuse(&report)?;
     let (Some(manifest), Some(declared)) = (manifest, declared) else {
-        return Err(unsound::not_pushed(&report));
+        return Err(unsound::not_done(&report, "pushed"));
     };
     let new = NewBundle {
         manifest,
@@ -244,7 +242,7 @@ fn print(
             "pack_id": manifest.pack_id(),
             "subject": manifest.subject(),
             "created_at": manifest.created_at(),
-            "commit": commit_name(delivered.commit),
+            "commit": committed::name(delivered.commit),
             "store": to.shown(),
             "pack": delivered.at.shown,
             "reference": delivered.reference_name(),
@@ -255,37 +253,12 @@ fn print(
 }
 
 fn text(delivered: &Delivered, receipt: &Path) -> String {
-    let manifest = &delivered.manifest;
-    let (said, remark) = match delivered.commit {
-        Commit::New => ("pushed", ""),
-        Commit::Again => (
-            "pushed before:",
-            "This very pack is there; nothing was changed.\n",
-        ),
-        Commit::SameEvidence => (
-            "pushed before:",
-            "The pack that is there holds the same evidence, made at another time or by another program. It stays.\n",
-        ),
-    };
-    let artifacts = u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX);
-    let next = shell_word(&PathBuf::from(&delivered.at.shown));
+    let mut facts = committed::facts(&delivered.manifest, &delivered.at);
+    facts.push(("receipt", safe(&receipt.to_string_lossy())));
     format!(
-        "{said} {}\n{remark}\n{}\nnext: runpack verify {}\n",
-        report::subject(manifest.subject()),
-        fields(&[
-            ("pack id", manifest.pack_id().to_string()),
-            ("created", manifest.created_at().to_string()),
-            (
-                "artifacts",
-                format!(
-                    "{}, {}",
-                    grouped(artifacts),
-                    size(manifest.artifact_bytes())
-                ),
-            ),
-            ("pack", safe(&delivered.at.shown)),
-            ("receipt", safe(&receipt.to_string_lossy())),
-        ]),
-        safe(&next)
+        "{}\n{}\nnext: runpack verify {}\n",
+        committed::headline("pushed", delivered.commit, &delivered.manifest),
+        fields(&facts),
+        safe(&shell_word(Path::new(&delivered.at.shown)))
     )
 }

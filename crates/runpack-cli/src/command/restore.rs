@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use runpack_core::key::{KeyTooLong, Location, ObjectKey};
 use runpack_core::pack::PackError;
 use runpack_core::store::s3::{Restore as Answer, S3Store};
-use runpack_core::store::{ArtifactReader as _, ObjectRef, StoreError};
+use runpack_core::store::{ArtifactReader as _, StoreError};
 use runpack_core::verify::Pack;
 use serde_json::json;
 
@@ -133,18 +133,7 @@ async fn ask(
     counted: &mut Counted,
 ) -> Result<(), StoreError> {
     let asking = stream::iter(keys).map(|key| async move {
-        // Of several versions the oldest is the pack's.
-        let versions = store.versions(key).await?;
-        let oldest = versions
-            .into_iter()
-            .next()
-            .ok_or_else(|| StoreError::NotFound {
-                key: key.to_string(),
-            })?;
-        let object = ObjectRef {
-            key: key.clone(),
-            version: oldest.version,
-        };
+        let (object, _) = store.oldest(key).await?;
         store.restore(&object, days).await
     });
     let mut answers = std::pin::pin!(asking.buffer_unordered(ASKED_AT_ONCE));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use runpack_core::id::PackId;
 use runpack_core::sign::{Signer as _, SigningKey, sign};
-use runpack_core::verify::{Level, Verdict, VerifyReport};
+use runpack_core::verify::{Level, Verdict};
 use serde_json::json;
 
 use super::Execute;
@@ -20,6 +20,7 @@ use crate::output::Format;
 use crate::pins::{self, KEY_BYTES_MAX, Known, PinOptions};
 use crate::table::{fields, safe};
 use crate::target::{Locate, Target};
+use crate::unsound;
 
 /// Sign a pack, after verifying that it is one
 ///
@@ -76,7 +77,7 @@ impl Execute for Sign {
         let (Verdict::Valid | Verdict::Consistent, Some(pack_id)) =
             (report.verdict, report.pack_id())
         else {
-            return Err(refusal(&report));
+            return Err(unsound::not_done(&report, "signed"));
         };
         let failed = |error: &dyn std::error::Error| {
             Failure::new("the pack could not be signed", "try again with another key")
@@ -134,22 +135,4 @@ fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     };
     let pem = std::str::from_utf8(&pem).map_err(|error| wrong(&error))?;
     SigningKey::from_pem(pem).map_err(|error| wrong(&error))
-}
-
-/// Says what is wrong with the pack, and that it is not signed.
-fn refusal(report: &VerifyReport) -> Failure {
-    let details = report
-        .findings
-        .iter()
-        .map(|finding| match &finding.about {
-            Some(about) => format!("{}  {about}: {}", finding.code, finding.detail),
-            None => format!("{}: {}", finding.code, finding.detail),
-        })
-        .collect();
-    Failure::new(
-        "a pack that does not verify is not signed",
-        "take another copy of it, or export again",
-    )
-    .with_details(details)
-    .with_exit(check::exit_of(report.verdict, false))
 }

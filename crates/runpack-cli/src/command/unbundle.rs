@@ -11,7 +11,6 @@ use runpack_core::directory::DirectoryWriter;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
 use runpack_core::verify::{Level, Verdict, VerifyReport};
-use serde_json::json;
 
 use super::Execute;
 use crate::check;
@@ -19,10 +18,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::file;
 use crate::limits::LimitOptions;
-use crate::output::Format;
 use crate::pins::{Known, PinOptions};
-use crate::report::text;
-use crate::table::safe;
 use crate::target::{BundleTarget, Locate, Target};
 
 /// Write the files of a bundle to a new directory, if it verifies
@@ -57,7 +53,7 @@ impl Execute for Unbundle {
         };
         let known = Arc::new(Known::gather(&self.pins, &target, context)?);
         let (report, made) = unpack(context, bundle, &known, &self.directory, &limits)?;
-        print(context, &report, made.as_deref())?;
+        check::print_copy(context, &report, "directory", made.as_deref())?;
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
 }
@@ -136,23 +132,5 @@ impl BundleSink for PinnedSink {
             self.writer.chunk(artifact, offset, bytes)?;
         }
         Ok(())
-    }
-}
-
-fn print(context: &Context, report: &VerifyReport, made: Option<&Path>) -> Result<(), Failure> {
-    let made = made.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
-    let made = made.as_deref().map(Path::to_string_lossy);
-    match context.output.format() {
-        Format::Json => context
-            .output
-            .print_json(&json!({ "directory": made, "report": report })),
-        Format::Text => {
-            let where_to = made.map_or_else(
-                || "nothing was written".to_owned(),
-                |path| format!("written to {}", safe(&path)),
-            );
-            let report = text::render(report, &context.output);
-            context.output.print(&format!("{report}\n{where_to}\n"))
-        }
     }
 }

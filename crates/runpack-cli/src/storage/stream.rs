@@ -30,26 +30,16 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Looks which version there is now, and keeps to it. Of several the oldest is the object: a versioned store may
-    /// let a later one in.
+    /// Looks which version is the object, and keeps to it.
     pub(crate) async fn find(
         reader: Arc<dyn ArtifactReader>,
         key: &ObjectKey,
     ) -> Result<Self, StoreError> {
-        let versions = reader.versions(key).await?;
-        let oldest = versions
-            .into_iter()
-            .next()
-            .ok_or_else(|| StoreError::NotFound {
-                key: key.to_string(),
-            })?;
+        let (object, bytes) = reader.oldest(key).await?;
         Ok(Self {
             reader,
-            bytes: oldest.bytes,
-            object: ObjectRef {
-                key: key.clone(),
-                version: oldest.version,
-            },
+            object,
+            bytes,
         })
     }
 

@@ -237,7 +237,7 @@ fn b09_b16_limits_and_sums() {
         inputs_max: 1,
         labels_max: 2,
         json_depth_max: 5,
-        manifest_bytes_max: crate::count::len_u64(&bytes),
+        manifest_bytes_max: len_u64(&bytes),
         ..Limits::default()
     };
     assert!(Manifest::parse(&bytes, &exact).is_ok());

@@ -1,10 +1,18 @@
 //! Residue: what is swept, and everything that must not be.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
 
 use super::*;
+use crate::key::ObjectKey;
 use crate::pack::{PackError, StagedPack};
-use crate::store::{ArtifactSink as _, Declared, MemoryStore, Store};
+use crate::store::{
+    ArtifactReader, ArtifactSink as _, Declared, HoldingStream, ListStream, MemoryStore,
+    ObjectBody, ObjectStat, Store,
+};
 use crate::verify::tests::{block_on, draft};
 
 const DAY: u64 = AGE_SECONDS_MIN;
@@ -17,7 +25,7 @@ async fn staged(store: &Arc<dyn Store>, run_id: &str, text: &str) -> StagedPack 
     draft.stage(Arc::clone(store)).await.unwrap()
 }
 
-async fn swept(store: &MemoryStore, mode: Mode) -> (Swept, Vec<(String, Why)>) {
+async fn swept(store: &dyn Housekeeping, mode: Mode) -> (Swept, Vec<(String, Why)>) {
     let mut told = Vec::new();
     let mut tell = |residue: Residue| told.push((residue.holding.key, residue.why));
     let swept = sweep(store, DAY, mode, &Limits::default(), &mut tell).await;
@@ -166,5 +174,92 @@ fn w22_an_export_gives_up_before_its_artifacts_are_old() {
         let in_time = staged(&store, "late", "x").await;
         let in_time = in_time.with_deadline(Arc::new(Later(EXPORT_SECONDS_MAX)), Timestamp::EPOCH);
         in_time.commit().await.unwrap();
+    });
+}
+
+/// A store in which a manifest appears with the first removal, and which counts how often it is asked for one.
+#[derive(Debug)]
+struct Busy {
+    memory: MemoryStore,
+    manifest: (String, bytes::Bytes),
+    removed: AtomicU64,
+    asked: AtomicU64,
+}
+
+#[async_trait]
+impl ArtifactReader for Busy {
+    async fn open(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+        self.memory.open(object, range).await
+    }
+
+    async fn stat(&self, object: &ObjectRef) -> Result<ObjectStat, StoreError> {
+        self.memory.stat(object).await
+    }
+
+    fn list(&self, prefix: &KeyPrefix) -> ListStream {
+        self.memory.list(prefix)
+    }
+
+    async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.memory.versions(key).await
+    }
+
+    fn storage_uri(&self, key: &ObjectKey) -> String {
+        self.memory.storage_uri(key)
+    }
+}
+
+#[async_trait]
+impl Housekeeping for Busy {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.memory.now().await
+    }
+
+    fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream {
+        self.memory.holdings(prefix)
+    }
+
+    async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
+        if self.removed.fetch_add(1, Ordering::Relaxed) == 0 {
+            let (key, bytes) = self.manifest.clone();
+            self.memory.tamper(&key, Some(bytes));
+        }
+        self.memory.remove(holding).await
+    }
+}
+
+#[test]
+fn w22_a_manifest_that_comes_meanwhile_saves_what_is_left() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let store: Arc<dyn Store> = Arc::new(memory.clone());
+        let names: Vec<String> = (0..1_000).map(|at| format!("{at}.log")).collect();
+        let artifacts: Vec<(&str, Vec<u8>)> = names
+            .iter()
+            .map(|name| (name.as_str(), name.clone().into_bytes()))
+            .collect();
+        let staged = draft("late", "2026-11-20T12:00:00Z", &artifacts)
+            .stage(Arc::clone(&store))
+            .await
+            .unwrap();
+        let key = Location::manifest(staged.manifest().subject()).key();
+        let manifest = staged.manifest().to_bytes();
+        memory.pass(DAY + 1);
+        let busy = Busy {
+            memory: memory.clone(),
+            manifest: (key.unwrap().to_string(), manifest.into()),
+            removed: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+        };
+        let swept = swept(&busy, Mode::Remove).await.0;
+        assert_eq!(swept.removed, u64::try_from(REMOVED_UNASKED_MAX).unwrap());
+        assert_eq!(memory.snapshot().len(), 1_001 - REMOVED_UNASKED_MAX);
+        assert_eq!(busy.asked.load(Ordering::Relaxed), 2);
+        // Where there is nothing to remove, the manifest of a run is read once, however much it lists.
+        memory.pass(DAY + 1);
+        let swept = self::swept(&busy, Mode::Remove).await.0;
+        assert_eq!((swept.looked, swept.residue), (937, 0));
+        assert_eq!(busy.asked.load(Ordering::Relaxed), 3);
     });
 }

@@ -7,7 +7,7 @@ use futures_util::{TryStreamExt as _, stream};
 
 use super::S3Store;
 use super::fault::{Answer, Fault};
-use super::list::{LISTING, Marker, PAGE, Way, spelled_out};
+use super::list::{LISTING, Marker, PAGE, Way, size, spelled_out};
 use super::versions::{Line, NoPage, timestamp};
 use super::watch::Heard;
 use crate::key::KeyPrefix;
@@ -103,31 +103,15 @@ impl S3Store {
     }
 
     async fn object_page(&self, prefix: &str, marker: Option<&Marker>) -> Result<Page, StoreError> {
-        let page = self
-            .client()?
-            .list_objects_v2()
-            .bucket(self.bucket())
-            .prefix(self.name(prefix))
-            .max_keys(PAGE)
-            .encoding_type(EncodingType::Url)
-            .set_continuation_token(marker.map(|(token, _)| token.clone()))
-            .set_expected_bucket_owner(self.owner())
-            .send()
-            .await
-            .map_err(|error| Fault::from(error).into_error(self, LISTING, prefix))?;
+        let token = marker.map(|(token, _)| token.clone());
+        let (page, next) = self.page(prefix, token).await?;
         let mut holdings = Vec::new();
         for object in page.contents() {
             let key = self.listed_key(object.key(), page.encoding_type(), prefix)?;
             let modified = object.last_modified().and_then(timestamp);
             let modified = modified.ok_or_else(|| self.timeless(prefix))?;
-            holdings.push(Holding::object(
-                key,
-                super::list::size(object.size()),
-                modified,
-            ));
+            holdings.push(Holding::object(key, size(object.size()), modified));
         }
-        let next = page.next_continuation_token().map(str::to_owned);
-        let next = next.filter(|_| page.is_truncated() == Some(true));
         Ok((holdings, next.map(|token| (token, String::new()))))
     }
 

@@ -1,6 +1,7 @@
 //! Listings page by page: an answer that is outside of what was asked for, turns in a circle or never gets
 //! anywhere is an error (threats S16, S17). Names come as text that is not believed.
 
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
 use futures_util::{TryStreamExt as _, stream};
 
@@ -85,7 +86,12 @@ impl S3Store {
                 return Ok(None);
             };
             let token = way.marker.as_ref().map(|(token, _)| token.clone());
-            let (entries, next) = store.page(&prefix, token).await?;
+            let (page, next) = store.page(&prefix, token).await?;
+            let entries = page.contents().iter().map(|object| {
+                let key = store.listed_key(object.key(), page.encoding_type(), &prefix)?;
+                Ok(ListEntry::new(key, size(object.size())))
+            });
+            let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
             let state = match next {
                 None => None,
                 Some(next) => {
@@ -99,12 +105,12 @@ impl S3Store {
         Box::pin(pages.try_flatten())
     }
 
-    /// One page, and the token for the next.
-    async fn page(
+    /// One page as the store says it, and the token for the next.
+    pub(super) async fn page(
         &self,
         prefix: &str,
         token: Option<String>,
-    ) -> Result<(Vec<ListEntry>, Option<String>), StoreError> {
+    ) -> Result<(ListObjectsV2Output, Option<String>), StoreError> {
         let page = self
             .client()?
             .list_objects_v2()
@@ -117,17 +123,11 @@ impl S3Store {
             .send()
             .await
             .map_err(|error| Fault::from(error).into_error(self, LISTING, prefix))?;
-        let encoding = page.encoding_type();
-        let entries = page.contents().iter().map(|object| {
-            let key = self.listed_key(object.key(), encoding, prefix)?;
-            Ok(ListEntry::new(key, size(object.size())))
-        });
-        let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
         if page.is_truncated() != Some(true) {
-            return Ok((entries, None));
+            return Ok((page, None));
         }
-        match page.next_continuation_token() {
-            Some(next) => Ok((entries, Some(next.to_owned()))),
+        match page.next_continuation_token().map(str::to_owned) {
+            Some(next) => Ok((page, Some(next))),
             None => Err(self.senseless(prefix, "the listing goes on and does not say where")),
         }
     }

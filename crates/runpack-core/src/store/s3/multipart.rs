@@ -10,7 +10,6 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::S3Store;
-use super::body::Passage;
 use super::open::unusable;
 use super::put::{After, Write};
 use super::upload::{PartFault, Sent, Upload};
@@ -96,12 +95,7 @@ impl Write<'_> {
         source: &Arc<dyn Source>,
     ) -> Result<Vec<Sent>, PartFault> {
         let part = |part| {
-            let passage = Passage {
-                source: Arc::clone(source),
-                declared: Arc::clone(&self.declared),
-                range: plan.range(part),
-                key: self.key.as_str().into(),
-            };
+            let passage = self.passage(Arc::clone(source), plan.range(part));
             async move {
                 let _permit = self.store.shared.parts.acquire().await;
                 let digest = match usize::try_from(part) {

@@ -1,5 +1,6 @@
 //! Objects of at most one chunk: one request each, and finding out what became of it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,16 @@ impl<'a> Write<'a> {
         Receipt {
             version,
             ..Receipt::new(self.key.clone(), &self.declared, outcome)
+        }
+    }
+
+    /// A part of what `source` has, on its way to the store.
+    pub(super) fn passage(&self, source: Arc<dyn Source>, range: Range<u64>) -> Passage {
+        Passage {
+            source,
+            declared: Arc::clone(&self.declared),
+            range,
+            key: self.key.as_str().into(),
         }
     }
 
@@ -275,12 +286,7 @@ impl S3Store {
                 .put_bytes(key, Bytes::new(), (*write.declared).clone())
                 .await;
         }
-        let passage = Passage {
-            source,
-            declared: Arc::clone(&write.declared),
-            range: 0..write.declared.bytes,
-            key: key.as_str().into(),
-        };
+        let passage = write.passage(source, 0..write.declared.bytes);
         write.whole(|| passage.body()).await
     }
 }
