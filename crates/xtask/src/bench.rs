@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Which other tools are measured
     #[arg(long, value_enum, default_value_t = PeerSet::Usual)]
     peers: PeerSet,
-    /// Where the files go, up to 10 GiB at a time [default: target/bench]
+    /// Where the files go, up to 20 GiB at a time [default: target/bench]
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
     /// How often each contender runs [default: 5, with --quick 3]

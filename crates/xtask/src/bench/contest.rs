@@ -15,8 +15,11 @@ use crate::command::{Result, shell, stopwatch};
 pub(super) struct Contender {
     name: String,
     command: Command,
-    /// What the command makes: removed before and after each run, outside of the measured time.
+    /// What the command makes: out of the way before each run, outside of the measured time.
     made: Option<PathBuf>,
+    /// What earlier runs made. Removed only when all have run: a file system may search for new inodes slowly where
+    /// many were freed a moment ago.
+    set_aside: Vec<PathBuf>,
     /// The server that it fills: started anew before each run, likewise.
     fills: Option<Rc<RefCell<NullServer>>>,
     /// How many times as fast as this contender Runpack has to be.
@@ -30,6 +33,7 @@ impl Contender {
             name: name.into(),
             command,
             made: None,
+            set_aside: Vec::new(),
             fills: None,
             wanted: None,
             times: Vec::new(),
@@ -51,20 +55,37 @@ impl Contender {
         self
     }
 
-    fn clean(&self) -> Result {
+    /// Makes room for a run.
+    fn prepare(&mut self) -> Result {
         if let Some(server) = &self.fills {
             server.borrow_mut().restart()?;
         }
-        self.made.as_deref().map_or(Ok(()), remove)
+        if let Some(made) = &self.made
+            && made.exists()
+        {
+            let run = format!("{}, run {}", self.name, self.set_aside.len());
+            let aside = made.with_extension(run);
+            move_aside(made, &aside)?;
+            self.set_aside.push(aside);
+        }
+        Ok(())
+    }
+
+    /// Removes everything that it made.
+    fn clean(&mut self) -> Result {
+        let mut made = self.made.iter().chain(&self.set_aside);
+        made.try_for_each(|made| remove(made))?;
+        self.set_aside.clear();
+        Ok(())
     }
 
     fn run(&mut self) -> Result<Duration> {
-        self.clean()?;
+        self.prepare()?;
         self.command.stdin(Stdio::null()).stdout(Stdio::null());
         let watch = stopwatch();
         let status = self.command.status()?;
         let time = watch.elapsed();
-        self.clean()?;
+        self.prepare()?;
         if status.success() {
             Ok(time)
         } else {
@@ -141,18 +162,31 @@ impl Contest<'_> {
             wanted: format!("at most {memory_mib_max} MiB"),
             is_met: Some(memory_mib <= memory_mib_max),
         });
+        for contender in &mut self.contenders {
+            contender.clean()?;
+        }
         Ok(rows)
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the name is that of this run alone"
+)]
+fn move_aside(made: &Path, aside: &Path) -> Result {
+    remove(aside)?;
+    std::fs::rename(made, aside)?;
+    Ok(())
+}
+
 /// The peak of resident memory of one more run, by the kernel's own account.
-fn memory_mib(contender: &Contender) -> Result<u64> {
+fn memory_mib(contender: &mut Contender) -> Result<u64> {
     // The interpreter's own few MiB are the floor of what this can tell.
     const PEAK_KIB: &str = "import resource, subprocess, sys\n\
         code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)\n\
         print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n\
         sys.exit(code)";
-    contender.clean()?;
+    contender.prepare()?;
     let inner = &contender.command;
     let mut outer = Command::new("python3");
     outer
@@ -168,7 +202,6 @@ fn memory_mib(contender: &Contender) -> Result<u64> {
         }
     }
     let peak_kib: u64 = crate::command::read(&mut outer)?.trim().parse()?;
-    contender.clean()?;
     Ok(peak_kib.div_ceil(1024))
 }
 

@@ -24,6 +24,10 @@ pub(super) fn report(bench: &Bench<'_>, options: &Options, table: &str) -> Resul
          that hash the same files; `runpack export` to an empty store, durable, against a loop that writes and \
          syncs each file and its directory; `runpack bundle`. openssl hashes and compares with nothing. The \
          workloads are made by a seeded generator and cannot be compressed.\n\n\
+         At a bucket: `runpack push --no-verify`, for the others verify nothing, and `runpack push`, which verifies \
+         first, against `s5cmd cp` and `rclone copy`; `runpack verify s3://...` against `rclone hashsum sha256 \
+         --download -C`. The server keeps everything in memory on the same machine and checks nothing, so that \
+         the clients are what is measured.\n\n\
          What an export gains over a loop of syncs is what a sync costs on the disk. Where syncs are nearly \
          free, the disk's bandwidth bounds both, and `cp` with one sync, which hashes nothing, shows that \
          bound.\n",
