@@ -13,12 +13,13 @@ mod check;
 mod checksum;
 mod client;
 mod fault;
-mod find;
+mod head;
 mod housekeeping;
 mod list;
 mod metadata;
 mod multipart;
 mod open;
+mod plan;
 mod presign;
 mod probe;
 mod profile;
@@ -29,6 +30,7 @@ mod settings;
 mod upload;
 mod versions;
 mod watch;
+mod write;
 mod writer;
 
 use std::fmt;
@@ -225,7 +227,7 @@ impl ArtifactSink for S3Store {
         key: &ObjectKey,
         declared: &Declared,
     ) -> Result<Option<Receipt>, StoreError> {
-        let write = put::Write::new(self, key, declared.clone())?;
+        let write = write::Write::new(self, key, declared.clone())?;
         write.find(None).await
     }
 

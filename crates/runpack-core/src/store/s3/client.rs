@@ -23,14 +23,9 @@ use aws_smithy_http_client::tls;
 use aws_smithy_runtime::client::retries::RetryPartition;
 use tokio::runtime::{Handle, Id};
 
-use super::settings::{Addressing, Deadlines, S3Settings};
+use super::settings::{Addressing, BACKOFF_FIRST, BACKOFF_MAX, Deadlines, S3Settings};
 use super::watch::{Patience, Watch};
 use crate::store::StoreError;
-
-/// The longest that a store may ask to be left alone.
-pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(20);
-/// Before the first retry, on average half of it; doubled for each further one.
-pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 
 /// A thread keeps so many clients of one store: those of its last runtimes.
 const CLIENTS_MAX: usize = 2;

@@ -8,7 +8,7 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 
 use super::fault::Fault;
 use super::open::unusable;
-use super::put::{Write, encryption};
+use super::write::{Write, encryption};
 use super::{S3Store, checksum};
 use crate::commitment::Content;
 use crate::key::ObjectKey;

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::fault::{Answer, Fault, Met, spelled};
-use super::{S3Store, find};
+use super::{S3Store, head};
 use crate::count::len_u64;
 use crate::store::{ObjectBody, ObjectRef, StoreError};
 
@@ -156,7 +156,7 @@ impl S3Store {
         }
         Ok(Opened {
             bytes_claimed,
-            version: find::version(answer.version_id()),
+            version: head::version(answer.version_id()),
             e_tag: answer.e_tag().map(str::to_owned),
             body: answer.body,
         })

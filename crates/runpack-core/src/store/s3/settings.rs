@@ -334,6 +334,11 @@ pub enum CreateOnly {
     DangerouslyCheckFirst,
 }
 
+/// The longest that a store may ask to be left alone.
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(20);
+/// Before the first retry, on average half of it; doubled for each further one.
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+
 /// How long to wait for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -9,8 +9,8 @@ use aws_smithy_types::body::SdkBody;
 
 use super::body::Spoiled;
 use super::fault::{Answer, Fault};
-use super::put::{After, PUTTING, Write, encryption};
-use super::{S3Store, checksum, find, metadata};
+use super::write::{After, PUTTING, Write, encryption};
+use super::{S3Store, checksum, head, metadata};
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
@@ -257,7 +257,7 @@ fn completed_as(
         }
     });
     write.acknowledged(PUTTING, output.e_tag(), theirs, &ours)?;
-    Ok(write.receipt(Outcome::Created, find::version(output.version_id())))
+    Ok(write.receipt(Outcome::Created, head::version(output.version_id())))
 }
 
 /// Parts are counted from 1.

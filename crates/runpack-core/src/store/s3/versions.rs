@@ -4,7 +4,7 @@ use aws_sdk_s3::types::EncodingType;
 
 use super::S3Store;
 use super::fault::Fault;
-use super::find::version;
+use super::head::version;
 use super::list::{LISTING, Marker, PAGE, Way, size, spelled_out};
 use crate::key::ObjectKey;
 use crate::store::{ObjectRef, ObjectStat, State, StoreError};

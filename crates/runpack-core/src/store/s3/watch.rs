@@ -20,8 +20,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::ErrorKind;
 
 use super::checksum;
-use super::client::BACKOFF_MAX;
 use super::fault::{Unreached, unreached};
+use super::settings::BACKOFF_MAX;
 
 /// Sees every request and answer.
 #[derive(Debug)]
