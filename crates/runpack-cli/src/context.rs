@@ -1,7 +1,7 @@
 //! What every command is given.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use runpack_core::limits::Limits;
@@ -72,7 +72,12 @@ impl Context {
     /// # Errors
     /// It is not one, or `--config` names none.
     pub fn config(&self) -> Result<Config, Failure> {
-        let config = Config::load(self.config.as_deref())?;
+        self.config_at(self.config.as_deref())
+    }
+
+    /// The configuration file at `path`, as [`Config::load`].
+    pub(crate) fn config_at(&self, path: Option<&Path>) -> Result<Config, Failure> {
+        let config = Config::load(path)?;
         if let Some(object_lock) = &config.s3.object_lock {
             self.storage.admit(object_lock)?;
         }

@@ -26,12 +26,11 @@ pub struct Environment {
     pub store_region: Option<OsString>,
     /// `RUNPACK_STORE_PATH_PREFIX`
     pub store_path_prefix: Option<OsString>,
-    /// `RUNPACK_STORE_ACCESS_KEY`
-    pub store_access_key: Option<Credential>,
-    /// `RUNPACK_STORE_SECRET_KEY`
-    pub store_secret_key: Option<Credential>,
-    /// `RUNPACK_STORE_SESSION_TOKEN`
-    pub store_session_token: Option<Credential>,
+    /// `RUNPACK_STORE_ACCESS_KEY`, `RUNPACK_STORE_SECRET_KEY`, `RUNPACK_STORE_SESSION_TOKEN`
+    pub store_keys: KeyVariables,
+    /// `RUNPACK_FROM_ACCESS_KEY`, `RUNPACK_FROM_SECRET_KEY`, `RUNPACK_FROM_SESSION_TOKEN`: for the store that a mirror
+    /// copies from, where it is at another service.
+    pub from_keys: KeyVariables,
     /// `RUNPACK_STATE_DIR`
     pub state_dir: Option<OsString>,
     /// `MAX_RUNPACK_ARTIFACT_BYTES`
@@ -68,6 +67,67 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// The variables that hold what signs requests to one service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyVariables {
+    /// The access key.
+    pub access: KeyVariable,
+    /// The secret key.
+    pub secret: KeyVariable,
+    /// The token of a session.
+    pub token: KeyVariable,
+}
+
+/// A variable that holds a credential.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyVariable {
+    /// The variable.
+    pub name: &'static str,
+    /// What it holds, if it is set.
+    pub value: Option<Credential>,
+}
+
+impl Default for KeyVariables {
+    fn default() -> Self {
+        Self::read(STORE_KEYS, |_| None)
+    }
+}
+
+const STORE_KEYS: [&str; 3] = [
+    "RUNPACK_STORE_ACCESS_KEY",
+    "RUNPACK_STORE_SECRET_KEY",
+    "RUNPACK_STORE_SESSION_TOKEN",
+];
+const FROM_KEYS: [&str; 3] = [
+    "RUNPACK_FROM_ACCESS_KEY",
+    "RUNPACK_FROM_SECRET_KEY",
+    "RUNPACK_FROM_SESSION_TOKEN",
+];
+
+impl KeyVariables {
+    fn read(
+        [access, secret, token]: [&'static str; 3],
+        read: impl Fn(&'static str) -> Option<Credential>,
+    ) -> Self {
+        let variable = |name| KeyVariable {
+            name,
+            value: read(name),
+        };
+        Self {
+            access: variable(access),
+            secret: variable(secret),
+            token: variable(token),
+        }
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> [&KeyVariable; 3] {
+        [&self.access, &self.secret, &self.token]
+    }
+}
+
 impl Environment {
     /// Reads the variables.
     pub fn read() -> Self {
@@ -86,9 +146,8 @@ impl Environment {
             store_bucket: read("RUNPACK_STORE_BUCKET"),
             store_region: read("RUNPACK_STORE_REGION"),
             store_path_prefix: read("RUNPACK_STORE_PATH_PREFIX"),
-            store_access_key: credential("RUNPACK_STORE_ACCESS_KEY"),
-            store_secret_key: credential("RUNPACK_STORE_SECRET_KEY"),
-            store_session_token: credential("RUNPACK_STORE_SESSION_TOKEN"),
+            store_keys: KeyVariables::read(STORE_KEYS, credential),
+            from_keys: KeyVariables::read(FROM_KEYS, credential),
             state_dir: read("RUNPACK_STATE_DIR"),
             artifact_bytes_max: read("MAX_RUNPACK_ARTIFACT_BYTES"),
             xdg_state_home: read("XDG_STATE_HOME"),

@@ -21,8 +21,9 @@ use runpack_core::store::s3::{
     S3Settings,
 };
 
-use crate::config::{StoreKind, check_region};
+use crate::config::{Config, StoreKind, check_region};
 use crate::context::Context;
+use crate::environment::{Credential, Environment, KeyVariable, KeyVariables};
 use crate::failure::Failure;
 use crate::file;
 use crate::storage::{BucketAddress, StoreAddress};
@@ -127,6 +128,8 @@ pub struct Settings {
     /// `runpacks.verify_on_push`
     pub verify_on_push: Setting<bool>,
     credentials: Credentials,
+    /// The variables that could hold the credentials.
+    key_names: (&'static str, &'static str),
 }
 
 /// A variable of the environment: its name, and what it holds.
@@ -196,7 +199,31 @@ impl Settings {
     /// # Errors
     /// The configuration file or a variable is not what it should be, or two of them contradict.
     pub fn effective(context: &Context) -> Result<Self, Failure> {
-        let (config, environment) = (context.config()?, &context.environment);
+        let environment = &context.environment;
+        let keys = &environment.store_keys;
+        Self::of(&context.config()?, environment, &context.service, keys)
+    }
+
+    /// What counts for the store that a mirror copies from, where it has a configuration file of its own: that file and
+    /// its own keys, and nothing that is said for the other store.
+    ///
+    /// # Errors
+    /// As [`Settings::effective`].
+    pub(crate) fn of_source(context: &Context, file: &Path) -> Result<Self, Failure> {
+        let (config, keys) = (
+            context.config_at(Some(file))?,
+            &context.environment.from_keys,
+        );
+        let (nothing, no_flags) = (Environment::default(), ServiceOptions::default());
+        Self::of(&config, &nothing, &no_flags, keys)
+    }
+
+    fn of(
+        config: &Config,
+        environment: &Environment,
+        service: &ServiceOptions,
+        keys: &KeyVariables,
+    ) -> Result<Self, Failure> {
         let layers = Layers {
             file: config.path.clone(),
         };
@@ -231,10 +258,10 @@ impl Settings {
             ),
             s3.endpoint,
         )?;
-        if let Some(given) = &context.service.endpoint {
+        if let Some(given) = &service.endpoint {
             endpoint = flag("--endpoint", Some(given.clone()));
         }
-        if let Some(given) = &context.service.region {
+        if let Some(given) = &service.region {
             region = flag("--region", Some(given.clone()));
         }
         let prefix = parse((
@@ -261,7 +288,8 @@ impl Settings {
             object_lock: layers.only(s3.object_lock.map(Some), None),
             auto_push: layers.only(config.auto_push, false),
             verify_on_push: layers.only(config.verify_on_push, true),
-            credentials: credentials(context)?,
+            credentials: credentials(keys)?,
+            key_names: (keys.access.name, keys.secret.name),
         })
     }
 
@@ -301,8 +329,8 @@ impl Settings {
     /// Where the settings of a bucket come from, for somebody who has to correct one of them.
     pub(crate) fn whence(&self) -> String {
         let credentials = match self.credentials {
-            Credentials::Chain => "the standard AWS ways",
-            Credentials::Keys { .. } => "RUNPACK_STORE_ACCESS_KEY and RUNPACK_STORE_SECRET_KEY",
+            Credentials::Chain => "the standard AWS ways".to_owned(),
+            Credentials::Keys { .. } => format!("{} and {}", self.key_names.0, self.key_names.1),
         };
         let origin = |origin: &Origin| match origin {
             Origin::Default => "not set".to_owned(),
@@ -367,38 +395,22 @@ fn read_ca(path: &Path) -> Result<Vec<u8>, Failure> {
     )
 }
 
-fn credentials(context: &Context) -> Result<Credentials, Failure> {
-    let environment = &context.environment;
-    let incomplete = |given: &str, missing: &str| {
+fn credentials(keys: &KeyVariables) -> Result<Credentials, Failure> {
+    let incomplete = |given: &KeyVariable, missing: &KeyVariable| {
         Failure::new(
-            format!("{given} is set and {missing} is not"),
+            format!("{} is set and {} is not", given.name, missing.name),
             "set both, or neither to use the standard AWS ways to credentials",
         )
     };
-    match (
-        &environment.store_access_key,
-        &environment.store_secret_key,
-        &environment.store_session_token,
-    ) {
+    match (&keys.access.value, &keys.secret.value, &keys.token.value) {
         (None, None, None) => Ok(Credentials::Chain),
         (Some(access), Some(secret), token) => Ok(Credentials::Keys {
             access_key: access.reveal().to_owned(),
             secret_key: secret.to_secret(),
-            session_token: token
-                .as_ref()
-                .map(crate::environment::Credential::to_secret),
+            session_token: token.as_ref().map(Credential::to_secret),
         }),
-        (Some(_), None, _) => Err(incomplete(
-            "RUNPACK_STORE_ACCESS_KEY",
-            "RUNPACK_STORE_SECRET_KEY",
-        )),
-        (None, Some(_), _) => Err(incomplete(
-            "RUNPACK_STORE_SECRET_KEY",
-            "RUNPACK_STORE_ACCESS_KEY",
-        )),
-        (None, None, Some(_)) => Err(incomplete(
-            "RUNPACK_STORE_SESSION_TOKEN",
-            "RUNPACK_STORE_ACCESS_KEY",
-        )),
+        (Some(_), None, _) => Err(incomplete(&keys.access, &keys.secret)),
+        (None, Some(_), _) => Err(incomplete(&keys.secret, &keys.access)),
+        (None, None, Some(_)) => Err(incomplete(&keys.token, &keys.access)),
     }
 }

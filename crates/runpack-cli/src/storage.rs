@@ -130,15 +130,24 @@ impl Storage {
                 })
             }
             StoreAddress::S3(bucket) => {
-                let settings = context.settings()?;
-                if access == Access::Write {
-                    warn(context, &settings);
-                }
-                let opened = context.wait(open_bucket(context, &settings, bucket, access))??;
-                let object_lock = settings.object_lock.value.as_ref();
-                context.storage.wrap(opened, object_lock, context)
+                Self::open_bucket(context, &context.settings()?, bucket, access)
             }
         }
+    }
+
+    /// Opens a bucket of the service that `settings` names, as [`Storage::open`].
+    pub(crate) fn open_bucket(
+        context: &Context,
+        settings: &Settings,
+        bucket: &BucketAddress,
+        access: Access,
+    ) -> Result<Self, Failure> {
+        if access == Access::Write {
+            warn(context, settings);
+        }
+        let opened = context.wait(open_bucket(context, settings, bucket, access))??;
+        let object_lock = settings.object_lock.value.as_ref();
+        context.storage.wrap(opened, object_lock, context)
     }
 
     /// The same store, read and written through another.
@@ -193,6 +202,11 @@ impl Storage {
                 BucketAddress { bucket, prefix }.to_string()
             }
         }
+    }
+
+    /// The store as receipts record it: it tells services apart.
+    pub(crate) fn place(&self) -> String {
+        self.below("").place
     }
 
     /// Where the pack about `subject` is, as a target of `verify`.

@@ -2,6 +2,8 @@
 
 mod job;
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::identity::RunOptions;
 use crate::limits::LimitOptions;
 use crate::output::Format;
+use crate::settings::Settings;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
 use crate::table::{count, safe, size};
 
@@ -32,6 +35,13 @@ pub(crate) struct Mirror {
     /// The store to copy to
     #[arg(value_name = "TO", value_parser = parse_store)]
     to: StoreAddress,
+    /// The configuration file of FROM's service, where that is another than TO's
+    ///
+    /// All that counts for FROM stands below `runpacks.s3` in it, and in RUNPACK_FROM_ACCESS_KEY and
+    /// RUNPACK_FROM_SECRET_KEY or the standard AWS chain. All else (runpack.yaml, RUNPACK_STORE_*, --endpoint,
+    /// --region) counts for TO.
+    #[arg(long, value_name = "FILE")]
+    from_config: Option<PathBuf>,
     #[command(flatten)]
     run: RunOptions,
     #[command(flatten)]
@@ -42,6 +52,7 @@ const EXAMPLES: &str = "\
 Examples:
   runpack mirror file:/srv/packs s3://evidence/ci
   runpack mirror s3://evidence/ci file:/mnt/copy --tenant acme
+  runpack mirror s3://evidence/ci s3://second-site --from-config first-site.yaml
 
 With --tenant and --namespace only their part of FROM is looked through, in which there are no bundles and no pipelines.
 
@@ -51,14 +62,24 @@ impl Execute for Mirror {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
         crate::receipts::book(context)?;
-        if self.from == self.to {
-            return Err(Failure::new(
-                "the two stores are one",
-                "name the store to copy from, and another one to copy to",
-            ));
-        }
-        let from = Storage::open(context, &self.from, Access::Read)?;
+        let from = match (&self.from, &self.from_config) {
+            (StoreAddress::S3(bucket), Some(file)) => {
+                let settings = Settings::of_source(context, file)?;
+                Storage::open_bucket(context, &settings, bucket, Access::Read)?
+            }
+            (StoreAddress::File(_), Some(_)) => {
+                return Err(Failure::new(
+                    "--from-config says how to reach a service, and FROM is a directory",
+                    "leave it out",
+                ));
+            }
+            (_, None) if self.from == self.to => return Err(one_store()),
+            (_, None) => Storage::open(context, &self.from, Access::Read)?,
+        };
         let to = Storage::open(context, &self.to, Access::Write)?;
+        if from.place() == to.place() {
+            return Err(one_store());
+        }
         let summary = job::run(context, &self.run, &from, &to, &limits)?;
         match context.output.format() {
             Format::Json => context.output.print_json(&json!({
@@ -80,6 +101,13 @@ impl Execute for Mirror {
             _ => Exit::Invalid,
         })
     }
+}
+
+fn one_store() -> Failure {
+    Failure::new(
+        "the two stores are one",
+        "name the store to copy from, and another one to copy to",
+    )
 }
 
 fn text(summary: &job::Summary, from: &Storage, to: &Storage) -> String {

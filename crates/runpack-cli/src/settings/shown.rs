@@ -4,6 +4,7 @@ use runpack_core::store::s3::{Addressing, CreateOnly, Encryption, PlainHttp};
 
 use super::{Origin, Setting, Settings};
 use crate::context::Context;
+use crate::environment::KeyVariables;
 use crate::failure::Failure;
 
 /// One line of `runpack config show`.
@@ -133,31 +134,20 @@ fn identity(context: &Context) -> Result<Vec<Shown>, Failure> {
 /// Who signs: whether something is set, and never what.
 fn credentials(context: &Context) -> Vec<Shown> {
     let environment = &context.environment;
-    let all = [
-        (
-            "access_key",
-            "RUNPACK_STORE_ACCESS_KEY",
-            &environment.store_access_key,
-        ),
-        (
-            "secret_key",
-            "RUNPACK_STORE_SECRET_KEY",
-            &environment.store_secret_key,
-        ),
-        (
-            "session_token",
-            "RUNPACK_STORE_SESSION_TOKEN",
-            &environment.store_session_token,
-        ),
-    ];
-    let set = all.iter().filter(|(_, _, value)| value.is_some());
-    let mut shown: Vec<Shown> = set
-        .map(|(key, name, _)| Shown {
+    let show = |keys: &KeyVariables, members: [&'static str; 3]| -> Vec<Shown> {
+        let variables = members.into_iter().zip(keys.all());
+        let set = variables.filter(|(_, variable)| variable.value.is_some());
+        set.map(|(key, variable)| Shown {
             key,
             value: Some("(set, not shown)".to_owned()),
-            origin: Origin::Environment(name),
+            origin: Origin::Environment(variable.name),
         })
-        .collect();
+        .collect()
+    };
+    let mut shown = show(
+        &environment.store_keys,
+        ["access_key", "secret_key", "session_token"],
+    );
     if shown.is_empty() {
         shown.push(Shown {
             key: "credentials",
@@ -165,6 +155,8 @@ fn credentials(context: &Context) -> Vec<Shown> {
             origin: Origin::Default,
         });
     }
+    let from = ["from.access_key", "from.secret_key", "from.session_token"];
+    shown.extend(show(&environment.from_keys, from));
     shown
 }
 

@@ -205,6 +205,13 @@ const CASES: &[Case] = &[
         "another",
     ),
     (
+        "a service for a directory",
+        packed,
+        "mirror file:store file:copy --from-config other.yaml",
+        "FROM is a directory",
+        "leave it out",
+    ),
+    (
         "residue too young",
         packed,
         "gc file:store --older-than 1h",

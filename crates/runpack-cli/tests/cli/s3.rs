@@ -1,7 +1,9 @@
 //! The same against buckets of real servers.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use runpack_testing::proxy::{Exchange, FaultProxy};
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
@@ -155,6 +157,43 @@ fn there_and_back(kind: Kind, how: BucketKind) {
 }
 
 #[test]
+fn a_mirror_goes_from_one_service_to_another() {
+    let remote = Remote::new(Kind::Ceph, BucketKind::Plain);
+    remote
+        .line("export run --tenant acme --namespace prod --scenario loan-approval --run-id run-42 --spec run/spec.json --to @")
+        .expect(0);
+    let other = block_on(shared(Kind::MiniStack).bucket(BucketKind::Plain));
+    let first_site = format!(
+        "runpacks:\n  s3:\n    endpoint: {}\n    region: {}\n",
+        remote.server().endpoint,
+        remote.server().region
+    );
+    remote.desk.write("first-site.yaml", first_site);
+    let mirror = |access_key: &str| {
+        let (here, there) = (remote.server(), other.server());
+        let mut command = remote.desk.command();
+        command
+            .env("RUNPACK_FROM_ACCESS_KEY", access_key)
+            .env("RUNPACK_FROM_SECRET_KEY", &here.secret_key)
+            .env("RUNPACK_STORE_ENDPOINT", &there.endpoint)
+            .env("RUNPACK_STORE_REGION", &there.region)
+            .env("RUNPACK_STORE_ACCESS_KEY", &there.access_key)
+            .env("RUNPACK_STORE_SECRET_KEY", &there.secret_key)
+            .args(["mirror", &format!("s3://{}/ci", remote.bucket.name)])
+            .args([format!("s3://{}/ci", other.name).as_str(), "--json"])
+            .args(["--from-config", "first-site.yaml"]);
+        said(&mut command)
+    };
+    let access_key = &remote.server().access_key;
+    assert_eq!(mirror(access_key).expect(0).json()["copied"], 1);
+    assert_eq!(mirror(access_key).expect(0).json()["there"], 1);
+    assert_eq!(block_on(other.list_raw()).len(), remote.objects().len());
+    // Wrong keys of FROM are told by the names that they have.
+    let refused = mirror("nobody").expect(2);
+    assert!(refused.err.contains("RUNPACK_FROM_"), "{}", refused.err);
+}
+
+#[test]
 fn a_pack_goes_to_ceph_and_comes_back() {
     there_and_back(Kind::Ceph, BucketKind::Plain);
 }
@@ -245,6 +284,39 @@ fn s01_a_damaged_object_is_found_and_not_pulled() {
         .line(&format!("push {} --to @", text(&exported, "pack")))
         .expect(0);
     remote.line(&format!("verify @ {RUN}")).expect(0);
+}
+
+#[test]
+fn a_host_that_drops_every_packet_is_named_too() {
+    let remote = Remote::new(Kind::MiniStack, BucketKind::Plain);
+    // A listener that accepts nobody: once its queue is full, the system drops whoever knocks.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(one) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        queue.push(one);
+    }
+    let endpoint = format!("http://{address}");
+    for line in [
+        "list @",
+        "export run --to @ --run-id run-42 --spec run/spec.json",
+    ] {
+        let mut command = remote.command();
+        let store = format!("s3://{}", remote.bucket.name);
+        command
+            .env("RUNPACK_STORE_ENDPOINT", &endpoint)
+            .args(
+                line.split_whitespace()
+                    .map(|word| word.replace('@', &store)),
+            )
+            .args("--tenant acme --namespace prod --scenario loan-approval".split(' '));
+        let said = said(&mut command).expect(2);
+        let error = said.err.lines().next().unwrap();
+        assert!(
+            error.contains("nothing answers") && error.contains(&endpoint),
+            "{error}"
+        );
+    }
 }
 
 /// The store, what the environment says beside, what the error says.

@@ -403,6 +403,25 @@ fn a_mirror_copies_what_is_missing_and_goes_on_after_what_is_broken() {
         let run = RUN.replace("run-42", &format!("run-{at}"));
         desk.line(&format!("verify file:copy {run}")).expect(0);
     }
+    // What is not the bundle in TO is not taken for it.
+    let in_copy = files(&desk.path("copy"))
+        .into_iter()
+        .find(|path| path.starts_with("2026/11/run-2"))
+        .unwrap();
+    let in_copy = desk.path("copy").join(in_copy);
+    let bundle = fs::read(&in_copy).unwrap();
+    fs::write(&in_copy, b"something else").unwrap();
+    let told = json(&desk, "mirror file:store file:copy", 2);
+    assert_eq!((&told["failed"], &told["there"]), (&1.into(), &5.into()));
+    // The same pack, compressed in another way, is there.
+    desk.line("unbundle 2.tar.gz whole").expect(0);
+    desk.line("bundle whole stored.tar.gz --compression stored")
+        .expect(0);
+    assert_ne!(fs::read(desk.path("stored.tar.gz")).unwrap(), bundle);
+    fs::copy(desk.path("stored.tar.gz"), &in_copy).unwrap();
+    let told = json(&desk, "mirror file:store file:copy", 0);
+    assert_eq!((&told["copied"], &told["there"]), (&0.into(), &6.into()));
+
     // One pack is damaged, one lost an artifact, one bundle is cut off: the rest is copied.
     let model = |at: u8| {
         files(&desk.path("store"))

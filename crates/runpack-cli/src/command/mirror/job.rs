@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use runpack_core::id::PackId;
-use runpack_core::key::{Location, ObjectKey};
+use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
-use runpack_core::pack::PackError;
+use runpack_core::pack::{Commit, PackError};
 use runpack_core::progress::Progress;
 use runpack_core::store::StoreError;
 use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::command::push::hash_and_verify;
 use crate::command::show::first_manifest;
 use crate::context::Context;
-use crate::delivery::{self, BundleFault, NewBundle};
+use crate::delivery::{self, BundleFault, Delivered, NewBundle};
 use crate::failure::{Exit, Failure};
 use crate::identity::RunOptions;
 use crate::progress::Meter;
@@ -215,16 +215,10 @@ impl Job<'_> {
                 Err(failure) => return Ok(ToDo::Nothing(Ended::Failed(failure.line()))),
             }
         }
-        if self.is_there(&key).await? {
-            return Ok(ToDo::Nothing(Ended::There));
-        }
-        Ok(ToDo::Bundle(stored, pack_id))
-    }
-
-    async fn is_there(&self, key: &ObjectKey) -> Result<bool, StoreError> {
-        match self.to.reader().stat(&key.clone().into()).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
+        // One of another size may be the same pack, compressed in another way, or something else: copying finds out.
+        match self.to.reader().oldest(&key).await {
+            Ok((_, bytes)) if bytes == stored.bytes => Ok(ToDo::Nothing(Ended::There)),
+            Ok(_) | Err(StoreError::NotFound { .. }) => Ok(ToDo::Bundle(stored, pack_id)),
             Err(error) => Err(error),
         }
     }
@@ -244,10 +238,7 @@ impl Job<'_> {
             progress,
         );
         match delivered.await {
-            Ok(delivered) => match delivered.record(self.context) {
-                Ok(_) => Ended::Copied(manifest.artifact_bytes()),
-                Err(failure) => Ended::of(&failure),
-            },
+            Ok(delivered) => self.ended(&delivered, manifest.artifact_bytes()),
             // The bytes in FROM are not those that its manifest commits to, or are not there.
             Err(
                 error @ PackError::Store(
@@ -257,6 +248,15 @@ impl Job<'_> {
                 ),
             ) => Ended::Invalid(runpack_core::display::chain(&error)),
             Err(error) => Ended::Failed(runpack_core::display::chain(&error)),
+        }
+    }
+
+    /// What was there all the same (in another spelling of the bundle, or with the same evidence) is not copied.
+    fn ended(&self, delivered: &Delivered, bytes: u64) -> Ended {
+        match (delivered.record(self.context), delivered.commit) {
+            (Err(failure), _) => Ended::of(&failure),
+            (Ok(_), Commit::New) => Ended::Copied(bytes),
+            (Ok(_), Commit::Again | Commit::SameEvidence) => Ended::There,
         }
     }
 
@@ -298,10 +298,7 @@ impl Job<'_> {
             declared,
         };
         match delivery::bundle(self.context, new, self.to, self.limits).await {
-            Ok(delivered) => match delivered.record(self.context) {
-                Ok(_) => Ended::Copied(stored.bytes),
-                Err(failure) => Ended::of(&failure),
-            },
+            Ok(delivered) => self.ended(&delivered, stored.bytes),
             Err(BundleFault::Failed(failure)) => Ended::of(&failure),
             Err(fault) => Ended::Failed(Failure::from(fault).line()),
         }
