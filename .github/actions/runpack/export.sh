@@ -8,7 +8,7 @@ check_program
 work=$(mktemp -d "$RUNNER_TEMP/runpack.XXXXXX")
 output work "$work"
 
-set -- --json "--to=file:$work/store" "--run-id=$RP_RUN_ID"
+set -- --json --no-push "--to=file:$work/store" "--run-id=$RP_RUN_ID"
 for pair in "tenant=$RP_TENANT" "namespace=$RP_NAMESPACE" "scenario=$RP_SCENARIO" "spec=$RP_SPEC" "bundle=$RP_BUNDLE"; do
     [ -z "${pair#*=}" ] || set -- "$@" "--$pair"
 done

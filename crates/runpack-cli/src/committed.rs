@@ -45,3 +45,12 @@ pub(crate) fn facts(manifest: &Manifest, at: &PlaceInStore) -> Vec<(&'static str
         ("pack", safe(&at.shown)),
     ]
 }
+
+/// That the pack is there all the same, for an error that came later.
+pub(crate) fn there(manifest: &Manifest, at: &PlaceInStore) -> Vec<String> {
+    vec![format!(
+        "the pack is in the store all the same, pack_id=`{}` pack=`{}`",
+        manifest.pack_id(),
+        at.shown
+    )]
+}

@@ -55,6 +55,18 @@ impl Delivered {
     }
 }
 
+/// Whether what failed is the pack: its bytes are not those that its manifest commits to, or are not there.
+pub(crate) const fn is_of_source(error: &PackError) -> bool {
+    matches!(
+        error,
+        PackError::Store(
+            StoreError::NotDeclared { .. }
+                | StoreError::NotFound { .. }
+                | StoreError::Unsafe { .. },
+        )
+    )
+}
+
 /// Brings the files of a pack to a store.
 pub(crate) async fn pack(
     context: &Context,
@@ -169,7 +181,16 @@ pub(crate) async fn bundle(
     let commit = match found {
         Ok(Some(_)) => Commit::Again,
         Ok(None) => match store.send(&key, new.declared, new.source).await {
-            Ok(receipt) if receipt.outcome == Outcome::Created => Commit::New,
+            Ok(receipt) if receipt.outcome == Outcome::Created => {
+                // In a bucket that keeps versions something older may have been hidden by a delete marker, and the
+                // oldest is what everybody reads.
+                let (oldest, _) = to.reader().oldest(&key).await?;
+                if receipt.version.is_some() && oldest.version != receipt.version {
+                    same(to, &key, ours, limits).await?
+                } else {
+                    Commit::New
+                }
+            }
             Ok(_) => Commit::Again,
             Err(error) if is_there(&error) => same(to, &key, ours, limits).await?,
             Err(error) => return Err(error.into()),

@@ -111,6 +111,18 @@ impl Failure {
         &self.help
     }
 
+    /// The same without what could be a credential: what stands before the `@` of a URL (RFC 3986, section 3.2.1).
+    pub(crate) fn masked(self) -> Self {
+        let all = |texts: Vec<String>| texts.iter().map(|text| mask(text)).collect();
+        Self {
+            message: mask(&self.message),
+            details: all(self.details),
+            causes: all(self.causes),
+            help: mask(&self.help),
+            exit: self.exit,
+        }
+    }
+
     /// As JSON: `Docs/cli/error.schema.json`.
     pub fn to_json(&self) -> Value {
         json!({
@@ -132,3 +144,50 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+fn mask(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        masked.push_str(before);
+        masked.push_str("://");
+        let authority = after.find(|c: char| c == '/' || c.is_whitespace());
+        let (authority, further) = after.split_at(authority.unwrap_or(after.len()));
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                masked.push_str("(not shown)@");
+                masked.push_str(host);
+            }
+            None => masked.push_str(authority),
+        }
+        rest = further;
+    }
+    masked.push_str(rest);
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn k01_what_stands_before_a_host_is_not_shown() {
+        for (text, shown) in [
+            (
+                "`https://KEY:SECRET@host:9000/a`",
+                "`https://(not shown)@host:9000/a`",
+            ),
+            (
+                "x://a@b@c y://d@e z",
+                "x://(not shown)@c y://(not shown)@e z",
+            ),
+            (
+                "s3://bucket/a@b and mail@host",
+                "s3://bucket/a@b and mail@host",
+            ),
+            ("https://", "https://"),
+        ] {
+            assert_eq!(mask(text), shown);
+        }
+    }
+}

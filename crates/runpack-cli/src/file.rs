@@ -55,10 +55,31 @@ fn mode() -> fs::Permissions {
 /// # Errors
 /// Something is there.
 pub fn check_free(path: &Path) -> Result<(), Failure> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Err(taken(path)),
-        Err(_) => Ok(()),
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(taken(path));
     }
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    match parent {
+        Some(parent) if !parent.is_dir() => Err(Failure::new(
+            format!("there is no directory for it, path=`{}`", path.display()),
+            "make the directory, or give another path",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a path lies, or will lie, in a directory, links resolved.
+pub(crate) fn is_within(path: &Path, directory: &Path) -> bool {
+    let Ok(directory) = fs::canonicalize(directory) else {
+        return false;
+    };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let nearest = absolute
+        .ancestors()
+        .find_map(|ancestor| fs::canonicalize(ancestor).ok());
+    nearest.is_some_and(|path| path.starts_with(&directory))
 }
 
 fn taken(path: &Path) -> Failure {

@@ -116,6 +116,7 @@ impl Output {
 
     /// Writes why a command was not done.
     pub fn fail(&self, failure: &Failure) {
+        let failure = failure.clone().masked();
         let mut text = String::new();
         match self.format {
             Format::Json => {

@@ -70,6 +70,11 @@ impl PinOptions {
         self.allow_unpinned
     }
 
+    /// Whether this machine's receipts count.
+    pub(crate) const fn uses_receipts(&self) -> bool {
+        !self.no_receipts
+    }
+
     /// Only a pack id and receipts.
     pub(crate) fn of_pack_id(expect_pack_id: Option<PackId>, no_receipts: bool) -> Self {
         Self {
@@ -152,6 +157,7 @@ impl Known {
             (None, asked) => pins.pack_id = asked,
             _ => {}
         }
+        pins.placed = target.placed();
         if let Some(subject) = subject {
             let asked = subject.fields().into_iter();
             pins.identity

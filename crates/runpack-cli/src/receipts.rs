@@ -32,6 +32,23 @@ pub(crate) fn book(context: &Context) -> Result<ReceiptBook, Failure> {
     Ok(ReceiptBook::new(context.environment.receipts()?))
 }
 
+/// Records a copy that was made just now of a pack that was found in a store, if no receipt knows better of the pack or
+/// of its place there.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) fn record_copy(
+    context: &Context,
+    manifest: &Manifest,
+    copy: Option<String>,
+    from: Option<String>,
+) -> Result<PathBuf, Failure> {
+    let mut places: Vec<String> = from.into_iter().collect();
+    check(&book(context)?, manifest, &places)?;
+    places.extend(copy);
+    record(context, manifest, places, Seen::Made)
+}
+
 /// Records a pack in these places, and gives the receipt's path. A pack that was found, and not made just now, is
 /// recorded only if no receipt knows better.
 ///

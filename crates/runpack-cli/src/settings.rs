@@ -314,7 +314,11 @@ impl Settings {
     /// # Errors
     /// Neither is configured.
     pub fn remote(&self) -> Result<StoreAddress, Failure> {
-        if let Some(bucket) = self.bucket_address() {
+        // A directory that the environment names is the store, whatever the file says.
+        let is_named = matches!(self.file_root.origin, Origin::Environment(_));
+        if let Some(bucket) = self.bucket_address()
+            && !is_named
+        {
             return Ok(StoreAddress::S3(bucket));
         }
         if self.file_root.origin != Origin::Default && self.store.value == StoreKind::File {

@@ -24,6 +24,7 @@ use runpack_core::verify::Container;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::file;
 use crate::identity::RunOptions;
 use crate::place;
 use crate::storage::{self, Access, PlaceInStore, Storage};
@@ -241,8 +242,33 @@ impl Target {
                     pack_id, subject, ..
                 } => (*pack_id, Some(subject)),
             },
-            Self::Bundle(BundleTarget::Stored { pack_id, .. }) => (Some(*pack_id), None),
+            Self::Bundle(BundleTarget::Stored { asked, .. }) => (*asked, None),
             Self::Bundle(_) => (None, None),
+        }
+    }
+
+    /// Objects to a file inside the pack's own directory, which holds its pack and nothing else.
+    pub(crate) fn check_outside(&self, what: &str, path: &Path) -> Result<(), Failure> {
+        match self {
+            Self::Files(FilesTarget {
+                at: FilesAt::Directory(directory),
+                ..
+            }) if file::is_within(path, directory) => Err(Failure::new(
+                format!(
+                    "the {what} would lie inside the pack, path=`{}`",
+                    path.display()
+                ),
+                format!("put the {what} somewhere else: with it in there, the pack is invalid"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The pack id that its place says.
+    pub(crate) fn placed(&self) -> Option<PackId> {
+        match self {
+            Self::Bundle(BundleTarget::Stored { placed, .. }) => Some(*placed),
+            Self::Bundle(_) | Self::Files(_) => None,
         }
     }
 }

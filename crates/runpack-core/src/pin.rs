@@ -16,6 +16,9 @@ use crate::sign::{Envelope, VerifyingKey};
 pub struct Pins {
     /// The pack id, from a person, a ticket, a log.
     pub pack_id: Option<PackId>,
+    /// The pack id that the place of a bundle says. It narrows what is accepted, but proves nothing: whoever can write
+    /// to a store chooses the places in it.
+    pub placed: Option<PackId>,
     /// What local receipts recorded: each is a set of pack ids, one of which it must be. A receipt of
     /// a place has one; the receipts of a subject may have several, one for each export.
     pub recorded: Vec<Vec<PackId>>,
@@ -93,6 +96,14 @@ impl Pins {
                 ),
             )),
             None => {}
+        }
+        if let Some(placed) = self.placed.filter(|placed| *placed != pack_id) {
+            findings.push(Finding::new(
+                Code::PinPackId,
+                format!(
+                    "this is another pack than its place says, expected=`{placed}` found=`{pack_id}`"
+                ),
+            ));
         }
         match self
             .recorded

@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt as _;
 
 use crate::digest::Digest;
-use crate::key::{KeyPrefix, KeyTooLong, Location};
+use crate::key::{KeyPrefix, KeyTooLong, Location, ObjectKey};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Subject};
 use crate::name::ArtifactName;
-use crate::store::{Holding, Housekeeping, ObjectRef, State, StoreError, read_capped};
+use crate::store::{Holding, Housekeeping, ObjectRef, ObjectStat, State, StoreError, read_capped};
 use crate::time::Timestamp;
 
 /// How long an export may take from its start to its commit: 20 hours.
@@ -28,9 +28,6 @@ pub const EXPORT_SECONDS_MAX: u64 = 20 * 60 * 60;
 pub const AGE_SECONDS_MIN: u64 = 24 * 60 * 60;
 /// How much of one run is held in memory; what is beyond that stays until the next time.
 const HOLDINGS_OF_RUN_MAX: usize = 1_000_000;
-
-/// How much of a run is removed before its manifest is asked for again.
-const REMOVED_UNASKED_MAX: usize = 64;
 
 /// Whether residue is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,42 +249,41 @@ impl Sweep<'_> {
             self.swept.runs_kept = self.swept.runs_kept.saturating_add(1);
             return Ok(());
         }
-        // A manifest may come while residue is removed: it is asked for again and again.
-        let mut unlisted = run.artifacts;
-        while !unlisted.is_empty() {
-            let (why, listed) = match self.listed(&run.subject).await? {
-                Listed::Unknown => {
+        let key = Location::manifest(&run.subject).key()?;
+        let (mut versions, mut asked) = (Vec::new(), None);
+        for (holding, artifact) in run.artifacts {
+            // A manifest may come while residue is removed: it is asked for before every single removal, and read
+            // again where it is not what it was.
+            if asked.is_none() || self.mode == Mode::Remove {
+                let now = self.store.versions(&key).await?;
+                if asked.is_none() || now != versions {
+                    asked = Some(self.listed(&key, &now).await);
+                    versions = now;
+                }
+            }
+            let why = match &asked {
+                Some(Listed::Nothing) => Why::NotCommitted,
+                Some(Listed::These(listed)) if !listed.contains(&artifact) => Why::NotListed,
+                Some(Listed::These(_)) => continue,
+                Some(Listed::Unknown) | None => {
                     self.swept.runs_kept = self.swept.runs_kept.saturating_add(1);
                     return Ok(());
                 }
-                Listed::Nothing => (Why::NotCommitted, BTreeSet::new()),
-                Listed::These(listed) => (Why::NotListed, listed),
             };
-            unlisted.retain(|(_, artifact)| !listed.contains(artifact));
-            let at_once = match self.mode {
-                Mode::DryRun => unlisted.len(),
-                Mode::Remove => unlisted.len().min(REMOVED_UNASKED_MAX),
-            };
-            let left = unlisted.split_off(at_once);
-            for (holding, _) in unlisted {
-                self.dispose(holding, why).await;
-            }
-            unlisted = left;
+            self.dispose(holding, why).await;
         }
         Ok(())
     }
 
-    async fn listed(&self, subject: &Subject) -> Result<Listed, SweepError> {
-        let key = Location::manifest(subject).key()?;
-        let versions = self.store.versions(&key).await?;
+    async fn listed(&self, key: &ObjectKey, versions: &[ObjectStat]) -> Listed {
         if versions.is_empty() {
-            return Ok(Listed::Nothing);
+            return Listed::Nothing;
         }
         let mut listed = BTreeSet::new();
         for version in versions {
             let object = ObjectRef {
                 key: key.clone(),
-                version: version.version,
+                version: version.version.clone(),
             };
             let read = read_capped(self.store, &object, self.limits.manifest_bytes_max).await;
             let manifest = match read {
@@ -295,12 +291,12 @@ impl Sweep<'_> {
                 Ok(None) | Err(_) => None,
             };
             let Some(manifest) = manifest else {
-                return Ok(Listed::Unknown);
+                return Listed::Unknown;
             };
             let artifacts = manifest.artifacts().iter();
             listed.extend(artifacts.map(|one| (one.commitment(), one.name().clone())));
         }
-        Ok(Listed::These(listed))
+        Listed::These(listed)
     }
 
     async fn dispose(&mut self, holding: Holding, why: Why) {

@@ -42,7 +42,9 @@ pub(crate) struct Bundle {
 impl Execute for Bundle {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
-        let Target::Files(files) = Target::locate(&self.target, &self.locate, context)? else {
+        let target = Target::locate(&self.target, &self.locate, context)?;
+        target.check_outside("bundle", &self.out)?;
+        let Target::Files(files) = target else {
             return Err(Failure::new(
                 "the target is a bundle already, or a file",
                 "give a pack directory, or a store and whose pack it is",

@@ -73,6 +73,9 @@ pub(crate) struct Export {
         requires = "bundle"
     )]
     compression: CompressionOption,
+    /// Push nowhere, whatever `auto_push` says
+    #[arg(long)]
+    no_push: bool,
     /// What files are, where their names do not tell: a mapping file
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
@@ -118,7 +121,11 @@ impl Execute for Export {
             Some(address) => address.clone(),
             None => settings.address()?,
         };
-        let push_to = push_to(&settings, &address)?;
+        let push_to = if self.no_push {
+            None
+        } else {
+            push_to(&settings, &address)?
+        };
         let mut outputs = Vec::new();
         for store in [Some(&address), push_to.as_ref()].into_iter().flatten() {
             if let StoreAddress::File(root) = store {
@@ -161,7 +168,8 @@ impl Execute for Export {
         let mut places = vec![at.place.clone()];
         let seen = Seen::from(committed.commit);
         // Recorded at once: what may still go wrong takes nothing from the pack.
-        let receipt = receipts::record(context, &manifest, places.clone(), seen)?;
+        let receipt = receipts::record(context, &manifest, places.clone(), seen)
+            .map_err(|failure| failure.with_details(committed::there(&manifest, &at)))?;
         if storage.s3().is_some() {
             context.wait(delivery::refer(context, &storage, &manifest))?;
         }

@@ -20,7 +20,7 @@ use crate::limits::LimitOptions;
 use crate::pins::{Known, PinOptions};
 use crate::place;
 use crate::progress::Meter;
-use crate::receipts::{self, Seen};
+use crate::receipts;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
 use crate::target::{FilesAt, FilesTarget, Locate, Target};
 
@@ -64,7 +64,9 @@ impl Execute for Pull {
         let limits = context.limits(&self.limits)?;
         let (locate, out) = self.what()?;
         file::check_free(&out)?;
-        receipts::book(context)?;
+        if self.pins.uses_receipts() {
+            receipts::book(context)?;
+        }
         let address = match self.from.clone() {
             Some(address) => address,
             None => context.settings()?.remote()?,
@@ -86,13 +88,14 @@ impl Execute for Pull {
             }
         };
         if let (Some(made), Some(manifest)) = (&made, &report.manifest) {
-            let mut places = place::places(made).unwrap_or_default();
             // The name with every link resolved comes last.
-            let mut recorded: Vec<String> = places.pop().into_iter().collect();
-            recorded.extend(target.stored().map(|stored| stored.place));
+            let copy = place::places(made).unwrap_or_default().pop();
+            let from = target.stored().map(|stored| stored.place);
             // What nothing vouches for gets no receipt: it would vouch for itself the next time.
-            if report.verdict == Verdict::Valid {
-                receipts::record(context, manifest, recorded, Seen::Found)?;
+            if report.verdict == Verdict::Valid && self.pins.uses_receipts() {
+                receipts::record_copy(context, manifest, copy, from).map_err(|failure| {
+                    failure.with_details(vec![format!("the pack is in {}", made.display())])
+                })?;
             }
         }
         check::print_copy(context, &report, "out", made.as_deref())?;

@@ -104,7 +104,9 @@ impl Execute for Push {
                 push_bundle(context, bundle, &known, &to, &limits, level)?
             }
         };
-        let receipt = delivered.record(context)?;
+        let receipt = delivered.record(context).map_err(|failure| {
+            failure.with_details(committed::there(&delivered.manifest, &delivered.at))
+        })?;
         print(context, &to, &delivered, &receipt)?;
         Ok(Exit::Success)
     }
@@ -153,7 +155,18 @@ fn push_files(
     let delivered = context.wait(delivery::pack(
         context, &container, &manifest, to, limits, &progress,
     ))?;
-    Ok(delivered?)
+    delivered.map_err(|error| {
+        if delivery::is_of_source(&error) {
+            Failure::new(
+                "a pack that does not verify is not pushed",
+                "take another copy of it, or export again; `runpack verify` says more",
+            )
+            .because(&error)
+            .with_exit(Exit::Invalid)
+        } else {
+            error.into()
+        }
+    })
 }
 
 fn push_bundle(

@@ -67,6 +67,12 @@ impl Execute for Restore {
                     context.wait(Pack::open(std::sync::Arc::clone(&files.container), &limits))?;
                 let pack = pack.map_err(|report| unsound::failure(&report))?;
                 let manifest = pack.manifest();
+                if files
+                    .subject()
+                    .is_some_and(|asked| asked != manifest.subject())
+                {
+                    return Err(unsound::of_another_subject());
+                }
                 let artifact_keys = manifest.artifacts().iter().map(|artifact| {
                     Location::artifact(manifest.subject(), artifact.name(), artifact.commitment())
                         .key()

@@ -70,6 +70,7 @@ impl Execute for Sign {
             })?,
         };
         file::check_free(&out)?;
+        target.check_outside("signature", &out)?;
         let key = read_key(&self.key)?;
         let options = PinOptions::of_pack_id(self.expect_pack_id, self.no_receipts);
         let known = Known::gather(&options, &target, context)?;

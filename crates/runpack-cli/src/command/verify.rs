@@ -63,16 +63,19 @@ impl Execute for Verify {
             (false, false) => Level::Full,
         };
         let target = Target::open(&self.target, context)?;
+        if let Some(path) = &self.report {
+            target.check_outside("report", path)?;
+        }
         let known = Known::gather(&self.pins, &target, context)?;
         let report = check::verify(context, &target, &known, level, &limits)?;
-        if let Some(path) = &self.report {
-            self.write_page(path, &report, context)?;
-        }
         match context.output.format() {
             Format::Json => context.output.print_json(&report)?,
             Format::Text => context
                 .output
                 .print(&text::render(&report, &context.output))?,
+        }
+        if let Some(path) = &self.report {
+            self.write_page(path, &report, context)?;
         }
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }

@@ -95,21 +95,18 @@ pub(crate) fn is_store(text: &[u8]) -> bool {
 /// It is none.
 pub(crate) fn parse_within(text: &str) -> Result<(StoreAddress, Option<Within>), String> {
     let segments: Vec<&str> = text.trim_end_matches('/').split('/').collect();
-    // `tenant/T/namespace/N/scenario/S/run/R/SPEC`, with or without `/manifest.json`; `YYYY/MM/RUN/ID.tar.gz`.
-    for (count, then) in [(9, "/manifest.json"), (10, ""), (4, "")] {
-        // Some of the address must be left for the store.
-        let Some(start) = segments.len().checked_sub(count).filter(|start| *start > 0) else {
-            continue;
-        };
+    // The place of a manifest, with or without `/manifest.json`, or a bundle, below as long a store as can be: of the
+    // layouts the longest place has ten segments. Some of the address must be left for the store.
+    let starts = (1..segments.len()).rev().take(10);
+    for (start, then) in starts.flat_map(|start| [(start, ""), (start, "/manifest.json")]) {
         let (store, key) = segments.split_at(start);
         let location = Location::parse(&format!("{}{then}", key.join("/")));
-        let within = match location {
-            Some(location @ Location::Bundle { .. }) => location.key().ok().map(Within::Bundle),
-            Some(location @ Location::Run { artifact: None, .. }) => location
+        let within = location.and_then(|location| match location {
+            Location::Bundle { .. } => location.key().ok().map(Within::Bundle),
+            other => other
                 .manifest_subject()
                 .map(|subject| Within::Pack(Box::new(subject))),
-            _ => None,
-        };
+        });
         let store = store.join("/");
         if within.is_some() && store != "s3:/" {
             return parse_store(&store).map(|store| (store, within));

@@ -31,7 +31,9 @@ pub enum BundleTarget {
         /// Which object.
         object: Stored,
         /// Which pack it must be: its key says so.
-        pack_id: PackId,
+        placed: PackId,
+        /// Which pack somebody asked for.
+        asked: Option<PackId>,
     },
 }
 

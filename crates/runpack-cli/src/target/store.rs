@@ -29,7 +29,7 @@ pub(super) fn find(
 ) -> Result<Target, Failure> {
     match (within, locate.pack_id) {
         (Some(Within::Pack(subject)), _) => Ok(files(storage, *subject, None)),
-        (Some(Within::Bundle(key)), _) => bundle(storage, &key, context),
+        (Some(Within::Bundle(key)), _) => bundle(storage, &key, None, context),
         (None, Some(pack_id)) => by_id(storage, pack_id, context),
         (None, None) => {
             let subject = subject(&storage.reader(), locate, context)?;
@@ -49,7 +49,12 @@ fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target 
     })
 }
 
-fn bundle(storage: Storage, key: &ObjectKey, context: &Context) -> Result<Target, Failure> {
+fn bundle(
+    storage: Storage,
+    key: &ObjectKey,
+    asked: Option<PackId>,
+    context: &Context,
+) -> Result<Target, Failure> {
     let object = context.wait(Stored::find(storage.reader(), key))??;
     // Only such keys come here.
     let Some(Location::Bundle { pack_id, .. }) = Location::parse(key.as_str()) else {
@@ -61,7 +66,8 @@ fn bundle(storage: Storage, key: &ObjectKey, context: &Context) -> Result<Target
     Ok(Target::Bundle(BundleTarget::Stored {
         storage: Box::new(storage),
         object,
-        pack_id,
+        placed: pack_id,
+        asked,
     }))
 }
 
@@ -86,7 +92,7 @@ fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target,
     })?;
     match (found.subject, found.bundle) {
         (Some(subject), _) => Ok(files(storage, subject, Some(pack_id))),
-        (None, Some(key)) => bundle(storage, &key, context),
+        (None, Some(key)) => bundle(storage, &key, Some(pack_id), context),
         (None, None) => Err(Failure::new(
             format!("the store has no pack with this id, pack_id=`{pack_id}`"),
             "check the id and the store",

@@ -1,7 +1,7 @@
 //! What a directory holds, as artifacts to be: names, kinds, the spec.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use runpack_core::store::StoreError;
 
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::file;
 use crate::mapping::Mapping;
 use crate::{kinds, place};
 
@@ -27,12 +28,8 @@ pub(super) struct Gathered {
 
 /// Objects to a store or bundle inside the directory that is exported: the next export would find it.
 pub(super) fn check_outside(directory: &Path, outputs: &[(&str, &Path)]) -> Result<(), Failure> {
-    let Ok(directory) = std::fs::canonicalize(directory) else {
-        // Nothing is there: scanning says so.
-        return Ok(());
-    };
     for (what, path) in outputs {
-        if nearest_existing(path).is_some_and(|path| path.starts_with(&directory)) {
+        if file::is_within(path, directory) {
             return Err(Failure::new(
                 format!(
                     "the {what} would lie inside the directory that is exported, path=`{}`",
@@ -43,14 +40,6 @@ pub(super) fn check_outside(directory: &Path, outputs: &[(&str, &Path)]) -> Resu
         }
     }
     Ok(())
-}
-
-/// Where a path will be: what is there of it, links resolved, and the rest.
-fn nearest_existing(path: &Path) -> Option<PathBuf> {
-    let absolute = std::path::absolute(path).ok()?;
-    absolute
-        .ancestors()
-        .find_map(|ancestor| std::fs::canonicalize(ancestor).ok())
 }
 
 pub(super) fn gather(

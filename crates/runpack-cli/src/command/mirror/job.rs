@@ -10,7 +10,7 @@ use runpack_core::id::PackId;
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
-use runpack_core::pack::{Commit, PackError};
+use runpack_core::pack::Commit;
 use runpack_core::progress::Progress;
 use runpack_core::store::StoreError;
 use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
@@ -239,14 +239,9 @@ impl Job<'_> {
         );
         match delivered.await {
             Ok(delivered) => self.ended(&delivered, manifest.artifact_bytes()),
-            // The bytes in FROM are not those that its manifest commits to, or are not there.
-            Err(
-                error @ PackError::Store(
-                    StoreError::NotDeclared { .. }
-                    | StoreError::NotFound { .. }
-                    | StoreError::Unsafe { .. },
-                ),
-            ) => Ended::Invalid(runpack_core::display::chain(&error)),
+            Err(error) if delivery::is_of_source(&error) => {
+                Ended::Invalid(runpack_core::display::chain(&error))
+            }
             Err(error) => Ended::Failed(runpack_core::display::chain(&error)),
         }
     }

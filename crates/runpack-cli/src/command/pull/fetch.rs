@@ -40,7 +40,8 @@ pub(super) fn existing(
         Ok(object) => Ok(Some(BundleTarget::Stored {
             storage: Box::new(storage.clone()),
             object,
-            pack_id: manifest.pack_id(),
+            placed: manifest.pack_id(),
+            asked: None,
         })),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::S3Store;
 use crate::display::Printable;
-use crate::store::StoreError;
+use crate::store::{StoreError, VersionId};
 
 /// The longest text of a store that is passed on.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -168,10 +168,14 @@ impl Fault {
 
     /// There is no such thing. Whether there is such a bucket, only [`Fault::into_error`] asks.
     pub(super) fn is_missing(&self) -> bool {
-        // A delete marker asked for by its version is 405.
-        self.answer().is_some_and(|a| {
-            (a.status == 404 && !a.is(&["NoSuchBucket", "NoSuchUpload"])) || a.status == 405
-        })
+        self.answer()
+            .is_some_and(|a| a.status == 404 && !a.is(&["NoSuchBucket", "NoSuchUpload"]))
+    }
+
+    /// There is no such version of an object: a delete marker that is asked for by its version is 405. Without a version
+    /// asked for, 405 is a gateway that knows no such method, and says nothing of the object.
+    pub(super) fn is_missing_version(&self, version: Option<&VersionId>) -> bool {
+        self.is_missing() || (version.is_some() && self.answer().is_some_and(|a| a.status == 405))
     }
 
     /// There was nothing to remove.

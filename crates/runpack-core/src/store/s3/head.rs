@@ -1,6 +1,6 @@
 //! What a store says of an object.
 
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, StorageClass};
 
 use super::S3Store;
 use super::fault::Fault;
@@ -12,6 +12,7 @@ use crate::store::{ArtifactReader as _, Declared, ObjectRef, StoreError, Version
 pub(super) struct Head {
     pub(super) bytes: u64,
     pub(super) version: Option<VersionId>,
+    pub(super) storage_class: Option<StorageClass>,
     pub(super) checksum: Option<String>,
     /// The name of the write that made it.
     pub(super) write: Option<String>,
@@ -42,6 +43,7 @@ impl S3Store {
                     .and_then(|bytes| u64::try_from(bytes).ok())
                     .unwrap_or(0),
                 version: version(head.version_id()),
+                storage_class: head.storage_class().cloned(),
                 checksum: head.checksum_sha256().map(str::to_owned),
                 write: head
                     .metadata()
@@ -49,7 +51,7 @@ impl S3Store {
             }),
             Err(error) => {
                 let fault = Fault::from(error);
-                if fault.is_missing() {
+                if fault.is_missing_version(object.version.as_ref()) {
                     return Err(StoreError::NotFound {
                         key: key.to_owned(),
                     });
@@ -59,9 +61,13 @@ impl S3Store {
         }
     }
 
-    /// The digests of all bytes that are there.
-    pub(super) async fn hash(&self, object: &ObjectRef) -> Result<Declared, StoreError> {
-        let mut body = self.open(object, 0..u64::MAX).await?;
+    /// The digests of what is there, as far as `bytes_max`.
+    pub(super) async fn hash(
+        &self,
+        object: &ObjectRef,
+        bytes_max: u64,
+    ) -> Result<Declared, StoreError> {
+        let mut body = self.open(object, 0..bytes_max).await?;
         let mut hasher = ChunkHasher::new();
         while let Some(piece) = body.next().await {
             hasher.update(&piece?);

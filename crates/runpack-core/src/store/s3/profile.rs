@@ -182,11 +182,14 @@ impl WritingRules {
         if both.iter().all(|one| **one == Enforcement::Enforced) {
             return Some(CreateOnly::Conditional);
         }
-        // Where versions are kept nothing is lost, and the oldest one is the object; a condition that is taken but
-        // not kept does no harm there, one that is refused must not be sent.
+        // Where versions are kept nothing is lost, and the oldest one is the object. A condition that fails only in a
+        // race does no harm there; one that is refused must not be sent, and one that is ignored keeps nothing away,
+        // so that there is a look before each write.
         if self.versioning == Versioning::Enabled {
-            let is_refused = |one: &&Enforcement| matches!(one, Enforcement::Refused { .. });
-            return Some(if both.iter().any(is_refused) {
+            let is_none = |one: &&Enforcement| {
+                matches!(one, Enforcement::Refused { .. } | Enforcement::Ignored)
+            };
+            return Some(if both.iter().any(is_none) {
                 CreateOnly::OldestVersion
             } else {
                 CreateOnly::Conditional

@@ -12,11 +12,11 @@ use bytes::Bytes;
 use super::body::Spoiled;
 use super::fault::Fault;
 use super::write::{After, PUTTING, Write, encryption, not_declared};
-use super::{S3Store, checksum, head, metadata};
+use super::{S3Store, checksum, metadata};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
-use crate::store::{Declared, Outcome, Receipt, Source, StoreError};
+use crate::store::{Declared, Receipt, Source, StoreError};
 
 /// Bodies up to this size need no time beyond that of a request.
 const QUICK_BYTES_MAX: u64 = 64 << 10;
@@ -82,7 +82,7 @@ impl Write<'_> {
             output.checksum_sha256(),
             &checksum::text(digest),
         )?;
-        Ok(self.receipt(Outcome::Created, head::version(output.version_id())))
+        self.created(output.version_id())
     }
 }
 

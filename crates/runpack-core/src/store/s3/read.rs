@@ -114,7 +114,7 @@ impl S3Store {
                 if fault.is_beyond_end() {
                     return Ok(Got::Nothing(fault.bytes()));
                 }
-                if fault.is_missing() {
+                if fault.is_missing_version(version) {
                     let key = key.to_owned();
                     return Err(StoreError::NotFound { key });
                 }

@@ -1,7 +1,7 @@
 //! Asking an object back from an archive.
 
 use aws_sdk_s3::operation::restore_object::RestoreObjectError;
-use aws_sdk_s3::types::RestoreRequest;
+use aws_sdk_s3::types::{RestoreRequest, StorageClass};
 
 use super::S3Store;
 use super::fault::Fault;
@@ -27,6 +27,10 @@ impl S3Store {
     pub async fn restore(&self, object: &ObjectRef, days: u16) -> Result<Restore, StoreError> {
         let key = object.key.as_str();
         let version = object.version.as_ref();
+        // An object of this class goes back to its frequent tier for good, and a number of days is refused (Amazon S3,
+        // "Restoring an archived object").
+        let class = self.head(object).await?.storage_class;
+        let days = (class != Some(StorageClass::IntelligentTiering)).then(|| i32::from(days));
         let heard = Heard::default();
         let asked = self
             .client()?
@@ -34,7 +38,7 @@ impl S3Store {
             .bucket(self.bucket())
             .key(self.name(key))
             .set_version_id(version.map(|version| version.as_str().to_owned()))
-            .restore_request(RestoreRequest::builder().days(i32::from(days)).build())
+            .restore_request(RestoreRequest::builder().set_days(days).build())
             .set_expected_bucket_owner(self.owner())
             .customize()
             .interceptor(heard.clone())
@@ -60,7 +64,7 @@ impl S3Store {
         if fault.has_code("InvalidObjectState") {
             return Ok(Restore::NotArchived);
         }
-        if fault.is_missing() {
+        if fault.is_missing_version(version) {
             let key = key.to_owned();
             return Err(StoreError::NotFound { key });
         }

@@ -10,11 +10,11 @@ use aws_smithy_types::body::SdkBody;
 use super::body::Spoiled;
 use super::fault::{Answer, Fault};
 use super::write::{After, PUTTING, Write, encryption};
-use super::{S3Store, checksum, head, metadata};
+use super::{S3Store, checksum, metadata};
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
-use crate::store::{Outcome, Receipt, StoreError};
+use crate::store::{Receipt, StoreError};
 
 /// For giving an upload up.
 const ABORT: Duration = Duration::from_secs(10);
@@ -257,7 +257,7 @@ fn completed_as(
         }
     });
     write.acknowledged(PUTTING, output.e_tag(), theirs, &ours)?;
-    Ok(write.receipt(Outcome::Created, head::version(output.version_id())))
+    write.created(output.version_id())
 }
 
 /// Parts are counted from 1.

@@ -94,6 +94,8 @@ impl S3Store {
                 is_latest: marker.is_latest() == Some(true),
             });
         }
+        // The answer has the markers after all versions; whoever sweeps wants what is under one key together.
+        lines.sort_by(|a, b| a.key.cmp(&b.key));
         if page.is_truncated() != Some(true) {
             return Ok((lines, None));
         }

@@ -8,20 +8,26 @@ use std::time::Duration;
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
-    InterceptorContext,
+    BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef,
+    BeforeTransmitInterceptorContextMut, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority, RetryReason,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::retry::ErrorKind;
+use http_body_util::Limited;
 
 use super::checksum;
 use super::fault::{Unreached, unreached};
 use super::settings::BACKOFF_MAX;
+
+/// The largest answer that is not an object: a page of a thousand long names takes a few MiB.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Sees every request and answer.
 #[derive(Debug)]
@@ -60,13 +66,22 @@ impl Intercept for Watch {
         Ok(())
     }
 
-    fn read_before_deserialization(
+    fn modify_before_deserialization(
         &self,
-        _: &BeforeDeserializationInterceptorContextRef<'_>,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         self.answered.store(true, Ordering::Relaxed);
+        // The SDK reads every answer into memory whole, but an object (threats S03, S16).
+        let response = context.response_mut();
+        let is_object = config
+            .load::<Metadata>()
+            .is_some_and(|operation| operation.name() == "GetObject");
+        if !(is_object && response.status().is_success()) {
+            let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+            *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, ANSWER_BYTES_MAX));
+        }
         Ok(())
     }
 }

@@ -11,9 +11,10 @@ use aws_sdk_s3::types::ServerSideEncryption;
 
 use super::body::Passage;
 use super::fault::{Answer, Fault, Met};
+use super::open::unusable;
 use super::plan::Plan;
 use super::settings::{BACKOFF_FIRST, BACKOFF_MAX, CreateOnly, Encryption};
-use super::{S3Store, checksum};
+use super::{S3Store, checksum, head};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
@@ -131,7 +132,9 @@ impl<'a> Write<'a> {
                 key: object.key.clone(),
                 version: object.version.clone().or_else(|| head.version.clone()),
             };
-            let theirs = match self.store.hash(&pinned).await {
+            // One byte more than ours tells it apart: a store may have, or make up, terabytes (threat S03).
+            let bytes_max = self.declared.bytes.saturating_add(1);
+            let theirs = match self.store.hash(&pinned, bytes_max).await {
                 Ok(theirs) => theirs,
                 Err(StoreError::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(error),
@@ -164,6 +167,21 @@ impl<'a> Write<'a> {
                 plan.is_by_chunk().then(|| checksum::composite(chunks))
             }
         }
+    }
+
+    /// The receipt of an object that the store says it made.
+    ///
+    /// # Errors
+    /// The oldest version is to be the object, and the store keeps none: then this one replaced what was there.
+    pub(super) fn created(&self, version: Option<&str>) -> Result<Receipt, StoreError> {
+        let version = head::version(version);
+        let create_only = self.store.settings().create_only;
+        if create_only == CreateOnly::OldestVersion && version.is_none() {
+            return Err(unusable(
+                "`create_only: oldest-version` is for a bucket that keeps versions, and this one keeps none: turn versioning on, or use a store with conditional writes".to_owned(),
+            ));
+        }
+        Ok(self.receipt(Outcome::Created, version))
     }
 
     /// Whether an answer of success is one: a gateway's page is not (threat S20), and what the store says that

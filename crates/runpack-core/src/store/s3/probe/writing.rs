@@ -35,6 +35,12 @@ pub(super) enum Condition {
     Absent,
 }
 
+/// Whether a store says that it does not know the condition, and not that somebody may not write.
+fn is_unknown_header(status: u16, code: &str) -> bool {
+    let codes = ["NotImplemented", "InvalidArgument", "InvalidRequest"];
+    status == 501 || (status == 400 && codes.contains(&code))
+}
+
 impl Probe<'_> {
     pub(super) async fn put(
         &self,
@@ -67,17 +73,19 @@ impl Probe<'_> {
         let (absent, _) = Answer::of(self.put("alone", b"one", Condition::Absent).await);
         match absent {
             Answer::Done => {}
-            Answer::Refused(_, code) => return Enforcement::Refused { code },
-            Answer::Failed(_) => return absent.unknown(),
+            Answer::Refused(status, code) if is_unknown_header(status, &code) => {
+                return Enforcement::Refused { code };
+            }
+            Answer::Refused(..) | Answer::Failed(_) => return absent.unknown(),
         }
         let (present, _) = Answer::of(self.put("alone", b"two", Condition::Absent).await);
         match present {
             Answer::Done => return Enforcement::Ignored,
             Answer::Refused(412, _) => {}
-            Answer::Refused(status, code) => quirks.push(format!(
+            Answer::Refused(status @ (304 | 409), code) => quirks.push(format!(
                 "an object that is there is told with {status} {code} instead of 412 PreconditionFailed"
             )),
-            Answer::Failed(_) => return present.unknown(),
+            Answer::Refused(..) | Answer::Failed(_) => return present.unknown(),
         }
         let races = if racing == Racing::Also { RACES } else { 0 };
         for race in 0..races {
@@ -98,13 +106,15 @@ impl Probe<'_> {
     ) -> Enforcement {
         match self.complete("parts").await {
             Ok(Answer::Done) => {}
-            Ok(Answer::Refused(_, code)) => return Enforcement::Refused { code },
+            Ok(Answer::Refused(status, code)) if is_unknown_header(status, &code) => {
+                return Enforcement::Refused { code };
+            }
             Ok(failed) | Err(failed) => return failed.unknown(),
         }
         match self.complete("parts").await {
             Ok(Answer::Done) => return Enforcement::Ignored,
             Ok(Answer::Refused(412, _)) => {}
-            Ok(Answer::Refused(status, code)) => quirks.push(format!(
+            Ok(Answer::Refused(status @ (304 | 409), code)) => quirks.push(format!(
                 "an object that is there is told with {status} {code} instead of 412 at the end of an upload in parts"
             )),
             Ok(failed) | Err(failed) => return failed.unknown(),
