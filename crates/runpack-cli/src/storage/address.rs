@@ -150,6 +150,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_and_executions_are_within_too() {
+        for place in [
+            "executions/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "acme/runs/r-1/steps/s-1",
+        ] {
+            for text in [
+                format!("s3://bucket/p/{place}"),
+                format!("s3://bucket/p/{place}/manifest.json"),
+            ] {
+                let (found, within) = parse_within(&text).unwrap();
+                assert_eq!(found.to_string(), "s3://bucket/p", "{text}");
+                assert!(
+                    matches!(within, Some(Within::Pack(_))),
+                    "{text}: {within:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn what_is_within() {
         let spec = "0".repeat(64);
         let pack = format!("tenant/a/namespace/b/scenario/c/run/d/{spec}");

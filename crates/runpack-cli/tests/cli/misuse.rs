@@ -507,8 +507,8 @@ const CASES: &[Case] = &[
         "report nowhere",
         packed,
         "verify b.tar.gz --report no/where/r.html",
-        "could not be written",
-        "directory",
+        "there is no directory for it",
+        "make the directory",
     ),
     (
         "identity of no store",

@@ -124,7 +124,7 @@ fn there_and_back(kind: Kind, how: BucketKind) {
     );
     let bundle = format!("@/2026/11/run-42/{}.tar.gz", &id["sha256:".len()..]);
     for line in [
-        format!("verify {bundle} --no-receipts"),
+        format!("verify {bundle} --no-receipts --expect-pack-id {id}"),
         format!("show {bundle}"),
         format!("pull {id} out.tar.gz --from @"),
     ] {

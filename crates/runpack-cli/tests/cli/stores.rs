@@ -165,7 +165,7 @@ fn a_bundle_goes_to_a_store_once_however_it_is_compressed() {
     let place = format!("file:{}", text(&first, "pack"));
     for line in [
         format!("verify file:remote --pack-id {id} --no-receipts"),
-        format!("verify {place} --no-receipts"),
+        format!("verify {place} --no-receipts --expect-pack-id {id}"),
         format!("pull {id} out --from file:remote --no-receipts"),
         format!("pull {id} out.tar.gz --from file:remote --no-receipts"),
     ] {
@@ -209,7 +209,7 @@ fn s01_what_does_not_verify_is_neither_pushed_nor_pulled() {
     assert!(said.err.contains("artifact.digest"), "{}", said.err);
     // Also where nothing is verified first: the bytes are held against the manifest on the way.
     desk.line("push good --to file:elsewhere --no-verify")
-        .expect(2);
+        .expect(1);
     assert!(
         !files(&desk.path("elsewhere"))
             .iter()
@@ -306,6 +306,9 @@ fn an_export_goes_on_to_the_configured_store() {
         "runpack.yaml",
         "runpacks: {auto_push: true, file: {root: remote}}\n",
     );
+    let not_pushed = json(&desk, &format!("{EXPORT} --no-push"), 0);
+    assert!(not_pushed.get("pushed").is_none(), "{not_pushed}");
+    assert!(!desk.path("remote").exists());
     let exported = json(&desk, EXPORT, 0);
     let pushed = &exported["pushed"];
     assert_eq!(pushed["commit"], "new");
@@ -561,4 +564,129 @@ fn w22_gc_shows_first_and_removes_only_old_residue() {
             .any(|path| path.to_str().unwrap().contains("run-old"))
     );
     desk.line(&format!("verify file:store {RUN}")).expect(0);
+}
+
+#[test]
+fn s09_a_place_that_a_store_made_up_vouches_for_nothing() {
+    let desk = Desk::with_run();
+    let exported = desk.export("--bundle b.tar.gz");
+    let id = text(&exported, "pack_id")
+        .strip_prefix("sha256:")
+        .unwrap()
+        .to_owned();
+    let place = desk.path("made-up/2026/11/run-42");
+    fs::create_dir_all(&place).unwrap();
+    fs::copy(desk.path("b.tar.gz"), place.join(format!("{id}.tar.gz"))).unwrap();
+    let target = format!("file:made-up/2026/11/run-42/{id}.tar.gz");
+    let verify = |options: &str| {
+        json(
+            &desk,
+            &format!("verify {target} --no-receipts {options}"),
+            if options.is_empty() { 3 } else { 0 },
+        )
+    };
+    assert_eq!(verify("")["pinned_by"], Value::Array(vec![]));
+    assert_eq!(
+        verify(&format!("--expect-pack-id sha256:{id}"))["verdict"],
+        "valid"
+    );
+    // Another pack in that place is none.
+    desk.write("run/model.bin", [7; 3_000]);
+    desk.export("--run-id run-43 --bundle other.tar.gz");
+    fs::copy(
+        desk.path("other.tar.gz"),
+        place.join(format!("{id}.tar.gz")),
+    )
+    .unwrap();
+    desk.line(&format!("verify {target} --no-receipts"))
+        .expect(1);
+}
+
+#[test]
+fn a_place_may_be_pulled_into_again() {
+    let desk = Desk::with_run();
+    for run_id in ["run-1", "run-2"] {
+        desk.write("run/model.bin", run_id.repeat(500));
+        let exported = desk.export(&format!("--run-id {run_id}"));
+        let id = text(&exported, "pack_id");
+        desk.line(&format!("pull {id} out --from file:store"))
+            .expect(0);
+        desk.line("verify out").expect(0);
+        fs::remove_dir_all(desk.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn what_goes_into_a_pack_directory_is_refused() {
+    let desk = Desk::with_run();
+    let exported = desk.export("");
+    let pack = text(&exported, "pack");
+    for line in [
+        format!("verify {pack} --report {pack}/report.html"),
+        format!("bundle {pack} {pack}/out.tar.gz"),
+        format!("verify {pack} --report no-such-directory/report.html"),
+    ] {
+        let said = desk.line(&line).expect(2);
+        assert_eq!(said.out, "", "{line}");
+    }
+    desk.line(&format!("verify {pack}")).expect(0);
+}
+
+#[test]
+fn a_damaged_pack_is_invalid_also_where_nothing_is_verified_first() {
+    let desk = Desk::with_run();
+    let exported = desk.export("");
+    let pack = text(&exported, "pack").to_owned();
+    let model = files(Path::new(&pack))
+        .into_iter()
+        .find(|path| path.ends_with("model.bin"))
+        .unwrap();
+    fs::write(Path::new(&pack).join(&model), [9; 3_000]).unwrap();
+    let said = desk
+        .line(&format!(
+            "push {pack} --to file:other --no-verify --no-receipts"
+        ))
+        .expect(1);
+    assert!(said.err.contains("does not verify"), "{}", said.err);
+}
+
+#[test]
+fn k01_credentials_in_an_endpoint_are_not_shown() {
+    let desk = Desk::with_run();
+    let endpoint = "https://AKIA123:CANARY@host.example";
+    desk.write(
+        "with.yaml",
+        format!("runpacks:\n  s3:\n    endpoint: {endpoint}\n"),
+    );
+    let mut by_variable = desk.command();
+    by_variable
+        .env("RUNPACK_STORE_ENDPOINT", endpoint)
+        .args(["list", "s3://bucket"]);
+    for said in [
+        desk.line(&format!("list s3://bucket --endpoint {endpoint}")),
+        desk.line("list s3://bucket --config with.yaml"),
+        crate::support::said(&mut by_variable),
+    ] {
+        let said = said.expect(2);
+        assert!(
+            said.err.contains("endpoint") && !said.err.contains("CANARY"),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn a_directory_of_the_environment_comes_before_the_bucket_of_the_file() {
+    let desk = Desk::with_run();
+    let exported = desk.export("");
+    desk.write(
+        "runpack.yaml",
+        "runpacks: {s3: {bucket: production, endpoint: \"http://127.0.0.1:9\"}}\n",
+    );
+    let mut push = desk.command();
+    push.env("RUNPACK_STORE_ROOT", "elsewhere")
+        .args(["push", text(&exported, "pack")]);
+    crate::support::said(&mut push).expect(0);
+    desk.line(&format!("verify file:elsewhere {RUN}")).expect(0);
 }

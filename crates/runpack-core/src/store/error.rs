@@ -24,7 +24,7 @@ pub enum StoreError {
         key: String,
         /// The commitment to what was to be written.
         ours: Digest,
-        /// The commitment to what is there; where that is longer than ours, perhaps only to its beginning.
+        /// The commitment to what is there; where that is large and not of our size, perhaps only to its beginning.
         theirs: Digest,
     },
     /// What was written is not what was declared: the source changed while it was read.

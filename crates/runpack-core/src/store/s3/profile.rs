@@ -331,6 +331,12 @@ mod tests {
                 Some(CreateOnly::Conditional),
             ),
             (
+                Ignored,
+                Ignored,
+                Versioning::Enabled,
+                Some(CreateOnly::OldestVersion),
+            ),
+            (
                 unknown(),
                 unknown(),
                 Versioning::Enabled,

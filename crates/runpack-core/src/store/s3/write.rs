@@ -23,6 +23,9 @@ use crate::store::{Declared, ObjectRef, Outcome, Receipt, Source, StoreError, Ve
 /// What the store is being asked to do, in errors.
 pub(super) const PUTTING: &str = "writing an object";
 
+/// What is there and not ours is read so far, to be named by its commitment.
+const COMPARED_BYTES_MAX: u64 = 64 << 20;
+
 /// One object to be written.
 #[derive(Debug, Clone)]
 pub(super) struct Write<'a> {
@@ -132,8 +135,12 @@ impl<'a> Write<'a> {
                 key: object.key.clone(),
                 version: object.version.clone().or_else(|| head.version.clone()),
             };
-            // One byte more than ours tells it apart: a store may have, or make up, terabytes (threat S03).
-            let bytes_max = self.declared.bytes.saturating_add(1);
+            // A store may have, or make up, terabytes (threat S03); one byte more than ours tells it apart.
+            let bytes_max = self
+                .declared
+                .bytes
+                .max(COMPARED_BYTES_MAX)
+                .saturating_add(1);
             let theirs = match self.store.hash(&pinned, bytes_max).await {
                 Ok(theirs) => theirs,
                 Err(StoreError::NotFound { .. }) => return Ok(None),

@@ -5,6 +5,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use futures_util::future::join_all;
 
+use super::super::write::encryption;
 use super::{Answer, Enforcement, Probe, base64_of};
 
 /// How many writers race for one key.
@@ -51,11 +52,15 @@ impl Probe<'_> {
         aws_sdk_s3::operation::put_object::PutObjectOutput,
         SdkError<aws_sdk_s3::operation::put_object::PutObjectError>,
     > {
+        let (encryption, key_id) = encryption(self.store);
         let put = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(self.name(what))
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(key_id)
+            .set_expected_bucket_owner(self.store.owner())
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .checksum_sha256(base64_of(bytes))
             .body(ByteStream::from_static(bytes));
@@ -166,11 +171,15 @@ impl Probe<'_> {
     }
 
     async fn begin(&self, what: &str) -> Result<String, Answer> {
+        let (encryption, key_id) = encryption(self.store);
         let create = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(self.name(what))
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(key_id)
+            .set_expected_bucket_owner(self.store.owner())
             .checksum_algorithm(ChecksumAlgorithm::Sha256);
         let (answer, created) = Answer::of(create.send().await);
         created.and_then(|created| created.upload_id).ok_or(answer)

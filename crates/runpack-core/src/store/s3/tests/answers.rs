@@ -89,6 +89,35 @@ fn a_denial_is_no_absence() {
 }
 
 #[test]
+fn a_gateway_that_knows_no_such_method_says_nothing_of_the_object() {
+    let script = Script::with(move |_| status(405));
+    block_on(async {
+        let store = store(&script).await;
+        let mut object = ObjectRef::from(key("a.bin"));
+        let stat = store.stat(&object).await.unwrap_err();
+        assert!(!matches!(stat, StoreError::NotFound { .. }), "{stat:?}");
+        // Of a version it says that it is a delete marker.
+        object.version = Some(crate::store::VersionId::new("v1"));
+        let stat = store.stat(&object).await.unwrap_err();
+        assert!(matches!(stat, StoreError::NotFound { .. }), "{stat:?}");
+    });
+}
+
+#[test]
+fn s16_an_answer_that_is_no_object_is_bounded() {
+    let script = Script::with(move |_| {
+        let padding = " ".repeat(17 << 20);
+        script::xml(&format!("<ListBucketResult>{padding}</ListBucketResult>"))
+    });
+    block_on(async {
+        let store = store(&script).await;
+        let mut listing = store.list(&KeyPrefix::all());
+        let first = futures_util::StreamExt::next(&mut listing).await.unwrap();
+        assert!(first.is_err());
+    });
+}
+
+#[test]
 fn n08_credentials_that_expire_are_an_error_and_no_partial_success() {
     let refused = refusal(error(400, "ExpiredToken"));
     assert!(

@@ -151,11 +151,19 @@ fn what_lies_in_an_archive_says_so() {
         "{archived:?}"
     );
     let again = error(409, "RestoreAlreadyInProgress");
+    let head = || Reply::Answer(200, vec![("etag", "\"e\"".to_owned())], vec![]);
+    let class = ("x-amz-storage-class", "INTELLIGENT_TIERING".to_owned());
     let script = Script::of(vec![
+        head(),
         status(202),
+        head(),
         status(200),
+        head(),
         again,
+        head(),
         error(403, "InvalidObjectState"),
+        Reply::Answer(200, vec![("etag", "\"e\"".to_owned()), class], vec![]),
+        status(202),
     ]);
     block_on(async {
         let store = store(&script).await;
@@ -164,11 +172,16 @@ fn what_lies_in_an_archive_says_so() {
             Restore::NotArchived,
             Restore::UnderWay,
             Restore::NotArchived,
+            Restore::Requested,
         ] {
             let asked = store.restore(&key("a.bin").into(), 3).await;
             assert_eq!(asked.unwrap(), expected);
         }
     });
+    // What is tiered by itself comes back for good, and refuses a number of days.
+    let asked = script.asked();
+    let says_days = |at: usize| String::from_utf8_lossy(&asked[at].body).contains("<Days>3</Days>");
+    assert!(says_days(1) && !says_days(9));
 }
 
 fn page(keys: &[&str], next: Option<&str>) -> Reply {

@@ -337,7 +337,7 @@ fn an_object_of_too_many_chunks_wants_a_source() {
 #[test]
 fn without_the_condition_it_looks_first() {
     for create_only in [CreateOnly::OldestVersion, CreateOnly::DangerouslyCheckFirst] {
-        let script = Script::of(vec![status(404), stored()]);
+        let script = Script::of(vec![status(404), stored_as("v1")]);
         block_on(async {
             let mut settings = settings(&script.endpoint());
             settings.create_only = create_only;
@@ -347,4 +347,35 @@ fn without_the_condition_it_looks_first() {
         assert_eq!(script.methods(), "HEAD PUT");
         assert_eq!(script.asked()[1].header("if-none-match"), None);
     }
+}
+
+fn stored_as(version: &str) -> Reply {
+    let version = ("x-amz-version-id", version.to_owned());
+    Reply::Answer(200, vec![("etag", "\"e\"".to_owned()), version], vec![])
+}
+
+#[test]
+fn p01_the_oldest_version_is_no_rule_where_none_is_kept() {
+    for stored in [stored(), stored_as("null")] {
+        let script = Script::of(vec![status(404), stored]);
+        let refused = block_on(async {
+            let mut settings = settings(&script.endpoint());
+            settings.create_only = CreateOnly::OldestVersion;
+            let store = S3Store::open(settings).await.unwrap();
+            put(&store, b"abc").await.unwrap_err()
+        });
+        assert!(
+            matches!(&refused, StoreError::Unusable { reason } if reason.contains("keeps versions")),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn s03_what_is_there_is_not_read_without_end() {
+    let head = Reply::Answer(200, vec![("etag", "\"e\"".to_owned())], vec![]);
+    let script = Script::of(vec![error(412, "PreconditionFailed"), head, status(416)]);
+    let _ = block_on(async { put(&store(&script).await, b"abc").await });
+    let asked = script.asked();
+    assert_eq!(asked[2].header("range"), Some("bytes=0-67108864"));
 }
