@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use runpack_core::commitment::{ChunkHasher, Content};
-use runpack_core::digest::Hasher;
+use runpack_core::commitment::ChunkHasher;
+use runpack_core::digest::{Digest, Hasher};
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
 use runpack_core::name::ArtifactName;
 use runpack_core::pack::PackError;
+use runpack_core::store::ArtifactReader as _;
 use runpack_core::store::s3::{Presigned, S3Store};
-use runpack_core::store::{ArtifactReader as _, Declared};
 use runpack_core::verify::{Level, Pack};
 use serde_json::{Value, json};
 
@@ -80,12 +80,14 @@ impl Execute for Presign {
 }
 
 fn bucket(storage: &Storage) -> Result<&S3Store, Failure> {
-    storage.s3().ok_or_else(|| {
-        Failure::new(
-            "only what is in a bucket has URLs",
-            "give s3://BUCKET/PREFIX and which pack",
-        )
-    })
+    storage.s3().ok_or_else(no_bucket)
+}
+
+fn no_bucket() -> Failure {
+    Failure::new(
+        "only what is in a bucket has URLs",
+        "give s3://BUCKET/PREFIX and which pack",
+    )
 }
 
 impl Presign {
@@ -174,15 +176,19 @@ impl Presign {
                 "give s3://BUCKET/PREFIX",
             )
         })?;
-        let (location, declared) = match &self.artifact {
+        if matches!(address, storage::StoreAddress::File(_)) {
+            return Err(no_bucket());
+        }
+        let (location, measured) = match &self.artifact {
             Some(name) => self.artifact_to_be(name, file, context)?,
             None => bundle_to_be(file, limits, context)?,
         };
         let key = location.key().map_err(PackError::from)?;
         let storage = Storage::open(context, &address, Access::Write)?;
         let store = bucket(&storage)?;
-        let presigned =
-            context.wait(store.presign_put(&key, &declared, self.expires.duration()))??;
+        let expires = self.expires.duration();
+        let presigned = store.presign_put(&key, measured.bytes, &measured.sha256, expires);
+        let presigned = context.wait(presigned)??;
         Ok((key, presigned))
     }
 
@@ -191,7 +197,7 @@ impl Presign {
         name: &ArtifactName,
         file: &Path,
         context: &Context,
-    ) -> Result<(Location, Declared), Failure> {
+    ) -> Result<(Location, Measured), Failure> {
         let locate = &self.target.locate;
         let whose = locate.run.whose(context)?;
         let (Some(tenant), Some(namespace), Some(scenario), Some(run_id), Some(spec_hash)) = (
@@ -213,8 +219,9 @@ impl Presign {
             run_id,
             spec_hash,
         };
-        let (commitment, declared) = declare(file)?;
-        Ok((Location::artifact(&subject, name, commitment), declared))
+        let measured = measure(file)?;
+        let location = Location::artifact(&subject, name, measured.commitment);
+        Ok((location, measured))
     }
 }
 
@@ -222,7 +229,7 @@ fn bundle_to_be(
     file: &Path,
     limits: &Limits,
     context: &Context,
-) -> Result<(Location, Declared), Failure> {
+) -> Result<(Location, Measured), Failure> {
     let bundle = BundleTarget::File(file.to_owned());
     let bounds = limits.clone();
     let outcome = bundle.read(context, "verifying", move |source| {
@@ -242,11 +249,19 @@ fn bundle_to_be(
             "unbundle it, and push the directory",
         )
     })?;
-    Ok((location, declare(file)?.1))
+    Ok((location, measure(file)?))
 }
 
-/// The commitment to a file, and its declaration by the SHA-256 of the whole, which is what a URL can be bound to.
-fn declare(path: &Path) -> Result<(runpack_core::digest::Digest, Declared), Failure> {
+/// What a URL to put a file is bound to.
+struct Measured {
+    /// To the file as an artifact.
+    commitment: Digest,
+    bytes: u64,
+    /// Of the whole, however large it is.
+    sha256: Digest,
+}
+
+fn measure(path: &Path) -> Result<Measured, Failure> {
     use std::io::Read as _;
     let unread = |error: &std::io::Error| {
         Failure::new(
@@ -268,8 +283,11 @@ fn declare(path: &Path) -> Result<(runpack_core::digest::Digest, Declared), Fail
         whole.update(piece);
     }
     let (content, bytes) = chunks.finish();
-    let declared = Declared::new(bytes, Content::Whole(whole.finish()));
-    Ok((content.commitment(bytes), declared))
+    Ok(Measured {
+        commitment: content.commitment(bytes),
+        bytes,
+        sha256: whole.finish(),
+    })
 }
 
 fn print(context: &Context, key: &ObjectKey, presigned: &Presigned) -> Result<(), Failure> {

@@ -604,8 +604,8 @@ const CASES: &[Case] = &[
         "unbundle into nowhere",
         packed,
         "unbundle b.tar.gz no/where/out",
-        "could not be made",
-        "parent",
+        "there is no directory for it",
+        "make the directory",
     ),
     (
         "diff with nothing",

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runpack_core::digest::Digest;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::store::s3::{Addressing, Encryption, Presigned};
 use runpack_core::store::{ArtifactSink as _, Declared, ObjectRef};
@@ -82,9 +83,8 @@ fn a_url_takes_exactly_the_file_that_it_was_made_for() {
     block_on(async {
         let bucket = shared(Kind::Ceph).bucket(BucketKind::Plain).await;
         let store = open(bucket.settings()).await;
-        let declared = Declared::of(b"exactly this");
         let presigned = store
-            .presign_put(&key("put.log"), &declared, HOUR)
+            .presign_put(&key("put.log"), 12, &Digest::of(b"exactly this"), HOUR)
             .await
             .unwrap();
         // Other bytes of the same length, and another length.
@@ -100,6 +100,13 @@ fn a_url_takes_exactly_the_file_that_it_was_made_for() {
         );
         // What is there is not replaced, by the same URL either.
         assert_eq!(fetch(&presigned, b"exactly this").0, 412);
+        // A file of several chunks is one object and one digest here.
+        let large = vec![7; (9 << 20) + 1];
+        let presigned = store
+            .presign_put(&key("large.bin"), (9 << 20) + 1, &Digest::of(&large), HOUR)
+            .await
+            .unwrap();
+        assert_eq!(fetch(&presigned, &large).0, 200);
     });
 }
 

@@ -8,11 +8,11 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 
 use super::fault::Fault;
 use super::open::unusable;
-use super::write::{Write, encryption};
+use super::write::{condition, encryption};
 use super::{S3Store, checksum};
-use crate::commitment::Content;
+use crate::digest::Digest;
 use crate::key::ObjectKey;
-use crate::store::{Declared, ObjectRef, StoreError};
+use crate::store::{ObjectRef, StoreError};
 
 /// The longest that a signature holds (Amazon S3 API, "Authenticating requests: query parameters").
 const VALID_MAX: Duration = Duration::from_hours(7 * 24);
@@ -61,6 +61,9 @@ impl Presigned {
     }
 }
 
+/// The largest object that one request brings.
+const PUT_BYTES_MAX: u64 = 5 << 30;
+
 fn holds(valid_for: Duration) -> Result<PresigningConfig, StoreError> {
     if valid_for.is_zero() || valid_for > VALID_MAX {
         return Err(unusable("a URL may be valid for a second to seven days"));
@@ -95,24 +98,24 @@ impl S3Store {
         Ok(Presigned::new("GET", &signed, valid_for))
     }
 
-    /// A URL to write an object with, which must be the declared bytes and must be new: size, SHA-256 and the
+    /// A URL to write an object of `bytes` bytes with, which must have this SHA-256 and must be new: size, digest and the
     /// condition are under the signature.
     ///
     /// # Errors
-    /// As [`S3Store::presign_get`]; an object of more than one chunk, which one request cannot prove.
+    /// As [`S3Store::presign_get`]; an object of more than 5 GiB, which one request cannot bring (Amazon S3 user guide,
+    /// "Uploading objects").
     pub async fn presign_put(
         &self,
         key: &ObjectKey,
-        declared: &Declared,
+        bytes: u64,
+        sha256: &Digest,
         valid_for: Duration,
     ) -> Result<Presigned, StoreError> {
-        let write = Write::new(self, key, declared.clone())?;
-        let Content::Whole(digest) = &declared.content else {
+        if bytes > PUT_BYTES_MAX {
             return Err(unusable(format!(
-                "a URL to write with is for at most 8 MiB, of which one digest is known, key=`{key}` bytes=`{}`",
-                declared.bytes
+                "a URL to write with is for at most 5 GiB: push it instead, key=`{key}` bytes=`{bytes}`"
             )));
-        };
+        }
         let (encryption, key_id) = encryption(self);
         let signed = self
             .shared
@@ -121,10 +124,10 @@ impl S3Store {
             .put_object()
             .bucket(self.bucket())
             .key(self.name(key.as_str()))
-            .content_length(i64::try_from(declared.bytes).unwrap_or(i64::MAX))
+            .content_length(i64::try_from(bytes).unwrap_or(i64::MAX))
             .checksum_algorithm(ChecksumAlgorithm::Sha256)
-            .checksum_sha256(checksum::text(digest))
-            .set_if_none_match(write.condition())
+            .checksum_sha256(checksum::text(sha256))
+            .set_if_none_match(condition(self))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
             .set_expected_bucket_owner(self.owner())

@@ -80,10 +80,9 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// The condition that nothing is there, where the store is trusted with it.
+    /// As [`condition`].
     pub(super) fn condition(&self) -> Option<String> {
-        let create_only = self.store.settings().create_only;
-        (create_only == CreateOnly::Conditional).then(|| "*".to_owned())
+        condition(self.store)
     }
 
     /// Looks first where nothing else keeps an object from being replaced.
@@ -273,6 +272,12 @@ pub(super) fn not_declared(key: &ObjectKey) -> StoreError {
     StoreError::NotDeclared {
         key: key.to_string(),
     }
+}
+
+/// The condition that nothing is there, where the store is trusted with it.
+pub(super) fn condition(store: &S3Store) -> Option<String> {
+    let create_only = store.settings().create_only;
+    (create_only == CreateOnly::Conditional).then(|| "*".to_owned())
 }
 
 /// How objects are to be encrypted, and with which key.
