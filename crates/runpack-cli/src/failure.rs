@@ -72,10 +72,10 @@ impl Failure {
         self
     }
 
-    /// With one line for each thing that it is about.
+    /// With one line more for each thing that it is about.
     #[must_use]
     pub fn with_details(mut self, details: Vec<String>) -> Self {
-        self.details = details;
+        self.details.extend(details);
         self
     }
 
