@@ -236,6 +236,17 @@ enum Listed {
     Unknown,
 }
 
+impl Listed {
+    /// Why an artifact is residue, if it is for sure.
+    fn leaves_out(&self, artifact: &(Digest, ArtifactName)) -> Option<Why> {
+        match self {
+            Self::Nothing => Some(Why::NotCommitted),
+            Self::These(listed) => (!listed.contains(artifact)).then_some(Why::NotListed),
+            Self::Unknown => None,
+        }
+    }
+}
+
 impl Sweep<'_> {
     fn is_old(&self, holding: &Holding) -> bool {
         holding.modified < self.born_before
@@ -250,27 +261,25 @@ impl Sweep<'_> {
             return Ok(());
         }
         let key = Location::manifest(&run.subject).key()?;
-        let (mut versions, mut asked) = (Vec::new(), None);
+        let mut versions = self.store.versions(&key).await?;
+        let mut listed = self.listed(&key, &versions).await;
         for (holding, artifact) in run.artifacts {
             // A manifest may come while residue is removed: it is asked for before every single removal, and read
             // again where it is not what it was.
-            if asked.is_none() || self.mode == Mode::Remove {
+            if self.mode == Mode::Remove && listed.leaves_out(&artifact).is_some() {
                 let now = self.store.versions(&key).await?;
-                if asked.is_none() || now != versions {
-                    asked = Some(self.listed(&key, &now).await);
+                if now != versions {
+                    listed = self.listed(&key, &now).await;
                     versions = now;
                 }
             }
-            let why = match &asked {
-                Some(Listed::Nothing) => Why::NotCommitted,
-                Some(Listed::These(listed)) if !listed.contains(&artifact) => Why::NotListed,
-                Some(Listed::These(_)) => continue,
-                Some(Listed::Unknown) | None => {
-                    self.swept.runs_kept = self.swept.runs_kept.saturating_add(1);
-                    return Ok(());
-                }
-            };
-            self.dispose(holding, why).await;
+            if matches!(listed, Listed::Unknown) {
+                self.swept.runs_kept = self.swept.runs_kept.saturating_add(1);
+                return Ok(());
+            }
+            if let Some(why) = listed.leaves_out(&artifact) {
+                self.dispose(holding, why).await;
+            }
         }
         Ok(())
     }
