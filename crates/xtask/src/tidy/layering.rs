@@ -25,9 +25,13 @@ const MAY_DEPEND_ON: &[(&str, &[&str], &[&str])] = &[
     ),
     ("xtask", &[], &[]),
 ];
-/// Crates that only these may depend on: the store, and the tests' own look at real servers.
+/// Crates that only these may depend on: the store, what the enterprise asks of a bucket beyond it, and the tests' own
+/// look at real servers.
 const ONLY_FOR: &[(&str, &[&str])] = &[
-    ("aws-sdk-s3", &["runpack-core", "runpack-testing"]),
+    (
+        "aws-sdk-s3",
+        &["runpack-core", "runpack-testing", "runpack-enterprise"],
+    ),
     ("aws-config", &["runpack-core"]),
 ];
 /// The most packages that the core without any feature may need, itself not counted.

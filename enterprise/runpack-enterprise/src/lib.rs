@@ -1,0 +1,1 @@
+//! Storage that keeps: retention, legal holds, proofs and attestations over buckets with Object Lock.
