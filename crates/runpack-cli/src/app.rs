@@ -35,6 +35,7 @@ pub struct Program {
     pub version: &'static str,
     /// What it makes of stores.
     pub storage: &'static dyn StoragePolicy,
+    arguments: fn(Command) -> Command,
 }
 
 impl Program {
@@ -44,6 +45,7 @@ impl Program {
             name,
             version,
             storage: &PlainStorage,
+            arguments: |command| command,
         }
     }
 
@@ -51,6 +53,13 @@ impl Program {
     #[must_use]
     pub const fn with_storage(mut self, storage: &'static dyn StoragePolicy) -> Self {
         self.storage = storage;
+        self
+    }
+
+    /// The same, with global arguments of its own, which [`Context::given`] has.
+    #[must_use]
+    pub const fn with_arguments(mut self, add: fn(Command) -> Command) -> Self {
+        self.arguments = add;
         self
     }
 }
@@ -183,16 +192,16 @@ fn run<M: Run>(
     environment: Environment,
     output: Output,
 ) -> Result<Exit, Failure> {
-    let command = Cli::<M>::command()
+    let command = (program.arguments)(Cli::<M>::command())
         .name(program.name)
         .bin_name(program.name)
         .version(program.version);
     let parsed = command
         .clone()
         .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::<M>::from_arg_matches(&matches));
-    let cli = match parsed {
-        Ok(cli) => cli,
+        .and_then(|given| Ok((Cli::<M>::from_arg_matches(&given)?, given)));
+    let (cli, given) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return explain(&error, &used(&command, arguments), &output),
     };
     let context = Context {
@@ -202,6 +211,7 @@ fn run<M: Run>(
         command,
         producer: producer(program)?,
         storage: program.storage,
+        given,
         config: cli.global.config,
         service: cli.global.service,
         runtime: OnceLock::new(),

@@ -58,6 +58,8 @@ pub struct Config {
     pub store_root: Option<PathBuf>,
     /// `runpacks.s3`
     pub s3: S3Config,
+    /// `runpacks.policy`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
+    pub policy: Option<serde_json::Value>,
 }
 
 /// What `runpacks.s3` says.
@@ -134,6 +136,7 @@ impl Config {
                 runpacks.verify_on_push.as_deref(),
             )?,
             store_root: runpacks.file.map(|file| beside.join(file.root)),
+            policy: runpacks.policy,
             s3: runpacks
                 .s3
                 .map(|section| read.s3(section))

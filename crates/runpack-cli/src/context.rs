@@ -32,6 +32,9 @@ pub struct Context {
     pub producer: Producer,
     /// What this program makes of stores.
     pub storage: &'static dyn StoragePolicy,
+    /// What was given on the command line, for arguments that a program has of its own
+    /// ([`Program::with_arguments`](crate::Program::with_arguments)).
+    pub given: clap::ArgMatches,
     pub(crate) config: Option<PathBuf>,
     pub(crate) service: ServiceOptions,
     /// One for the whole command: connections to a store live as long as it does.
@@ -78,9 +81,7 @@ impl Context {
     /// The configuration file at `path`, as [`Config::load`].
     pub(crate) fn config_at(&self, path: Option<&Path>) -> Result<Config, Failure> {
         let config = Config::load(path)?;
-        if let Some(object_lock) = &config.s3.object_lock {
-            self.storage.admit(object_lock)?;
-        }
+        self.storage.admit(&config)?;
         Ok(config)
     }
 

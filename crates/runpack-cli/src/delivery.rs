@@ -15,7 +15,7 @@ use runpack_core::manifest::Manifest;
 use runpack_core::pack::{Commit, CommittedPack, PackError};
 use runpack_core::progress::Progress;
 use runpack_core::reference::{self, Ensured};
-use runpack_core::store::{Declared, Outcome, Source, StoreError};
+use runpack_core::store::{Declared, Outcome, Source, StoreError, Whole};
 use runpack_core::time::Clock as _;
 use runpack_core::verify::{Container, Level};
 
@@ -198,6 +198,7 @@ pub(crate) async fn bundle(
         // Other bytes, which may be the same pack compressed in another way.
         Err(_) => same(to, &key, ours, limits).await?,
     };
+    store.seal(Whole::Bundle(&new.manifest)).await?;
     let reference = refer(context, to, &new.manifest).await;
     Ok(Delivered {
         manifest: new.manifest,

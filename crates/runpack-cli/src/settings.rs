@@ -123,6 +123,8 @@ pub struct Settings {
     pub create_only: Setting<Option<CreateOnly>>,
     /// `runpacks.s3.object_lock`
     pub object_lock: Setting<Option<serde_json::Value>>,
+    /// `runpacks.policy`
+    pub policy: Setting<Option<serde_json::Value>>,
     /// `runpacks.auto_push`
     pub auto_push: Setting<bool>,
     /// `runpacks.verify_on_push`
@@ -286,6 +288,7 @@ impl Settings {
             allow_plain_http: layers.only(s3.allow_plain_http, PlainHttp::default()),
             create_only: layers.only(s3.create_only.map(Some), None),
             object_lock: layers.only(s3.object_lock.map(Some), None),
+            policy: layers.only(config.policy.clone().map(Some), None),
             auto_push: layers.only(config.auto_push, false),
             verify_on_push: layers.only(config.verify_on_push, true),
             credentials: credentials(keys)?,
@@ -328,6 +331,18 @@ impl Settings {
             "there is no store to push to or pull from",
             "name one, as file:PATH or s3://BUCKET/PREFIX, or configure one in runpack.yaml",
         ))
+    }
+
+    /// The same for another service of buckets, as far as it is named.
+    pub(crate) fn at(mut self, endpoint: Option<Endpoint>, region: Option<String>) -> Self {
+        let named = |what| Origin::Flag(what);
+        if endpoint.is_some() {
+            (self.endpoint.value, self.endpoint.origin) = (endpoint, named("runpacks.policy"));
+        }
+        if region.is_some() {
+            (self.region.value, self.region.origin) = (region, named("runpacks.policy"));
+        }
+        self
     }
 
     /// Where the settings of a bucket come from, for somebody who has to correct one of them.

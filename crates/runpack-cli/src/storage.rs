@@ -14,13 +14,14 @@ use std::sync::Arc;
 
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
-use runpack_core::store::s3::{CreateOnly, S3Settings, S3Store};
+use runpack_core::store::s3::{CreateOnly, Endpoint, S3Settings, S3Store};
 use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreError};
 
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
 pub(crate) use stream::Stored;
 
+use crate::config::Config;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::profiles;
@@ -39,17 +40,19 @@ pub enum Access {
 ///
 /// ```no_run
 /// use runpack_cli::{Context, Failure, NoMore, Program, StoragePolicy};
-/// use runpack_cli::storage::Storage;
+/// use runpack_cli::config::Config;
+/// use runpack_cli::settings::Settings;
+/// use runpack_cli::storage::{Access, Storage};
 ///
 /// #[derive(Debug)]
 /// struct Locking;
 ///
 /// impl StoragePolicy for Locking {
-///     fn admit(&self, _object_lock: &serde_json::Value) -> Result<(), Failure> {
+///     fn admit(&self, _: &Config) -> Result<(), Failure> {
 ///         Ok(())
 ///     }
 ///
-///     fn wrap(&self, opened: Storage, _: Option<&serde_json::Value>, _: &Context) -> Result<Storage, Failure> {
+///     fn wrap(&self, opened: Storage, _: Access, _: &Settings, _: &Context) -> Result<Storage, Failure> {
 ///         let locked = opened.store();
 ///         Ok(opened.with_store(locked))
 ///     }
@@ -61,24 +64,34 @@ pub enum Access {
 /// }
 /// ```
 pub trait StoragePolicy: fmt::Debug + Sync {
-    /// Takes what the configuration says below `runpacks.s3.object_lock`, or refuses it.
+    /// Takes what the configuration says below `runpacks.s3.object_lock` and `runpacks.policy`, or refuses it.
     ///
     /// # Errors
     /// It cannot be done as it is written, or not by this program.
-    fn admit(&self, object_lock: &serde_json::Value) -> Result<(), Failure>;
+    fn admit(&self, config: &Config) -> Result<(), Failure>;
 
-    /// The store to use in place of one that was opened ([`Storage::with_store`]).
+    /// The store to use in place of a bucket that was opened ([`Storage::with_store`]).
     ///
     /// # Errors
     /// The store cannot do what is asked of it.
     fn wrap(
         &self,
         opened: Storage,
-        object_lock: Option<&serde_json::Value>,
+        access: Access,
+        settings: &Settings,
         context: &Context,
     ) -> Result<Storage, Failure> {
-        let _ = (object_lock, context);
+        let _ = (access, settings, context);
         Ok(opened)
+    }
+
+    /// Where new packs about `subject` go, if the configuration leaves it to the program.
+    ///
+    /// # Errors
+    /// It says that they go nowhere.
+    fn route(&self, subject: &Subject, settings: &Settings) -> Result<Option<Route>, Failure> {
+        let _ = (subject, settings);
+        Ok(None)
     }
 }
 
@@ -87,12 +100,32 @@ pub trait StoragePolicy: fmt::Debug + Sync {
 pub struct PlainStorage;
 
 impl StoragePolicy for PlainStorage {
-    fn admit(&self, _: &serde_json::Value) -> Result<(), Failure> {
-        Err(Failure::new(
-            "`runpacks.s3.object_lock` asks for locked storage, which this program does not have",
-            "use the enterprise build of runpack, which has it, or remove the key",
-        ))
+    fn admit(&self, config: &Config) -> Result<(), Failure> {
+        let refused = |asks: &str| {
+            Failure::new(
+                format!("{asks}, which this program does not have"),
+                "use the enterprise build of runpack, which has it, or remove the key",
+            )
+        };
+        if config.s3.object_lock.is_some() {
+            return Err(refused("`runpacks.s3.object_lock` asks for locked storage"));
+        }
+        if config.policy.is_some() {
+            return Err(refused("`runpacks.policy` asks for routing by policy"));
+        }
+        Ok(())
     }
+}
+
+/// Where packs go by policy: a bucket, and where its service is if not where the settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The bucket.
+    pub bucket: BucketAddress,
+    /// Its service.
+    pub endpoint: Option<Endpoint>,
+    /// Its region.
+    pub region: Option<String>,
 }
 
 /// A store that was opened.
@@ -146,8 +179,30 @@ impl Storage {
             warn(context, settings);
         }
         let opened = context.wait(open_bucket(context, settings, bucket, access))??;
-        let object_lock = settings.object_lock.value.as_ref();
-        context.storage.wrap(opened, object_lock, context)
+        context.storage.wrap(opened, access, settings, context)
+    }
+
+    /// Opens the store for a pack about `subject`: the one that was named, else where policy routes it, else `default`.
+    ///
+    /// # Errors
+    /// As [`Storage::open`]; policy says that such packs go nowhere; `default` is none.
+    pub(crate) fn open_for(
+        context: &Context,
+        subject: &Subject,
+        named: Option<&StoreAddress>,
+        default: impl FnOnce(&Settings) -> Result<StoreAddress, Failure>,
+    ) -> Result<Self, Failure> {
+        if let Some(address) = named {
+            return Self::open(context, address, Access::Write);
+        }
+        let settings = context.settings()?;
+        match context.storage.route(subject, &settings)? {
+            Some(route) => {
+                let settings = settings.at(route.endpoint, route.region);
+                Self::open_bucket(context, &settings, &route.bucket, Access::Write)
+            }
+            None => Self::open(context, &default(&settings)?, Access::Write),
+        }
     }
 
     /// The same store, read and written through another.
@@ -297,9 +352,7 @@ fn warn(context: &Context, settings: &Settings) {
              told that they won; use a store with conditional writes, or a versioned bucket",
         );
     }
-    let is_open = |endpoint: &runpack_core::store::s3::Endpoint| {
-        endpoint.is_plain() && !endpoint.is_loopback()
-    };
+    let is_open = |endpoint: &Endpoint| endpoint.is_plain() && !endpoint.is_loopback();
     if settings.endpoint.value.as_ref().is_some_and(is_open) {
         context.output.remark(
             "warning: `allow_plain_http`: whoever is on the way to the store reads everything that is sent",

@@ -10,7 +10,7 @@ mod part;
 
 use std::fmt;
 
-pub use part::{Day, Log, Month, PipelineObject, RecordObject};
+pub use part::{Day, HoldPart, Log, Month, PipelineObject, RecordObject};
 
 use crate::digest::Digest;
 use crate::id::{
@@ -158,6 +158,20 @@ pub enum Location {
     Reference {
         /// Which pack.
         pack_id: PackId,
+    },
+    /// What a store said of a pack's versions: `_runpack/receipts/{pack id hex}/{receipt}.json`.
+    Receipt {
+        /// Which pack.
+        pack_id: PackId,
+        /// The SHA-256 of the receipt.
+        receipt: Digest,
+    },
+    /// An entry of the ledger of holds, or its signed head: `_runpack/holds/{sequence}.json`, `.../{sequence}.head.json`.
+    Hold {
+        /// From 0, without a gap.
+        sequence: u32,
+        /// Which of the two.
+        part: HoldPart,
     },
     /// An object that shows what a store does: `_runpack/probe/{probe}`.
     Probe {
@@ -318,6 +332,16 @@ impl Location {
         KeyPrefix(prefix.into())
     }
 
+    /// The part of the key space that holds the ledger of holds.
+    pub fn holds_prefix() -> KeyPrefix {
+        KeyPrefix("_runpack/holds/".into())
+    }
+
+    /// The part of the key space that holds receipts of a pack's versions.
+    pub fn receipts_prefix(pack_id: PackId) -> KeyPrefix {
+        KeyPrefix(format!("_runpack/receipts/{}/", pack_id.digest()).into())
+    }
+
     /// The part of the key space that holds probes of what a store does. They are nobody's evidence.
     pub fn probes_prefix() -> KeyPrefix {
         KeyPrefix("_runpack/probe/".into())
@@ -417,6 +441,16 @@ impl fmt::Display for Location {
                     None => f.write_str("manifest.json"),
                     Some(name) => write!(f, "{name}"),
                 }
+            }
+            Self::Receipt { pack_id, receipt } => {
+                write!(f, "_runpack/receipts/{}/{receipt}.json", pack_id.digest())
+            }
+            Self::Hold { sequence, part } => {
+                let part = match part {
+                    HoldPart::Entry => "",
+                    HoldPart::Head => ".head",
+                };
+                write!(f, "_runpack/holds/{sequence:010}{part}.json")
             }
             Self::Probe { probe } => write!(f, "_runpack/probe/{probe}"),
             Self::Reference { pack_id } => write!(f, "_runpack/refs/{}", pack_id.digest()),

@@ -22,7 +22,7 @@ use crate::manifest::{
 use crate::name::ArtifactName;
 use crate::progress::Progress;
 use crate::residue::EXPORT_SECONDS_MAX;
-use crate::store::{Outcome, Receipt, Store, StoreError, read_capped};
+use crate::store::{Outcome, Receipt, Store, StoreError, Whole, read_capped};
 use crate::time::{Clock, Timestamp};
 use crate::workers::WorkerLost;
 
@@ -165,6 +165,11 @@ impl PackDraft {
         }
     }
 
+    /// Whose pack it will be.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
     /// With these labels.
     #[must_use]
     pub fn with_labels(mut self, labels: Labels) -> Self {
@@ -275,7 +280,7 @@ impl StagedPack {
     }
 
     /// Makes sure that every artifact is still there, and writes the manifest; then looks once more, for
-    /// somebody may have cleaned up in between.
+    /// somebody may have cleaned up in between, and lets the store seal the pack.
     ///
     /// # Errors
     /// [`PackError::Conflict`] where another pack was committed for this subject; an artifact that
@@ -284,6 +289,7 @@ impl StagedPack {
         let store = Arc::clone(&self.store);
         let committed = self.commit_manifest().await?;
         recheck::recheck(&store, &committed.manifest).await?;
+        store.seal(Whole::Pack(&committed.manifest)).await?;
         Ok(committed)
     }
 

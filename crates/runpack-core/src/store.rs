@@ -40,6 +40,7 @@ pub use source::{BytesSource, Source};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::{KeyPrefix, ObjectKey};
+use crate::manifest::Manifest;
 
 /// The version of an object in a versioned store, as the store names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -262,6 +263,15 @@ pub trait ArtifactReader: Send + Sync + fmt::Debug {
     fn storage_uri(&self, key: &ObjectKey) -> String;
 }
 
+/// What has become whole in a store.
+#[derive(Debug, Clone, Copy)]
+pub enum Whole<'a> {
+    /// A pack: its manifest is there, and every artifact.
+    Pack(&'a Manifest),
+    /// The pack with this manifest, as one object.
+    Bundle(&'a Manifest),
+}
+
 /// Writing objects.
 #[async_trait]
 pub trait ArtifactSink: Send + Sync + fmt::Debug {
@@ -337,6 +347,17 @@ pub trait ArtifactSink: Send + Sync + fmt::Debug {
         key: &ObjectKey,
         declared: &Declared,
     ) -> Result<Option<Receipt>, StoreError>;
+
+    /// Hears that something is whole, after its commit and before anybody is told of it: what is to be done to evidence
+    /// and not to residue is done now. Done again it changes nothing.
+    ///
+    /// # Errors
+    /// What the store promises of evidence does not hold. What was written is there, and the same commit again may
+    /// succeed.
+    async fn seal(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let _ = whole;
+        Ok(())
+    }
 
     /// How many writes a caller keeps under way at once on each of its workers, so that the store
     /// can make many durable together.

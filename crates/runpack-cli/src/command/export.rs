@@ -118,16 +118,19 @@ impl Execute for Export {
         let settings = context.settings()?;
         receipts::book(context)?;
         let address = match &self.to {
-            Some(address) => address.clone(),
-            None => settings.address()?,
+            Some(address) => Ok(address.clone()),
+            None => settings.address(),
         };
         let push_to = if self.no_push {
             None
         } else {
-            push_to(&settings, &address)?
+            push_to(&settings, address.as_ref().ok())?
         };
         let mut outputs = Vec::new();
-        for store in [Some(&address), push_to.as_ref()].into_iter().flatten() {
+        for store in [address.as_ref().ok(), push_to.as_ref()]
+            .into_iter()
+            .flatten()
+        {
             if let StoreAddress::File(root) = store {
                 outputs.push(("store", root.as_path()));
             }
@@ -150,7 +153,7 @@ impl Execute for Export {
             .into_iter()
             .for_each(|artifact| draft.add(artifact));
 
-        let storage = Storage::open(context, &address, Access::Write)?;
+        let storage = Storage::open_for(context, draft.subject(), self.to.as_ref(), |_| address)?;
         // What could not be pushed to is told before hours of work.
         let push_to = push_to
             .map(|address| Storage::open(context, &address, Access::Write))
@@ -209,13 +212,13 @@ impl Execute for Export {
 /// Where an export with `auto_push` goes next: nowhere if it went there already.
 fn push_to(
     settings: &Settings,
-    exported_to: &StoreAddress,
+    exported_to: Option<&StoreAddress>,
 ) -> Result<Option<StoreAddress>, Failure> {
     if !settings.auto_push.value {
         return Ok(None);
     }
     let remote = settings.remote()?;
-    Ok((remote != *exported_to).then_some(remote))
+    Ok((exported_to != Some(&remote)).then_some(remote))
 }
 
 /// Verifies what was exported where it is, unless told not to, and brings it to the other store.

@@ -33,6 +33,9 @@ pub(super) struct Runpacks {
     pub(super) file: Option<FileSection>,
     #[serde(default, deserialize_with = "section")]
     pub(super) s3: Option<S3Section>,
+    /// As `object_lock`.
+    #[serde(default, deserialize_with = "anything")]
+    pub(super) policy: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]

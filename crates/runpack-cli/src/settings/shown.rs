@@ -94,6 +94,7 @@ impl Settings {
                 Some(how.to_owned())
             }),
             shown("runpacks.s3.object_lock", &self.object_lock, text),
+            shown("runpacks.policy", &self.policy, text),
         ]);
         all.extend(credentials(context));
         all.extend(elsewhere(context)?);

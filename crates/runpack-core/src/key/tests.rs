@@ -144,6 +144,15 @@ fn location() -> impl Strategy<Value = Location> {
             pack_id: PackId::new(pack)
         }),
         parsed(id()).prop_map(|probe| Location::Probe { probe }),
+        (digest(), digest()).prop_map(|(pack, receipt)| Location::Receipt {
+            pack_id: PackId::new(pack),
+            receipt
+        }),
+        (
+            any::<u32>(),
+            prop::sample::select(vec![HoldPart::Entry, HoldPart::Head])
+        )
+            .prop_map(|(sequence, part)| Location::Hold { sequence, part }),
     ]
 }
 

@@ -20,12 +20,14 @@ mod metadata;
 mod multipart;
 mod open;
 mod plan;
+mod policy;
 mod presign;
 mod probe;
 mod profile;
 mod put;
 mod read;
 mod restore;
+mod sdk;
 mod settings;
 mod upload;
 mod versions;
@@ -38,11 +40,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Builder, Region};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+pub use policy::{Lock, LockMode, PutPolicy};
 pub use presign::{Presigned, SignedUrl};
 pub use probe::Leaving;
 pub use profile::{
@@ -72,6 +74,7 @@ const IN_FLIGHT: usize = 16;
 #[derive(Clone)]
 pub struct S3Store {
     shared: Arc<Shared>,
+    policy: Option<Arc<dyn PutPolicy>>,
 }
 
 struct Shared {
@@ -98,7 +101,15 @@ impl S3Store {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            policy: None,
         })
+    }
+
+    /// The same store, whose writes ask for what `policy` says.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Arc<dyn PutPolicy>) -> Self {
+        self.policy = Some(policy);
+        self
     }
 
     /// The settings.
@@ -113,21 +124,8 @@ impl S3Store {
         uri.trim_end_matches('/').to_owned()
     }
 
-    fn client(&self) -> Result<Client, StoreError> {
-        self.shared.clients.here()
-    }
-
     fn bucket(&self) -> &str {
         self.settings().bucket.as_str()
-    }
-
-    /// The object's name in the bucket.
-    fn name(&self, key: &str) -> String {
-        self.settings().path_prefix.join(key)
-    }
-
-    fn owner(&self) -> Option<String> {
-        self.settings().expected_owner.clone()
     }
 
     fn region(&self) -> &Region {

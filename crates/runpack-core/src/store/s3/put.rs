@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::body::Spoiled;
 use super::fault::Fault;
 use super::write::{After, PUTTING, Write, encryption, not_declared};
-use super::{S3Store, checksum, metadata};
+use super::{S3Store, checksum, metadata, policy};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
@@ -57,6 +57,7 @@ impl Write<'_> {
 
     fn request(&self, body: SdkBody, checksum: &str) -> Result<PutObjectFluentBuilder, StoreError> {
         let (encryption, key_id) = encryption(self.store);
+        let (lock_mode, locked_until) = policy::lock(self.store, self.key);
         // The declaration has at most one chunk, which any integer holds.
         let bytes = i64::try_from(self.declared.bytes).unwrap_or(i64::MAX);
         let client = self.store.client()?;
@@ -72,6 +73,8 @@ impl Write<'_> {
             .set_metadata(Some(metadata::of(self.key, &self.declared, &self.name)))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
+            .set_object_lock_mode(lock_mode)
+            .set_object_lock_retain_until_date(locked_until)
             .set_expected_bucket_owner(self.store.owner()))
     }
 

@@ -10,7 +10,7 @@ use aws_smithy_types::body::SdkBody;
 use super::body::Spoiled;
 use super::fault::{Answer, Fault};
 use super::write::{After, PUTTING, Write, encryption};
-use super::{S3Store, checksum, metadata};
+use super::{S3Store, checksum, metadata, policy};
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
@@ -58,6 +58,7 @@ impl Upload {
         const BEGINNING: &str = "beginning an upload";
         let store = write.store;
         let (encryption, key_id) = encryption(store);
+        let (lock_mode, locked_until) = policy::lock(store, write.key);
         let begun = store
             .client()?
             .create_multipart_upload()
@@ -68,6 +69,8 @@ impl Upload {
             .set_metadata(Some(metadata::of(write.key, &write.declared, &write.name)))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
+            .set_object_lock_mode(lock_mode)
+            .set_object_lock_retain_until_date(locked_until)
             .set_expected_bucket_owner(store.owner())
             .send()
             .await;

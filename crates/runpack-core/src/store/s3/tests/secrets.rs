@@ -159,6 +159,7 @@ fn with_credentials(endpoint: &str, provider: impl ProvideCredentials + 'static)
     };
     S3Store {
         shared: Arc::new(shared),
+        policy: None,
     }
 }
 

@@ -1,0 +1,86 @@
+//! What writes ask for beside being written: the one seam for storage that locks what it gets.
+
+use std::fmt;
+
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::ObjectLockMode;
+
+use super::S3Store;
+use crate::key::ObjectKey;
+use crate::time::Timestamp;
+
+/// How hard a lock is (Amazon S3 user guide, "Object Lock retention modes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockMode {
+    /// Whoever has the right to bypass it can.
+    Governance,
+    /// Nobody can, and it is never shortened.
+    Compliance,
+}
+
+impl LockMode {
+    /// The store's own word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Governance => "GOVERNANCE",
+            Self::Compliance => "COMPLIANCE",
+        }
+    }
+}
+
+/// A lock on one version of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lock {
+    /// How hard it is.
+    pub mode: LockMode,
+    /// Until when, by the store's clock.
+    pub until: Timestamp,
+}
+
+impl Lock {
+    /// Whether this one keeps at least as hard and as long as `asked`.
+    pub fn covers(&self, asked: &Self) -> bool {
+        self.mode >= asked.mode && self.until >= asked.until
+    }
+}
+
+/// What every write of a store asks for. Mode and date go together, and a legal hold is never sent with a write: some
+/// stores take its absence for one that is off.
+pub trait PutPolicy: Send + Sync + fmt::Debug {
+    /// The lock that a new version under `key` gets from its first moment; `None` leaves it to the bucket.
+    fn lock(&self, key: &ObjectKey) -> Option<Lock>;
+}
+
+/// The lock of a new version, as a request has it.
+pub(super) fn lock(store: &S3Store, key: &ObjectKey) -> (Option<ObjectLockMode>, Option<DateTime>) {
+    let lock = store.policy.as_ref().and_then(|policy| policy.lock(key));
+    lock.map_or((None, None), |lock| {
+        // Timestamps end with the year 9999.
+        let seconds = i64::try_from(lock.until.unix_seconds()).unwrap_or(i64::MAX);
+        let mode = ObjectLockMode::from(lock.mode.as_str());
+        (Some(mode), Some(DateTime::from_secs(seconds)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_covers_what_is_weaker_and_shorter() {
+        let lock = |mode, seconds| Lock {
+            mode,
+            until: Timestamp::from_unix_seconds(seconds).unwrap(),
+        };
+        let asked = lock(LockMode::Governance, 100);
+        for (found, covers) in [
+            (lock(LockMode::Governance, 100), true),
+            (lock(LockMode::Compliance, 101), true),
+            (lock(LockMode::Governance, 99), false),
+            (lock(LockMode::Compliance, 99), false),
+        ] {
+            assert_eq!(found.covers(&asked), covers, "{found:?}");
+        }
+        assert!(!asked.covers(&lock(LockMode::Compliance, 50)));
+    }
+}
