@@ -10,7 +10,7 @@ mod part;
 
 use std::fmt;
 
-pub use part::{Day, HoldPart, Log, Month, PipelineObject, RecordObject};
+pub use part::{Day, Log, Month, PipelineObject, RecordObject};
 
 use crate::digest::Digest;
 use crate::id::{
@@ -166,12 +166,10 @@ pub enum Location {
         /// The SHA-256 of the receipt.
         receipt: Digest,
     },
-    /// An entry of the ledger of holds, or its signed head: `_runpack/holds/{sequence}.json`, `.../{sequence}.head.json`.
+    /// An entry of the ledger of holds: `_runpack/holds/{sequence}.json`.
     Hold {
         /// From 0, without a gap.
         sequence: u32,
-        /// Which of the two.
-        part: HoldPart,
     },
     /// An object that shows what a store does: `_runpack/probe/{probe}`.
     Probe {
@@ -445,13 +443,7 @@ impl fmt::Display for Location {
             Self::Receipt { pack_id, receipt } => {
                 write!(f, "_runpack/receipts/{}/{receipt}.json", pack_id.digest())
             }
-            Self::Hold { sequence, part } => {
-                let part = match part {
-                    HoldPart::Entry => "",
-                    HoldPart::Head => ".head",
-                };
-                write!(f, "_runpack/holds/{sequence:010}{part}.json")
-            }
+            Self::Hold { sequence } => write!(f, "_runpack/holds/{sequence:010}.json"),
             Self::Probe { probe } => write!(f, "_runpack/probe/{probe}"),
             Self::Reference { pack_id } => write!(f, "_runpack/refs/{}", pack_id.digest()),
         }

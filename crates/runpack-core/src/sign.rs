@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod document;
 mod envelope;
 mod json;
 mod key;
@@ -27,6 +28,7 @@ mod statement;
 
 use std::fmt;
 
+pub use document::SignedDocument;
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, SIGNATURES_MAX};
 pub use key::{KeyError, SigningKey, VerifyingKey};
 pub use statement::Statement;
@@ -130,6 +132,9 @@ pub enum SignatureError {
         /// The pack at hand.
         found: PackId,
     },
+    /// No trusted key made the signature.
+    #[error("the document is signed by no key that is trusted")]
+    NoTrustedKey,
     /// No signature verifies under the trusted key.
     #[error("no signature verifies under the trusted key, key=`{key_id}`")]
     NotVerified {

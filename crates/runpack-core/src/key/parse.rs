@@ -1,7 +1,7 @@
 //! From a key back to its location. Each arm reads what the matching arm of `Display` writes; the
 //! caller holds the two against each other.
 
-use super::{Day, HoldPart, Location, Month, PipelineObject, RecordObject};
+use super::{Day, Location, Month, PipelineObject, RecordObject};
 use crate::id::PackId;
 use crate::manifest::Subject;
 use crate::name::ArtifactName;
@@ -176,17 +176,9 @@ fn own(rest: &str) -> Option<Location> {
                 receipt: receipt.strip_suffix(".json")?.parse().ok()?,
             })
         }
-        "holds" => {
-            let name = id.strip_suffix(".json")?;
-            let (sequence, part) = match name.strip_suffix(".head") {
-                Some(sequence) => (sequence, HoldPart::Head),
-                None => (name, HoldPart::Entry),
-            };
-            Some(Location::Hold {
-                sequence: sequence.parse().ok()?,
-                part,
-            })
-        }
+        "holds" => Some(Location::Hold {
+            sequence: id.strip_suffix(".json")?.parse().ok()?,
+        }),
         "probe" => Some(Location::Probe {
             probe: id.parse().ok()?,
         }),

@@ -139,12 +139,3 @@ pub enum PipelineObject {
         name: ArtifactName,
     },
 }
-
-/// What of the ledger of holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HoldPart {
-    /// What was done.
-    Entry,
-    /// The signature over everything up to the entry.
-    Head,
-}

@@ -148,11 +148,7 @@ fn location() -> impl Strategy<Value = Location> {
             pack_id: PackId::new(pack),
             receipt
         }),
-        (
-            any::<u32>(),
-            prop::sample::select(vec![HoldPart::Entry, HoldPart::Head])
-        )
-            .prop_map(|(sequence, part)| Location::Hold { sequence, part }),
+        any::<u32>().prop_map(|sequence| Location::Hold { sequence }),
     ]
 }
 

@@ -195,16 +195,20 @@ impl Envelope {
 
     /// What is signed (DSSE v1, PAE): lengths make it unambiguous.
     fn pre_authentication(&self) -> Vec<u8> {
-        let payload = self.statement.payload();
-        let mut message = format!(
-            "DSSEv1 {} {PAYLOAD_TYPE} {} ",
-            PAYLOAD_TYPE.len(),
-            payload.len()
-        )
-        .into_bytes();
-        message.extend_from_slice(payload);
-        message
+        pre_authentication(PAYLOAD_TYPE, self.statement.payload())
     }
+}
+
+/// What is signed of a payload of this type (DSSE v1, PAE).
+pub(super) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut message = format!(
+        "DSSEv1 {} {payload_type} {} ",
+        payload_type.len(),
+        payload.len()
+    )
+    .into_bytes();
+    message.extend_from_slice(payload);
+    message
 }
 
 impl Signed {
@@ -224,7 +228,7 @@ impl Signed {
 }
 
 /// Base64 in its one spelling.
-fn decode(value: Value, member: &'static str) -> Result<Vec<u8>, SignatureError> {
+pub(super) fn decode(value: Value, member: &'static str) -> Result<Vec<u8>, SignatureError> {
     let text = value.into_text().ok_or(SignatureError::Schema(member))?;
     let bytes = STANDARD.decode(&text).map_err(|_| SignatureError::Base64)?;
     if STANDARD.encode(&bytes) == text {

@@ -9,7 +9,7 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 use super::fault::Fault;
 use super::open::unusable;
 use super::write::{condition, encryption};
-use super::{S3Store, checksum};
+use super::{S3Store, checksum, policy};
 use crate::digest::Digest;
 use crate::key::ObjectKey;
 use crate::store::{ObjectRef, StoreError};
@@ -117,6 +117,7 @@ impl S3Store {
             )));
         }
         let (encryption, key_id) = encryption(self);
+        let (lock_mode, locked_until) = policy::lock(self, key);
         let signed = self
             .shared
             .clients
@@ -130,6 +131,8 @@ impl S3Store {
             .set_if_none_match(condition(self))
             .set_server_side_encryption(encryption)
             .set_ssekms_key_id(key_id)
+            .set_object_lock_mode(lock_mode)
+            .set_object_lock_retain_until_date(locked_until)
             .set_expected_bucket_owner(self.owner())
             .presigned(holds(valid_for)?)
             .await

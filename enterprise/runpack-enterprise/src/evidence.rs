@@ -1,0 +1,322 @@
+//! Which objects make up what is to be kept, and which version of each is the evidence.
+//!
+//! A version counts only if its bytes are those that the manifest commits to: by the store's own checksum where that
+//! covers them, else by reading them. Of several such versions the oldest is taken, and of a manifest's always the oldest,
+//! which is the commit.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use runpack_core::commitment::{ChunkHasher, Content};
+use runpack_core::digest::{Digest, Hasher};
+use runpack_core::id::PackId;
+use runpack_core::key::{KeyPrefix, Location, ObjectKey};
+use runpack_core::manifest::Manifest;
+use runpack_core::store::{
+    ArtifactReader, Declared, Housekeeping as _, ObjectRef, State, StoreError, VersionId, Whole,
+};
+use runpack_core::time::Timestamp;
+
+use crate::bucket::unusable;
+use crate::guard::{Guard, Protection};
+
+/// Requests under way at once.
+pub(crate) const IN_FLIGHT: usize = 16;
+
+/// What a part of the evidence is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// The manifest: the commit.
+    Manifest,
+    /// An artifact.
+    Artifact,
+    /// A whole pack as one object.
+    Bundle,
+}
+
+/// An object that must be there.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its key.
+    pub key: ObjectKey,
+    /// What it is.
+    pub role: Role,
+    /// What its bytes are; `None` for a bundle, of which only reading tells.
+    pub declared: Option<Declared>,
+}
+
+/// All objects of a pack, the commit first.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Which pack.
+    pub pack_id: PackId,
+    /// What it is made of. Never empty.
+    parts: Vec<Part>,
+    prefix: KeyPrefix,
+}
+
+/// A version of a part.
+#[derive(Debug, Clone)]
+pub struct Pinned {
+    /// The part.
+    pub part: Part,
+    /// The version.
+    pub object: ObjectRef,
+    /// What its bytes are.
+    pub declared: Declared,
+    /// What the store says of it.
+    pub protection: Protection,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+    /// What stands over it, newest last: markers and versions that a reader without a version id gets in its place.
+    pub shadows: Vec<Shadow>,
+}
+
+/// What stands over a version (threats L05, L06).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shadow {
+    /// A delete marker, or another version.
+    pub state: State,
+    /// Its id.
+    pub version: VersionId,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+#[derive(Debug)]
+struct Held {
+    version: VersionId,
+    bytes: u64,
+    modified: Timestamp,
+    state: State,
+}
+
+impl Evidence {
+    /// The objects of what is whole.
+    ///
+    /// # Errors
+    /// A key is too long, or the pack is of a kind that has no bundle.
+    pub fn of(whole: Whole<'_>) -> Result<Self, StoreError> {
+        let too_long = |error: &dyn std::error::Error| unusable(error.to_string());
+        match whole {
+            Whole::Pack(manifest) => {
+                let subject = manifest.subject();
+                let commit = Part {
+                    key: Location::manifest(subject)
+                        .key()
+                        .map_err(|error| too_long(&error))?,
+                    role: Role::Manifest,
+                    declared: Some(Declared::of(&manifest.to_bytes())),
+                };
+                let artifacts = manifest.artifacts().iter().map(|artifact| {
+                    let location =
+                        Location::artifact(subject, artifact.name(), artifact.commitment());
+                    Ok(Part {
+                        key: location.key().map_err(|error| too_long(&error))?,
+                        role: Role::Artifact,
+                        declared: Some(Declared::new(artifact.bytes(), artifact.content().clone())),
+                    })
+                });
+                Ok(Self {
+                    pack_id: manifest.pack_id(),
+                    parts: std::iter::once(Ok(commit))
+                        .chain(artifacts)
+                        .collect::<Result<_, StoreError>>()?,
+                    prefix: Location::pack_prefix(subject),
+                })
+            }
+            Whole::Bundle(manifest) => {
+                let key = bundle_key(manifest)?;
+                Ok(Self {
+                    pack_id: manifest.pack_id(),
+                    prefix: KeyPrefix::of(&key),
+                    parts: vec![Part {
+                        key,
+                        role: Role::Bundle,
+                        declared: None,
+                    }],
+                })
+            }
+        }
+    }
+
+    /// The parts, the commit first.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Finds the version of each part, the commit first. `pins` are the versions that are known beforehand.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where a part, or a version that was pinned, is not there; [`StoreError::AlreadyExists`]
+    /// where only other bytes are; as the store fails.
+    pub async fn find(
+        &self,
+        guard: &Guard,
+        pins: &HashMap<ObjectKey, VersionId>,
+    ) -> Result<Vec<Pinned>, StoreError> {
+        let mut held = self.held(guard).await?;
+        let parts = self.parts.iter().map(|part| {
+            let versions = held.remove(part.key.as_str()).unwrap_or_default();
+            let pin = pins.get(&part.key).cloned();
+            async move { pinned(guard, part, versions, pin).await }
+        });
+        let parts: Vec<_> = parts.collect();
+        stream::iter(parts).buffered(IN_FLIGHT).try_collect().await
+    }
+
+    /// Everything under the keys, oldest first.
+    async fn held(&self, guard: &Guard) -> Result<HashMap<String, Vec<Held>>, StoreError> {
+        let mut held: HashMap<String, Vec<Held>> = self
+            .parts
+            .iter()
+            .map(|part| (part.key.to_string(), Vec::new()))
+            .collect();
+        let mut holdings = guard.store().holdings(&self.prefix);
+        while let Some(found) = holdings.next().await {
+            let found = found?;
+            let (Some(versions), Some(version)) = (held.get_mut(&found.key), found.version) else {
+                continue;
+            };
+            if found.state != State::Upload {
+                versions.push(Held {
+                    version,
+                    bytes: found.bytes,
+                    modified: found.modified,
+                    state: found.state,
+                });
+            }
+        }
+        for versions in held.values_mut() {
+            // They come newest first, and times have whole seconds: reversed, and then in order of time.
+            versions.reverse();
+            versions.sort_by_key(|held| held.modified);
+        }
+        Ok(held)
+    }
+}
+
+fn bundle_key(manifest: &Manifest) -> Result<ObjectKey, StoreError> {
+    let location = Location::bundle(manifest)
+        .ok_or_else(|| unusable("a bundle of such a pack has no place in a store"))?;
+    location.key().map_err(|error| unusable(error.to_string()))
+}
+
+async fn pinned(
+    guard: &Guard,
+    part: &Part,
+    versions: Vec<Held>,
+    pin: Option<VersionId>,
+) -> Result<Pinned, StoreError> {
+    let mut other = None;
+    for (at, held) in versions.iter().enumerate() {
+        let is_wanted = pin.as_ref().is_none_or(|pin| *pin == held.version);
+        if held.state != State::Object || !is_wanted {
+            continue;
+        }
+        if held.version.as_str() == "null" {
+            return Err(unusable(format!(
+                "an object is from before the bucket kept versions: push the pack again, or to another prefix, key=`{}`",
+                part.key
+            )));
+        }
+        let object = ObjectRef {
+            key: part.key.clone(),
+            version: Some(held.version.clone()),
+        };
+        let protection = match guard.inspect(&object).await {
+            Ok(protection) => protection,
+            Err(StoreError::NotFound { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let found = content(guard, &object, part, &protection, held.bytes).await?;
+        let is_it = part.declared.as_ref().is_none_or(|ours| *ours == found);
+        if is_it {
+            let shadows = versions.iter().skip(at.saturating_add(1));
+            let shadows = shadows.map(|held| Shadow {
+                state: held.state,
+                version: held.version.clone(),
+                modified: held.modified,
+            });
+            return Ok(Pinned {
+                part: part.clone(),
+                object,
+                declared: found,
+                protection,
+                modified: held.modified,
+                shadows: shadows.collect(),
+            });
+        }
+        other.get_or_insert(found);
+        // The oldest manifest is the commit, whatever came after it.
+        if part.role == Role::Manifest {
+            break;
+        }
+    }
+    let key = part.key.to_string();
+    Err(match (other, &part.declared) {
+        (Some(theirs), Some(ours)) => StoreError::AlreadyExists {
+            key,
+            ours: ours.commitment(),
+            theirs: theirs.commitment(),
+        },
+        _ => StoreError::NotFound {
+            key: match &pin {
+                Some(pin) => format!("{key} in version {}", pin.as_str()),
+                None => key,
+            },
+        },
+    })
+}
+
+/// What the bytes of a version are: as declared where the store's checksum says so, else as they are read.
+async fn content(
+    guard: &Guard,
+    object: &ObjectRef,
+    part: &Part,
+    protection: &Protection,
+    listed_bytes: u64,
+) -> Result<Declared, StoreError> {
+    if let Some(declared) = &part.declared
+        && protection.bytes == declared.bytes
+        && protection.checksum.is_some()
+        && protection.checksum == Some(checksum(declared))
+    {
+        return Ok(declared.clone());
+    }
+    // One byte more than was declared tells it apart (threat S03).
+    let bytes = part.declared.as_ref().map_or(listed_bytes, |d| d.bytes);
+    hash(guard, object, bytes.saturating_add(1)).await
+}
+
+/// The digests of a version's bytes, as far as `bytes_max`.
+pub(crate) async fn hash(
+    guard: &Guard,
+    object: &ObjectRef,
+    bytes_max: u64,
+) -> Result<Declared, StoreError> {
+    let mut body = guard.store().open(object, 0..bytes_max).await?;
+    let mut hasher = ChunkHasher::new();
+    while let Some(piece) = body.next().await {
+        hasher.update(&piece?);
+    }
+    let (content, bytes) = hasher.finish();
+    Ok(Declared::new(bytes, content))
+}
+
+/// The checksum that a store has of bytes that came as ours go: of the whole, or composite with a part for each chunk.
+pub(crate) fn checksum(declared: &Declared) -> String {
+    let text = |digest: &Digest| BASE64_STANDARD.encode(digest.as_bytes());
+    match &declared.content {
+        Content::Whole(digest) => text(digest),
+        Content::Chunks(chunks) => {
+            let mut hasher = Hasher::new();
+            for chunk in chunks {
+                hasher.update(chunk.as_bytes());
+            }
+            format!("{}-{}", text(&hasher.finish()), chunks.len())
+        }
+    }
+}

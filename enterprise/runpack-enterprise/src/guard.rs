@@ -1,0 +1,331 @@
+//! What a store says of the lock and the hold of one version, and how both are changed.
+//!
+//! Every call names a version: a lock is on a version and never on a key. Invariants: a lock that cannot be read is an
+//! error and never "none", for a store answers without the headers where the right to see them is missing (Amazon S3
+//! API, `HeadObject`); a lock is never shortened here, and no request carries the bypass of governance.
+
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{
+    ChecksumMode, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode,
+    ObjectLockRetention, ObjectLockRetentionMode,
+};
+use runpack_core::store::s3::{Lock, LockMode, S3Store};
+use runpack_core::store::{ObjectRef, StoreError, VersionId};
+use runpack_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+const READING: &str = "reading the lock of a version";
+const LOCKING: &str = "locking a version";
+const HOLDING: &str = "changing the legal hold of a version";
+
+/// The legal hold of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// Nothing removes the version.
+    On,
+    /// The lock alone decides.
+    Off,
+}
+
+/// What a store says of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// The size.
+    pub bytes: u64,
+    /// The store's SHA-256 of it (base64), composite for what came in parts.
+    pub checksum: Option<String>,
+    /// The lock; `None` where there is none, or none any more that the store tells of.
+    pub lock: Option<Lock>,
+    /// The hold.
+    pub hold: Hold,
+    /// How far it is copied to another bucket, in the store's words.
+    pub replication: Option<String>,
+    /// Where it lies, where that is told.
+    pub storage_class: Option<String>,
+    /// How it is encrypted, and with which key of a key service.
+    pub encryption: (Option<String>, Option<String>),
+}
+
+/// The locks of a bucket's versions.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    store: S3Store,
+}
+
+impl Guard {
+    /// Those of the bucket of this store.
+    pub fn new(store: S3Store) -> Self {
+        Self { store }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S3Store {
+        &self.store
+    }
+
+    /// What the store says of a version.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Denied`] where lock or hold cannot be read (`s3:GetObjectRetention`,
+    /// `s3:GetObjectLegalHold`); as the store fails.
+    pub async fn inspect(&self, object: &ObjectRef) -> Result<Protection, StoreError> {
+        let head = self.head(object).await?;
+        let lock = match (
+            head.object_lock_mode(),
+            head.object_lock_retain_until_date(),
+        ) {
+            (Some(mode), Some(until)) => Some(self.lock_of(object, mode.as_str(), until)?),
+            // Not told is not the same as not there.
+            _ => self.retention(object).await?,
+        };
+        let hold = match head.object_lock_legal_hold_status() {
+            Some(ObjectLockLegalHoldStatus::On) => Hold::On,
+            Some(ObjectLockLegalHoldStatus::Off) => Hold::Off,
+            _ => self.hold(object).await?,
+        };
+        Ok(Protection {
+            bytes: head
+                .content_length()
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .unwrap_or(0),
+            checksum: head.checksum_sha256().map(str::to_owned),
+            lock,
+            hold,
+            replication: head.replication_status().map(|s| s.as_str().to_owned()),
+            storage_class: head.storage_class().map(|c| c.as_str().to_owned()),
+            encryption: (
+                head.server_side_encryption().map(|e| e.as_str().to_owned()),
+                head.ssekms_key_id().map(str::to_owned),
+            ),
+        })
+    }
+
+    async fn head(&self, object: &ObjectRef) -> Result<HeadObjectOutput, StoreError> {
+        let key = object.key.as_str();
+        let store = &self.store;
+        let asked = store
+            .client()?
+            .head_object()
+            .bucket(store.settings().bucket.as_str())
+            .key(store.name(key))
+            .set_version_id(version(object))
+            .checksum_mode(ChecksumMode::Enabled)
+            .set_expected_bucket_owner(store.owner())
+            .send()
+            .await;
+        asked.map_err(|error| {
+            let status = error.raw_response().map(|raw| raw.status().as_u16());
+            // 405 is a delete marker that is asked for by its version.
+            if matches!(status, Some(404 | 405)) && error.code() != Some("NoSuchBucket") {
+                return not_found(key);
+            }
+            store.error(error, READING, key)
+        })
+    }
+
+    /// The lock, asked for by itself: here a missing right is told from a missing lock.
+    async fn retention(&self, object: &ObjectRef) -> Result<Option<Lock>, StoreError> {
+        let (store, key) = (&self.store, object.key.as_str());
+        let asked = store
+            .client()?
+            .get_object_retention()
+            .bucket(store.settings().bucket.as_str())
+            .key(store.name(key))
+            .set_version_id(version(object))
+            .set_expected_bucket_owner(store.owner())
+            .send()
+            .await;
+        let found = match asked {
+            Ok(found) => found.retention,
+            Err(error) if is_no_lock(error.code()) => None,
+            Err(error) => return Err(store.error(error, READING, key)),
+        };
+        let found = found.and_then(|found| Some((found.mode?, found.retain_until_date?)));
+        found
+            .map(|(mode, until)| self.lock_of(object, mode.as_str(), &until))
+            .transpose()
+    }
+
+    async fn hold(&self, object: &ObjectRef) -> Result<Hold, StoreError> {
+        let (store, key) = (&self.store, object.key.as_str());
+        let asked = store
+            .client()?
+            .get_object_legal_hold()
+            .bucket(store.settings().bucket.as_str())
+            .key(store.name(key))
+            .set_version_id(version(object))
+            .set_expected_bucket_owner(store.owner())
+            .send()
+            .await;
+        match asked {
+            Ok(found) => {
+                let status = found.legal_hold.and_then(|hold| hold.status);
+                Ok(match status {
+                    Some(ObjectLockLegalHoldStatus::On) => Hold::On,
+                    _ => Hold::Off,
+                })
+            }
+            Err(error) if is_no_lock(error.code()) => Ok(Hold::Off),
+            Err(error) => Err(store.error(error, READING, key)),
+        }
+    }
+
+    fn lock_of(
+        &self,
+        object: &ObjectRef,
+        mode: &str,
+        until: &DateTime,
+    ) -> Result<Lock, StoreError> {
+        let mode = match mode {
+            "GOVERNANCE" => LockMode::Governance,
+            "COMPLIANCE" => LockMode::Compliance,
+            _ => return Err(self.senseless(object, "the lock is of a mode that nobody knows")),
+        };
+        let seconds = u64::try_from(until.secs()).ok();
+        let until = seconds.and_then(|seconds| Timestamp::from_unix_seconds(seconds).ok());
+        let until =
+            until.ok_or_else(|| self.senseless(object, "the end of the lock is no time"))?;
+        Ok(Lock { mode, until })
+    }
+
+    fn senseless(&self, object: &ObjectRef, what: &str) -> StoreError {
+        StoreError::Refused {
+            action: READING,
+            key: object.key.to_string(),
+            status: 200,
+            code: "(success)".to_owned(),
+            message: format!("{what}, at {}", self.store.storage_uri_of_prefix()),
+        }
+    }
+
+    /// Makes sure that a version is locked at least so, and reads back that it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] where the store then says less than was asked; as [`Guard::inspect`]; as the store
+    /// fails.
+    pub async fn ensure(&self, object: &ObjectRef, asked: Lock) -> Result<Protection, StoreError> {
+        let found = self.inspect(object).await?;
+        if found.lock.is_some_and(|lock| lock.covers(&asked)) {
+            return Ok(found);
+        }
+        // Neither mode nor date ever gets less than it is.
+        let asked = found.lock.map_or(asked, |found| Lock {
+            mode: asked.mode.max(found.mode),
+            until: asked.until.max(found.until),
+        });
+        self.retain(object, asked).await?;
+        self.kept(object, asked).await
+    }
+
+    /// Reads back that a version is locked at least so.
+    ///
+    /// # Errors
+    /// As [`Guard::ensure`].
+    pub async fn kept(&self, object: &ObjectRef, asked: Lock) -> Result<Protection, StoreError> {
+        let found = self.inspect(object).await?;
+        if found.lock.is_some_and(|lock| lock.covers(&asked)) {
+            return Ok(found);
+        }
+        let said = found.lock.map_or_else(
+            || "no lock".to_owned(),
+            |lock| format!("{} until {}", lock.mode.as_str(), lock.until),
+        );
+        Err(StoreError::Unusable {
+            reason: format!(
+                "it took a lock and does not show it, run `runpack-enterprise prove` to see what it enforces, key=`{}` asked=`{} until {}` found=`{said}`",
+                object.key,
+                asked.mode.as_str(),
+                asked.until
+            ),
+        })
+    }
+
+    /// Locks a version, or makes its lock longer.
+    async fn retain(&self, object: &ObjectRef, lock: Lock) -> Result<(), StoreError> {
+        let (store, key) = (&self.store, object.key.as_str());
+        let retention = ObjectLockRetention::builder()
+            .mode(ObjectLockRetentionMode::from(lock.mode.as_str()))
+            .retain_until_date(date(lock.until))
+            .build();
+        store
+            .client()?
+            .put_object_retention()
+            .bucket(store.settings().bucket.as_str())
+            .key(store.name(key))
+            .set_version_id(version(object))
+            .retention(retention)
+            .set_expected_bucket_owner(store.owner())
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| store.error(error, LOCKING, key))
+    }
+
+    /// Turns the legal hold of a version on or off, and reads it back.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] where it is not as asked afterwards; as the store fails.
+    pub async fn set_hold(&self, object: &ObjectRef, asked: Hold) -> Result<(), StoreError> {
+        if self.hold(object).await? == asked {
+            return Ok(());
+        }
+        let (store, key) = (&self.store, object.key.as_str());
+        let status = match asked {
+            Hold::On => ObjectLockLegalHoldStatus::On,
+            Hold::Off => ObjectLockLegalHoldStatus::Off,
+        };
+        store
+            .client()?
+            .put_object_legal_hold()
+            .bucket(store.settings().bucket.as_str())
+            .key(store.name(key))
+            .set_version_id(version(object))
+            .legal_hold(ObjectLockLegalHold::builder().status(status).build())
+            .set_expected_bucket_owner(store.owner())
+            .send()
+            .await
+            .map_err(|error| store.error(error, HOLDING, key))?;
+        if self.hold(object).await? == asked {
+            return Ok(());
+        }
+        Err(StoreError::Unusable {
+            reason: format!("it took a legal hold and shows another, key=`{key}`"),
+        })
+    }
+}
+
+/// There is no lock, and the store says so.
+fn is_no_lock(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        Some("NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError")
+    )
+}
+
+fn not_found(key: &str) -> StoreError {
+    StoreError::NotFound {
+        key: key.to_owned(),
+    }
+}
+
+fn version(object: &ObjectRef) -> Option<String> {
+    object
+        .version
+        .as_ref()
+        .map(VersionId::as_str)
+        .map(str::to_owned)
+}
+
+/// A time as the store takes it.
+pub(crate) fn date(time: Timestamp) -> DateTime {
+    // Timestamps end with the year 9999.
+    DateTime::from_secs(i64::try_from(time.unix_seconds()).unwrap_or(i64::MAX))
+}
+
+/// The mode as a header has it.
+pub(crate) fn header_mode(mode: LockMode) -> ObjectLockMode {
+    ObjectLockMode::from(mode.as_str())
+}
