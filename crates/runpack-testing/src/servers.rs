@@ -12,6 +12,7 @@ mod ceph;
 mod front;
 mod keeper;
 mod light;
+mod locks;
 mod place;
 mod private;
 mod process;
@@ -23,9 +24,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-pub use bucket::{BucketKind, LockMode, RawVersion, TestBucket};
+pub use bucket::{BucketKind, RawVersion, TestBucket};
 pub use front::around;
 pub use keeper::keep;
+pub use locks::Bypass;
 pub use private::PrivateCeph;
 
 /// The variable that names the file about the servers that run.

@@ -1,24 +1,18 @@
 //! Whether a bucket can keep evidence locked: looked at before anything is written (threats L01, L03, T04).
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
-use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled};
+use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectLockRetentionMode};
 use runpack_core::store::s3::{LockMode, S3Store, SKEW_SECONDS_MAX};
 use runpack_core::store::{Housekeeping as _, StoreError};
 use runpack_core::time::{Clock, Timestamp};
-use serde::Serialize;
 
 /// What a bucket locks new versions with by itself. It is no floor: what a write asks for counts in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultRetention {
     /// How hard.
-    #[serde(serialize_with = "mode")]
     pub mode: LockMode,
     /// For how many days, years as 365 of them.
     pub days: u32,
-}
-
-fn mode<S: serde::Serializer>(mode: &LockMode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(mode.as_str())
 }
 
 /// A bucket that keeps versions and locks them.
@@ -104,7 +98,7 @@ async fn object_lock(store: &S3Store) -> Result<Option<DefaultRetention>, StoreE
     let positive = |number: Option<i32>| number.and_then(|n| u32::try_from(n).ok());
     let days = positive(retention.days).unwrap_or(0);
     let years = positive(retention.years).unwrap_or(0).saturating_mul(365);
-    let mode = match retention.mode.as_ref().map(|mode| mode.as_str()) {
+    let mode = match retention.mode.as_ref().map(ObjectLockRetentionMode::as_str) {
         Some("COMPLIANCE") => LockMode::Compliance,
         _ => LockMode::Governance,
     };

@@ -8,8 +8,8 @@ use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    ChecksumMode, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode,
-    ObjectLockRetention, ObjectLockRetentionMode,
+    ChecksumMode, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
+    ObjectLockRetentionMode,
 };
 use runpack_core::store::s3::{Lock, LockMode, S3Store};
 use runpack_core::store::{ObjectRef, StoreError, VersionId};
@@ -323,9 +323,4 @@ fn version(object: &ObjectRef) -> Option<String> {
 pub(crate) fn date(time: Timestamp) -> DateTime {
     // Timestamps end with the year 9999.
     DateTime::from_secs(i64::try_from(time.unix_seconds()).unwrap_or(i64::MAX))
-}
-
-/// The mode as a header has it.
-pub(crate) fn header_mode(mode: LockMode) -> ObjectLockMode {
-    ObjectLockMode::from(mode.as_str())
 }

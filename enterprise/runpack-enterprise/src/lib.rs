@@ -1,1 +1,13 @@
 //! Storage that keeps: retention, legal holds, proofs and attestations over buckets with Object Lock.
+
+pub mod audit;
+pub mod bucket;
+mod durable;
+pub mod evidence;
+pub mod guard;
+pub mod hold;
+pub mod ledger;
+pub mod locked;
+pub mod receipt;
+pub mod status;
+pub mod terms;

@@ -184,7 +184,8 @@ impl LockBook {
     /// It could not be written durably.
     pub fn keep(&self, commit: &ObjectKey, receipt: &LockReceipt) -> Result<PathBuf, StoreError> {
         let path = self.path(&receipt.place, commit);
-        durable::replace(&path, &receipt.to_bytes()).map_err(io("writing a lock receipt", &path))?;
+        durable::replace(&path, &receipt.to_bytes())
+            .map_err(io("writing a lock receipt", &path))?;
         Ok(path)
     }
 

@@ -14,12 +14,10 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, DefaultRetention,
-    ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode, ObjectLockRule,
-    VersioningConfiguration,
+    BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, VersioningConfiguration,
 };
 use bytes::Bytes;
-use runpack_core::store::s3::{self, PathPrefix, S3Settings, Secret};
+use runpack_core::store::s3::{self, LockMode, PathPrefix, S3Settings, Secret};
 
 use super::Server;
 
@@ -34,15 +32,6 @@ pub enum BucketKind {
     Locked,
     /// It locks every version for so many days unless the write says otherwise.
     LockedByDefault(LockMode, u16),
-}
-
-/// How hard a lock is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockMode {
-    /// Whoever may bypass it can.
-    Governance,
-    /// Nobody can.
-    Compliance,
 }
 
 /// A version of an object, or a marker that hides those before it.
@@ -352,31 +341,8 @@ impl TestBucket {
         set.versioning_configuration(status).send().await.unwrap();
     }
 
-    async fn lock_by_default(&self, mode: LockMode, days: u16) {
-        let mode = match mode {
-            LockMode::Governance => ObjectLockRetentionMode::Governance,
-            LockMode::Compliance => ObjectLockRetentionMode::Compliance,
-        };
-        let retention = DefaultRetention::builder()
-            .mode(mode)
-            .days(days.into())
-            .build();
-        let rule = ObjectLockRule::builder()
-            .default_retention(retention)
-            .build();
-        let lock = ObjectLockConfiguration::builder()
-            .object_lock_enabled(ObjectLockEnabled::Enabled)
-            .rule(rule)
-            .build();
-        let set = self
-            .client()
-            .put_object_lock_configuration()
-            .bucket(&self.name);
-        set.object_lock_configuration(lock).send().await.unwrap();
-    }
-
     /// A client of the runtime that asks: connections do not outlive one.
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let server = &self.server;
         let keys = Credentials::new(&server.access_key, &server.secret_key, None, None, "test");
         let config = aws_sdk_s3::Config::builder()
@@ -402,7 +368,7 @@ fn keys(access_key: &str, secret_key: &str) -> s3::Credentials {
 }
 
 /// What the server calls the error.
-fn code<T, E, R>(answer: Result<T, SdkError<E, R>>) -> Result<(), String>
+pub(super) fn code<T, E, R>(answer: Result<T, SdkError<E, R>>) -> Result<(), String>
 where
     SdkError<E, R>: ProvideErrorMetadata + std::error::Error,
 {

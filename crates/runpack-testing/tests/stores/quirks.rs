@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use runpack_core::pack::PackError;
 use runpack_core::store::StoreError;
+use runpack_core::store::s3::LockMode;
 use runpack_core::store::s3::{CreateOnly, Enforcement, Leaving, Versioning};
 use runpack_core::time::FixedClock;
 use runpack_testing::block_on;
 use runpack_testing::proxy::{Answer, Fault, FaultProxy, Rule};
-use runpack_testing::servers::{BucketKind, Kind, LockMode, shared};
+use runpack_testing::servers::{BucketKind, Kind, shared};
 
 use super::bucket::{export, impatient, open};
 

@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use runpack_core::store::s3::LockMode;
 use runpack_core::store::s3::S3Store;
 use runpack_testing::block_on;
 use runpack_testing::proxy::{Fault, FaultProxy, Rule};
-use runpack_testing::servers::{BucketKind, Kind, LockMode, PrivateCeph, shared};
+use runpack_testing::servers::{BucketKind, Kind, PrivateCeph, shared};
 
 /// `runpack-servers` around a command of the shell, which gets `note` as its first argument.
 fn around(only: &str, line: &str, note: &Path) -> Command {

@@ -1,0 +1,443 @@
+//! The locked store: what is written is locked from its first moment, read back, and locked for its full time once it is
+//! whole.
+//!
+//! It is the store of a bucket with three things more: every new version asks for a short lock (so that what a crash
+//! leaves is not locked for years), every write is read back by its version id and fails if the store shows less, and
+//! [`ArtifactSink::seal`] gives all versions of a pack one full lock, the manifest first, before anybody is told that it is
+//! committed. What was receipted is read by version, whatever stands over it now (threats L01, L03, L05 to L07, L11).
+
+mod seal;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use runpack_core::display;
+use runpack_core::key::{KeyPrefix, Location, ObjectKey};
+use runpack_core::store::s3::{Lock, LockMode, PutPolicy, S3Store};
+use runpack_core::store::{
+    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
+    ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, Source, StoreError, VersionId,
+    Whole,
+};
+use runpack_core::time::{Clock, Timestamp};
+use serde_json::json;
+
+use crate::audit::{self, AuditLog};
+use crate::bucket::{Lockable, unusable};
+use crate::guard::Guard;
+use crate::receipt::LockBook;
+use crate::terms::LockTerms;
+
+/// What cannot be undone, before it is done: a compliance lock that nobody takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Irrevocable {
+    /// Where.
+    pub place: String,
+    /// How many versions.
+    pub objects: u64,
+    /// Of how many bytes.
+    pub bytes: u64,
+    /// Until when nobody can remove them.
+    pub until: Timestamp,
+}
+
+/// Whoever says whether something irrevocable is done.
+pub trait Consent: Send + Sync + fmt::Debug {
+    /// Says so.
+    ///
+    /// # Errors
+    /// It is not to be done.
+    fn to(&self, what: &Irrevocable) -> Result<(), StoreError>;
+}
+
+/// What a locked store is made of.
+#[derive(Debug, Clone)]
+pub struct Locking {
+    /// How long and how hard.
+    pub terms: LockTerms,
+    /// Where the store is: it tells services apart.
+    pub place: String,
+    /// The lock receipts of this machine.
+    pub book: LockBook,
+    /// Where actions and refusals are written down.
+    pub audit: AuditLog,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Says whether a compliance lock is placed.
+    pub consent: Arc<dyn Consent>,
+}
+
+/// A store whose evidence is locked.
+#[derive(Debug, Clone)]
+pub struct LockedStore {
+    /// Writes with locks.
+    store: S3Store,
+    /// Asks and changes locks.
+    guard: Guard,
+    locking: Locking,
+    brief: Arc<Brief>,
+    pins: Arc<Mutex<HashMap<ObjectKey, Option<Arc<Pins>>>>>,
+}
+
+/// The version of each key.
+pub type Pins = HashMap<ObjectKey, VersionId>;
+
+/// The short lock of what is new.
+#[derive(Debug)]
+struct Brief {
+    clock: Arc<dyn Clock>,
+    mode: LockMode,
+    /// How far the store's clock is ahead of ours, and how long the lock is, in seconds.
+    seconds: u64,
+}
+
+impl Brief {
+    fn lock(&self) -> Lock {
+        let now = self.clock.now().unix_seconds();
+        let until = Timestamp::from_unix_seconds(now.saturating_add(self.seconds));
+        Lock {
+            mode: self.mode,
+            until: until.unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+impl PutPolicy for Brief {
+    fn lock(&self, key: &ObjectKey) -> Option<Lock> {
+        is_evidence(key).then(|| Brief::lock(self))
+    }
+}
+
+/// Whether what has this key is kept: all but what Runpack may have to write anew.
+fn is_evidence(key: &ObjectKey) -> bool {
+    !matches!(
+        Location::parse(key.as_str()),
+        Some(Location::Probe { .. } | Location::Reference { .. }) | None
+    )
+}
+
+/// The manifest of the pack to which what has this key belongs, or the bundle itself.
+fn commit_of(key: &ObjectKey) -> Option<ObjectKey> {
+    let location = Location::parse(key.as_str())?;
+    let commit = match location {
+        Location::Run {
+            tenant,
+            namespace,
+            scenario,
+            run_id,
+            spec_hash,
+            artifact: Some(_),
+        } => Location::Run {
+            tenant,
+            namespace,
+            scenario,
+            run_id,
+            spec_hash,
+            artifact: None,
+        },
+        Location::Execution { execution_id, .. } => Location::Execution {
+            execution_id,
+            artifact: None,
+        },
+        Location::Pipeline {
+            tenant,
+            run_id,
+            object: runpack_core::key::PipelineObject::StepArtifact { step_id, .. },
+        } => Location::Pipeline {
+            tenant,
+            run_id,
+            object: runpack_core::key::PipelineObject::StepManifest { step_id },
+        },
+        other => other,
+    };
+    commit.key().ok()
+}
+
+impl LockedStore {
+    /// A store for writing: looks first whether the bucket can keep anything locked.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] where it cannot ([`Lockable::check`]); as the store fails.
+    pub async fn open(store: S3Store, locking: Locking) -> Result<Self, StoreError> {
+        let lockable = Lockable::check(&store, &*locking.clock).await?;
+        let ahead = lockable
+            .now
+            .unix_seconds()
+            .saturating_sub(locking.clock.now().unix_seconds());
+        // What cannot be locked at the end is not begun.
+        until(&locking.terms, lockable.now)?;
+        Ok(Self::with(store, locking, ahead))
+    }
+
+    /// A store for reading: versions that were receipted are read as such.
+    pub fn for_reading(store: S3Store, locking: Locking) -> Self {
+        Self::with(store, locking, 0)
+    }
+
+    fn with(store: S3Store, locking: Locking, ahead: u64) -> Self {
+        let brief = Arc::new(Brief {
+            clock: Arc::clone(&locking.clock),
+            mode: locking.terms.mode(),
+            seconds: locking.terms.brief_seconds().saturating_add(ahead),
+        });
+        let policy = Arc::<Brief>::clone(&brief);
+        Self {
+            guard: Guard::new(store.clone()),
+            store: store.with_policy(policy),
+            locking,
+            brief,
+            pins: Arc::default(),
+        }
+    }
+
+    /// The bucket, whose writes ask for locks.
+    pub fn bucket(&self) -> &S3Store {
+        &self.store
+    }
+
+    /// Asks and changes locks.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// What it is made of.
+    pub fn locking(&self) -> &Locking {
+        &self.locking
+    }
+
+    /// Reads back what was just written with `asked`, and locks so what was found there without.
+    async fn read_back(&self, receipt: Receipt, asked: Lock) -> Result<Receipt, StoreError> {
+        if !is_evidence(&receipt.key) {
+            return Ok(receipt);
+        }
+        let Some(version) = receipt.version.clone() else {
+            return Err(unusable(format!(
+                "it keeps no version of what was written, so nothing is locked, key=`{}`",
+                receipt.key
+            )));
+        };
+        let object = ObjectRef {
+            key: receipt.key.clone(),
+            version: Some(version),
+        };
+        let kept = match receipt.outcome {
+            Outcome::Created => self.guard.kept(&object, asked).await,
+            Outcome::AlreadyThere => self.guard.ensure(&object, asked).await,
+        };
+        match kept {
+            Ok(_) => Ok(receipt),
+            Err(error) => Err(self.refused("lock.read-back", error, receipt.key.as_str())),
+        }
+    }
+
+    /// Writes a refusal down; what stops that is told in its place.
+    fn refused(&self, action: &str, error: StoreError, key: &str) -> StoreError {
+        let detail = json!({
+            "place": self.locking.place,
+            "key": key,
+            "error": display::chain(&error),
+        });
+        match self.logged(action, audit::Outcome::Refused, detail) {
+            Ok(()) => error,
+            Err(unlogged) => unlogged,
+        }
+    }
+
+    /// Writes an action down.
+    fn logged(
+        &self,
+        action: &str,
+        outcome: audit::Outcome,
+        detail: serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let locking = &self.locking;
+        let written = locking
+            .audit
+            .append(&*locking.clock, action, outcome, detail);
+        written.map(drop).map_err(|error| {
+            unusable(format!(
+                "what is done is written down, and it could not be: {}",
+                display::chain(&error)
+            ))
+        })
+    }
+
+    /// The versions that were receipted of the pack to which this key belongs.
+    fn pins_of(&self, key: &ObjectKey) -> Result<Option<Arc<Pins>>, StoreError> {
+        let Some(commit) = commit_of(key) else {
+            return Ok(None);
+        };
+        let mut known = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pins) = known.get(&commit) {
+            return Ok(pins.clone());
+        }
+        let receipt = self.locking.book.of(&self.locking.place, &commit)?;
+        let pins = receipt.map(|receipt| Arc::new(receipt.pins()));
+        known.insert(commit, pins.clone());
+        Ok(pins)
+    }
+
+    /// The version that is read where none is asked for.
+    fn pinned(&self, object: &ObjectRef) -> Result<ObjectRef, StoreError> {
+        let mut pinned = object.clone();
+        if pinned.version.is_none() {
+            let pins = self.pins_of(&object.key)?;
+            pinned.version = pins.and_then(|pins| pins.get(&object.key).cloned());
+        }
+        Ok(pinned)
+    }
+}
+
+pub(crate) fn until(terms: &LockTerms, now: Timestamp) -> Result<Timestamp, StoreError> {
+    terms
+        .until(now)
+        .map_err(|error| unusable(error.to_string()))
+}
+
+#[async_trait]
+impl ArtifactReader for LockedStore {
+    async fn open(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectBody, StoreError> {
+        self.store.open(&self.pinned(object)?, range).await
+    }
+
+    async fn stat(&self, object: &ObjectRef) -> Result<ObjectStat, StoreError> {
+        self.store.stat(&self.pinned(object)?).await
+    }
+
+    fn list(&self, prefix: &KeyPrefix) -> ListStream {
+        self.store.list(prefix)
+    }
+
+    async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError> {
+        let versions = self.store.versions(key).await?;
+        let pin = self.pins_of(key)?.and_then(|pins| pins.get(key).cloned());
+        let is_gone = |pin: &VersionId| {
+            !versions
+                .iter()
+                .any(|stat| stat.version.as_ref() == Some(pin))
+        };
+        match pin {
+            Some(pin) if is_gone(&pin) => Err(StoreError::NotFound {
+                key: format!("{key} in the receipted version {}", pin.as_str()),
+            }),
+            _ => Ok(versions),
+        }
+    }
+
+    fn requests_in_flight(&self) -> usize {
+        self.store.requests_in_flight()
+    }
+
+    fn storage_uri(&self, key: &ObjectKey) -> String {
+        self.store.storage_uri(key)
+    }
+}
+
+#[async_trait]
+impl ArtifactSink for LockedStore {
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+    ) -> Result<Box<dyn ArtifactWriter>, StoreError> {
+        let asked = self.brief.lock();
+        let writer = self.store.create(key, declared).await?;
+        Ok(Box::new(LockedWriter {
+            store: self.clone(),
+            asked,
+            writer,
+        }))
+    }
+
+    async fn put(
+        &self,
+        key: &ObjectKey,
+        bytes: Bytes,
+        declared: Declared,
+    ) -> Result<Receipt, StoreError> {
+        let asked = self.brief.lock();
+        let receipt = self.store.put(key, bytes, declared).await?;
+        self.read_back(receipt, asked).await
+    }
+
+    async fn send(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+        source: Arc<dyn Source>,
+    ) -> Result<Receipt, StoreError> {
+        let asked = self.brief.lock();
+        let receipt = self.store.send(key, declared, source).await?;
+        self.read_back(receipt, asked).await
+    }
+
+    async fn find(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError> {
+        match self.store.find(key, declared).await? {
+            Some(receipt) => self.read_back(receipt, self.brief.lock()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn seal(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let sealed = self.seal_whole(whole).await;
+        sealed.map_err(|error| self.refused("lock.seal", error, ""))
+    }
+
+    fn writes_in_flight(&self) -> usize {
+        self.store.writes_in_flight()
+    }
+}
+
+#[async_trait]
+impl Housekeeping for LockedStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.store.now().await
+    }
+
+    fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream {
+        self.store.holdings(prefix)
+    }
+
+    async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
+        let removed = self.store.remove(holding).await;
+        removed.map_err(|error| self.refused("remove", error, &holding.key))?;
+        let detail = json!({
+            "place": self.locking.place,
+            "key": holding.key,
+            "version": holding.version.as_ref().map(VersionId::as_str),
+        });
+        self.logged("remove", audit::Outcome::Done, detail)
+    }
+}
+
+/// A write into a locked store: as any other, and read back once it is committed.
+#[derive(Debug)]
+struct LockedWriter {
+    store: LockedStore,
+    asked: Lock,
+    writer: Box<dyn ArtifactWriter>,
+}
+
+#[async_trait]
+impl ArtifactWriter for LockedWriter {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.writer.write(bytes).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<Receipt, StoreError> {
+        let receipt = self.writer.commit().await?;
+        self.store.read_back(receipt, self.asked).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<(), StoreError> {
+        self.writer.abort().await
+    }
+}

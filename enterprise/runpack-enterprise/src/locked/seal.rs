@@ -1,0 +1,178 @@
+//! The full lock: all versions of a pack for one time, the commit first, read back, and receipted.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use runpack_core::digest::Digest;
+use runpack_core::key::Location;
+use runpack_core::store::s3::{Lock, LockMode};
+use runpack_core::store::{ArtifactSink as _, Declared, ObjectRef, StoreError, Whole};
+use serde_json::json;
+
+use super::{Irrevocable, LockedStore, Pins, until};
+use crate::audit::Outcome;
+use crate::bucket::{Lockable, unusable};
+use crate::evidence::{Evidence, IN_FLIGHT, Pinned};
+use crate::guard::Guard;
+use crate::receipt::{LockReceipt, LockedVersion};
+
+/// What was locked.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What was asked for.
+    pub asked: Lock,
+    /// The versions as they were read back, the commit first.
+    pub versions: Vec<Pinned>,
+    /// The receipt.
+    pub receipt: LockReceipt,
+    /// Whether any lock was made longer or harder.
+    pub is_changed: bool,
+}
+
+impl LockedStore {
+    /// Locks what is whole by the terms of this store. Done again it changes nothing: the time counts from the commit.
+    pub(super) async fn seal_whole(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let lockable = Lockable::check(&self.store, &*self.locking.clock).await?;
+        let evidence = Evidence::of(whole)?;
+        let versions = evidence.find(&self.guard, &self.known(&evidence)?).await?;
+        let commit = versions
+            .first()
+            .ok_or_else(|| unusable("a pack has no objects"))?;
+        let terms = &self.locking.terms;
+        let asked = Lock {
+            mode: terms.mode(),
+            until: until(terms, lockable.now)?,
+        };
+        let since_commit = Lock {
+            until: terms.until(commit.modified).unwrap_or(asked.until),
+            ..asked
+        };
+        let asked = match commit.protection.lock {
+            Some(lock) if lock.covers(&since_commit) => lock,
+            _ => asked,
+        };
+        self.lock_all(&evidence, versions, asked, "lock.seal", &lockable)
+            .await
+            .map(drop)
+    }
+
+    /// Locks these versions at least so, reads them back, and receipts them here and in the store.
+    ///
+    /// # Errors
+    /// The store shows less than was asked, or cannot be asked; it is irrevocable and not consented to.
+    pub async fn lock_all(
+        &self,
+        evidence: &Evidence,
+        versions: Vec<Pinned>,
+        asked: Lock,
+        action: &str,
+        lockable: &Lockable,
+    ) -> Result<Sealed, StoreError> {
+        // A manifest is locked for as long as the longest of its artifacts (threat L11).
+        let longest = versions.iter().filter_map(|v| v.protection.lock);
+        let asked = longest.fold(asked, |asked, found| Lock {
+            mode: asked.mode.max(found.mode),
+            until: asked.until.max(found.until),
+        });
+        let short = |pinned: &&Pinned| !pinned.protection.lock.is_some_and(|l| l.covers(&asked));
+        let to_lock = versions.iter().filter(short).count();
+        if to_lock > 0 && asked.mode == LockMode::Compliance {
+            self.consented(&versions, asked)?;
+        }
+        let mut versions = versions.into_iter();
+        let commit = versions
+            .next()
+            .ok_or_else(|| unusable("a pack has no objects"))?;
+        // The manifest first: at no moment is it locked for less than an artifact.
+        let commit = ensure(&self.guard, commit, asked).await?;
+        let rest: Vec<_> = versions
+            .map(|pinned| ensure(&self.guard, pinned, asked))
+            .collect();
+        let rest: Vec<Pinned> = stream::iter(rest).buffered(IN_FLIGHT).try_collect().await?;
+        let versions: Vec<Pinned> = std::iter::once(commit).chain(rest).collect();
+        let receipt = LockReceipt::new(
+            evidence.pack_id,
+            &self.locking.place,
+            (self.locking.clock.now(), lockable.store_now),
+            asked,
+            versions.iter().map(LockedVersion::of).collect(),
+        );
+        self.keep(evidence, &receipt, asked).await?;
+        let detail = json!({
+            "place": self.locking.place,
+            "pack_id": evidence.pack_id,
+            "mode": asked.mode.as_str(),
+            "until": asked.until,
+            "versions": versions.len(),
+            "changed": to_lock,
+        });
+        self.logged(action, Outcome::Done, detail)?;
+        Ok(Sealed {
+            asked,
+            versions,
+            receipt,
+            is_changed: to_lock > 0,
+        })
+    }
+
+    /// The versions that were receipted before.
+    ///
+    /// # Errors
+    /// The receipt is there and cannot be read.
+    pub fn known(&self, evidence: &Evidence) -> Result<Pins, StoreError> {
+        let Some(commit) = evidence.parts().first() else {
+            return Ok(Pins::new());
+        };
+        let receipt = self.locking.book.of(&self.locking.place, &commit.key)?;
+        Ok(receipt.map(|receipt| receipt.pins()).unwrap_or_default())
+    }
+
+    fn consented(&self, versions: &[Pinned], asked: Lock) -> Result<(), StoreError> {
+        let bytes = versions.iter().map(|pinned| pinned.declared.bytes);
+        self.locking.consent.to(&Irrevocable {
+            place: self.locking.place.clone(),
+            objects: u64::try_from(versions.len()).unwrap_or(u64::MAX),
+            bytes: bytes.fold(0, u64::saturating_add),
+            until: asked.until,
+        })
+    }
+
+    /// Keeps a receipt on this machine and beside the pack.
+    async fn keep(
+        &self,
+        evidence: &Evidence,
+        receipt: &LockReceipt,
+        asked: Lock,
+    ) -> Result<(), StoreError> {
+        let Some(commit) = evidence.parts().first() else {
+            return Ok(());
+        };
+        self.locking.book.keep(&commit.key, receipt)?;
+        let bytes = receipt.to_bytes();
+        let declared = Declared::of(&bytes);
+        let location = Location::Receipt {
+            pack_id: evidence.pack_id,
+            receipt: Digest::of(&bytes),
+        };
+        let key = location
+            .key()
+            .map_err(|error| unusable(error.to_string()))?;
+        let put = self.put(&key, bytes.into(), declared).await?;
+        let object = ObjectRef {
+            key,
+            version: put.version,
+        };
+        self.guard.ensure(&object, asked).await.map(drop)
+    }
+}
+
+async fn ensure(guard: &Guard, pinned: Pinned, asked: Lock) -> Result<Pinned, StoreError> {
+    let is_covered = pinned.protection.lock.is_some_and(|l| l.covers(&asked));
+    if is_covered {
+        // It was read a moment ago.
+        return Ok(pinned);
+    }
+    let protection = guard.ensure(&pinned.object, asked).await?;
+    Ok(Pinned {
+        protection,
+        ..pinned
+    })
+}

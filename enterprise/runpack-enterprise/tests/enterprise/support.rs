@@ -1,0 +1,176 @@
+//! A locked store in a bucket of its own, and a pack in it.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use runpack_core::manifest::{Manifest, Producer, Subject};
+use runpack_core::pack::{BytesSource, NewArtifact, PackDraft, PackError};
+use runpack_core::store::s3::{LockMode, S3Store};
+use runpack_core::store::{Housekeeping as _, StoreError, Whole};
+use runpack_core::time::{Clock, Timestamp};
+use runpack_enterprise::audit::{AuditLog, Entry};
+use runpack_enterprise::evidence::Evidence;
+use runpack_enterprise::guard::Guard;
+use runpack_enterprise::locked::{Consent, Irrevocable, LockedStore, Locking};
+use runpack_enterprise::receipt::{LockBook, LockReceipt};
+use runpack_enterprise::status::Status;
+use runpack_enterprise::terms::LockTerms;
+use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
+
+/// The machine's clock.
+#[derive(Debug)]
+pub(super) struct MachineClock;
+
+impl Clock for MachineClock {
+    fn now(&self) -> Timestamp {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "locks are compared with the clock of a real server"
+        )]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Timestamp::from_unix_seconds(now.as_secs()).unwrap()
+    }
+}
+
+/// Says yes or no, and remembers what it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) refuses: bool,
+    pub(super) seen: Mutex<Vec<Irrevocable>>,
+}
+
+impl Consent for Asked {
+    fn to(&self, what: &Irrevocable) -> Result<(), StoreError> {
+        self.seen.lock().unwrap().push(what.clone());
+        if self.refuses {
+            return Err(StoreError::Unusable {
+                reason: "nobody consented".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A bucket, and what a machine keeps beside it.
+pub(super) struct Vault {
+    pub(super) bucket: TestBucket,
+    pub(super) state: tempfile::TempDir,
+    pub(super) consent: Arc<Asked>,
+}
+
+pub(super) const PLACE: &str = "s3+test/bucket";
+
+impl Vault {
+    pub(super) async fn new() -> Self {
+        Self::of(BucketKind::Locked).await
+    }
+
+    pub(super) async fn of(kind: BucketKind) -> Self {
+        Self {
+            bucket: shared(Kind::Ceph).bucket(kind).await,
+            state: tempfile::tempdir().unwrap(),
+            consent: Arc::default(),
+        }
+    }
+
+    pub(super) fn audit(&self) -> AuditLog {
+        AuditLog::new(self.state.path().join("audit"), "tester")
+    }
+
+    /// What was written down of these actions.
+    pub(super) fn logged(&self, action: &str) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        let checked = self.audit().read(|entry| {
+            entries.push(entry);
+            Ok(())
+        });
+        checked.unwrap();
+        entries.retain(|entry| entry.action == action);
+        entries
+    }
+
+    pub(super) fn book(&self) -> LockBook {
+        LockBook::new(self.state.path().join("locks"))
+    }
+
+    pub(super) fn locking(&self, terms: LockTerms) -> Locking {
+        Locking {
+            terms,
+            place: PLACE.to_owned(),
+            book: self.book(),
+            audit: self.audit(),
+            clock: Arc::new(MachineClock),
+            consent: self.consent.clone(),
+        }
+    }
+
+    pub(super) async fn raw(&self) -> S3Store {
+        S3Store::open(self.bucket.settings()).await.unwrap()
+    }
+
+    /// Waits until the store's clock is past a time.
+    pub(super) async fn wait_past(&self, time: Timestamp) {
+        let store = self.raw().await;
+        while store.now().await.unwrap() <= time {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    }
+
+    pub(super) async fn guard(&self) -> Guard {
+        Guard::new(self.raw().await)
+    }
+
+    pub(super) async fn store(&self, terms: LockTerms) -> LockedStore {
+        let locking = self.locking(terms);
+        LockedStore::open(self.raw().await, locking).await.unwrap()
+    }
+
+    pub(super) fn receipt(&self, manifest: &Manifest) -> Option<LockReceipt> {
+        let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
+        let commit = &evidence.parts()[0].key;
+        self.book().of(PLACE, commit).unwrap()
+    }
+
+    pub(super) async fn status(&self, manifest: &Manifest) -> Result<Status, StoreError> {
+        let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
+        let receipt = self.receipt(manifest);
+        let now = MachineClock.now();
+        Status::of(&self.guard().await, &evidence, receipt.as_ref(), now).await
+    }
+}
+
+/// Seconds of retention, and the seconds of the short lock.
+pub(super) fn terms(mode: LockMode, seconds: u64, brief: u64) -> LockTerms {
+    LockTerms::new(mode, seconds, brief)
+}
+
+pub(super) fn draft(run_id: &str) -> PackDraft {
+    let subject = Subject::Run {
+        tenant: "acme".parse().unwrap(),
+        namespace: "prod".parse().unwrap(),
+        scenario: "loan".parse().unwrap(),
+        run_id: run_id.parse().unwrap(),
+        spec_hash: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+    };
+    let producer = Producer {
+        name: "test".parse().unwrap(),
+        version: "1".parse().unwrap(),
+    };
+    let mut draft = PackDraft::new(subject, "2026-11-20T12:00:00Z".parse().unwrap(), producer);
+    for (name, bytes) in [("a.txt", 3), ("b.bin", 9 << 20)] {
+        let source = Arc::new(BytesSource(vec![7; bytes].into()));
+        draft.add(NewArtifact::new(
+            name.parse().unwrap(),
+            "log".parse().unwrap(),
+            "text/plain".parse().unwrap(),
+            source,
+        ));
+    }
+    draft
+}
+
+/// Exports a pack of two artifacts, one of them in parts.
+pub(super) async fn export(store: &LockedStore, run_id: &str) -> Result<Arc<Manifest>, PackError> {
+    let staged = draft(run_id).stage(Arc::new(store.clone())).await?;
+    Ok(staged.commit().await?.manifest)
+}
