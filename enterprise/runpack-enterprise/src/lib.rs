@@ -8,6 +8,7 @@ pub mod guard;
 pub mod hold;
 pub mod ledger;
 pub mod locked;
+pub mod prove;
 pub mod receipt;
 pub mod status;
 pub mod terms;

@@ -61,13 +61,19 @@ pub enum ModeText {
     Compliance,
 }
 
+impl From<LockMode> for ModeText {
+    fn from(mode: LockMode) -> Self {
+        match mode {
+            LockMode::Governance => Self::Governance,
+            LockMode::Compliance => Self::Compliance,
+        }
+    }
+}
+
 impl From<Lock> for LockText {
     fn from(lock: Lock) -> Self {
         Self {
-            mode: match lock.mode {
-                LockMode::Governance => ModeText::Governance,
-                LockMode::Compliance => ModeText::Compliance,
-            },
+            mode: lock.mode.into(),
             until: lock.until,
         }
     }

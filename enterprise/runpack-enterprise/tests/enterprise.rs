@@ -11,5 +11,6 @@
 mod enterprise {
     mod holding;
     mod locking;
+    mod proving;
     mod support;
 }

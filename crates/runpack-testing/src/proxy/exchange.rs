@@ -186,9 +186,12 @@ impl Passing<'_> {
         self.take_back(server, fault)
     }
 
-    /// The request's head, as it came unless two objects are swapped.
+    /// The request's head, as it came unless two objects are swapped or a header is another.
     fn head_to_send(&self, fault: Option<&Fault>) -> Vec<u8> {
         let mut head = self.request.head.clone();
+        if let Some(Fault::SetRequestHeader(name, value)) = fault {
+            head.set(name, value.as_deref());
+        }
         if let Some(Fault::Swap(one, other)) = fault {
             for (asked, given) in [(one, other), (other, one)] {
                 if self.request.path.ends_with(asked.as_str()) {

@@ -53,6 +53,9 @@ pub enum Fault {
     HideFromListing(String),
     /// A header of the answer says this, or is not there.
     SetHeader(String, Option<String>),
+    /// A header of the request says this, or is not there. The request is not signed again, so this is for servers that
+    /// check no signature.
+    SetRequestHeader(String, Option<String>),
     /// Something is done before the request is forwarded; nothing goes wrong on the way.
     CallBefore(Call),
     /// The same, after the server has done as it was asked and before the client hears of it.
@@ -155,6 +158,7 @@ impl Fault {
             Self::ServeOlder => "ServeOlder",
             Self::HideFromListing(_) => "HideFromListing",
             Self::SetHeader(..) => "SetHeader",
+            Self::SetRequestHeader(..) => "SetRequestHeader",
             Self::CallBefore(_) => "CallBefore",
             Self::CallAfter(_) => "CallAfter",
         }
