@@ -39,6 +39,10 @@ pub struct Environment {
     pub xdg_state_home: Option<OsString>,
     /// `HOME`
     pub home: Option<OsString>,
+    /// `RUNPACK_KEY_PASSPHRASE`: what opens an encrypted private key.
+    pub key_passphrase: Option<Credential>,
+    /// `USER`, else `LOGNAME`: who acts, as this machine says.
+    pub user: Option<OsString>,
     /// Whether `NO_COLOR` is set (no-color.org).
     pub no_color: bool,
     /// Whether `TERM` says that the terminal can do nothing.
@@ -51,7 +55,7 @@ pub struct Credential(String);
 
 impl Credential {
     /// For whoever signs.
-    pub(crate) fn reveal(&self) -> &str {
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 
@@ -152,6 +156,8 @@ impl Environment {
             artifact_bytes_max: read("MAX_RUNPACK_ARTIFACT_BYTES"),
             xdg_state_home: read("XDG_STATE_HOME"),
             home: read("HOME"),
+            key_passphrase: credential("RUNPACK_KEY_PASSPHRASE"),
+            user: read("USER").or_else(|| read("LOGNAME")),
             no_color: read("NO_COLOR").is_some(),
             dumb_terminal: read("TERM").is_some_and(|term| term == "dumb"),
         }

@@ -39,6 +39,7 @@ pub enum Access {
 /// What a program makes of stores beyond opening them. `runpack` itself has [`PlainStorage`].
 ///
 /// ```no_run
+/// use std::sync::Arc;
 /// use runpack_cli::{Context, Failure, NoMore, Program, StoragePolicy};
 /// use runpack_cli::config::Config;
 /// use runpack_cli::settings::Settings;
@@ -53,8 +54,8 @@ pub enum Access {
 ///     }
 ///
 ///     fn wrap(&self, opened: Storage, _: Access, _: &Settings, _: &Context) -> Result<Storage, Failure> {
-///         let locked = opened.store();
-///         Ok(opened.with_store(locked))
+///         let Some(bucket) = opened.s3() else { return Ok(opened) };
+///         Ok(Storage::with_store(bucket.clone(), Arc::new(bucket.clone())))
 ///     }
 /// }
 ///
@@ -133,6 +134,7 @@ pub struct Route {
 pub struct Storage {
     backend: Backend,
     store: Arc<dyn Store>,
+    keeper: Arc<dyn Housekeeping>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,10 +159,7 @@ impl Storage {
                     Access::Read => context.wait(FileStore::open(root))??,
                     Access::Write => context.wait(FileStore::create(root))??,
                 };
-                Ok(Self {
-                    store: Arc::new(store.clone()),
-                    backend: Backend::File(store),
-                })
+                Ok(Self::file(store))
             }
             StoreAddress::S3(bucket) => {
                 Self::open_bucket(context, &context.settings()?, bucket, access)
@@ -205,11 +204,32 @@ impl Storage {
         }
     }
 
-    /// The same store, read and written through another.
+    fn file(store: FileStore) -> Self {
+        let shared = Arc::new(store.clone());
+        Self {
+            backend: Backend::File(store),
+            store: shared.clone(),
+            keeper: shared,
+        }
+    }
+
+    fn bucket(store: S3Store) -> Self {
+        let shared = Arc::new(store.clone());
+        Self {
+            backend: Backend::S3(store),
+            store: shared.clone(),
+            keeper: shared,
+        }
+    }
+
+    /// The same bucket, read, written and cleaned up through another store, whose own requests are those of `bucket`.
     #[must_use]
-    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
-        self.store = store;
-        self
+    pub fn with_store(bucket: S3Store, store: Arc<impl Store + Housekeeping + 'static>) -> Self {
+        Self {
+            backend: Backend::S3(bucket),
+            store: store.clone(),
+            keeper: store,
+        }
     }
 
     /// The store.
@@ -224,10 +244,7 @@ impl Storage {
 
     /// The store, for cleaning up.
     pub fn housekeeping(&self) -> Arc<dyn Housekeeping> {
-        match &self.backend {
-            Backend::File(store) => Arc::new(store.clone()),
-            Backend::S3(store) => Arc::new(store.clone()),
-        }
+        Arc::clone(&self.keeper)
     }
 
     /// The bucket, if it is one.
@@ -260,7 +277,7 @@ impl Storage {
     }
 
     /// The store as receipts record it: it tells services apart.
-    pub(crate) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         self.below("").place
     }
 
@@ -338,10 +355,7 @@ async fn open_bucket(
             store = S3Store::open(options).await.map_err(unusable)?;
         }
     }
-    Ok(Storage {
-        store: Arc::new(store.clone()),
-        backend: Backend::S3(store),
-    })
+    Ok(Storage::bucket(store))
 }
 
 /// Says what weakens the store, each time.
