@@ -9,6 +9,7 @@ pub mod hold;
 pub mod ledger;
 pub mod locked;
 pub mod matter;
+pub mod policy;
 pub mod prove;
 pub mod receipt;
 pub mod retention;
