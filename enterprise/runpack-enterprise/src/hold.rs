@@ -16,7 +16,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::evidence::{IN_FLIGHT, Pinned};
 use crate::guard::Hold;
-use crate::ledger::{Act, Entry, Format, Held, Ledger, LedgerError, Ledgers, Matter, Previous};
+use crate::ledger::{Act, Entry, Format, Held, Ledger, LedgerError, Ledgers, Previous};
+use crate::matter::Matter;
 
 /// A pack, all its versions found, the commit first.
 #[derive(Debug, Clone, Copy)]

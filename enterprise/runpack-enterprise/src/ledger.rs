@@ -23,10 +23,11 @@ use runpack_core::store::{
     StoreError, VersionId,
 };
 
-pub use entry::{Act, Entry, Format, Matter, MatterError, Previous};
+pub use entry::{Act, Entry, Format, Previous};
 pub use pin::{HeadBook, HeadPin};
 
 use crate::guard::{Guard, Hold};
+use crate::matter::Matter;
 use entry::{ENTRY_BYTES_MAX, ENTRY_TYPE};
 
 /// The most entries: reading them all is what proves a ledger.

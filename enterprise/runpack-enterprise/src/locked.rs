@@ -57,8 +57,6 @@ pub trait Consent: Send + Sync + fmt::Debug {
 /// What a locked store is made of.
 #[derive(Debug, Clone)]
 pub struct Locking {
-    /// How long and how hard.
-    pub terms: LockTerms,
     /// Where the store is: it tells services apart.
     pub place: String,
     /// The lock receipts of this machine.
@@ -79,7 +77,8 @@ pub struct LockedStore {
     /// Asks and changes locks.
     guard: Guard,
     locking: Locking,
-    brief: Arc<Brief>,
+    /// How long and how hard, and the short lock; none in a store that is only read.
+    terms: Option<(LockTerms, Arc<Brief>)>,
     pins: Arc<Mutex<HashMap<ObjectKey, Option<Arc<Pins>>>>>,
 }
 
@@ -158,39 +157,51 @@ fn commit_of(key: &ObjectKey) -> Option<ObjectKey> {
 }
 
 impl LockedStore {
-    /// A store for writing: looks first whether the bucket can keep anything locked.
+    /// A store for writing under these terms: looks first whether the bucket can keep anything locked.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] where it cannot ([`Lockable::check`]); as the store fails.
-    pub async fn open(store: S3Store, locking: Locking) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: S3Store,
+        terms: LockTerms,
+        locking: Locking,
+    ) -> Result<Self, StoreError> {
         let lockable = Lockable::check(&store, &*locking.clock).await?;
-        let ahead = lockable
-            .now
-            .unix_seconds()
-            .saturating_sub(locking.clock.now().unix_seconds());
         // What cannot be locked at the end is not begun.
-        until(&locking.terms, lockable.now)?;
-        Ok(Self::with(store, locking, ahead))
-    }
-
-    /// A store for reading: versions that were receipted are read as such.
-    pub fn for_reading(store: S3Store, locking: Locking) -> Self {
-        Self::with(store, locking, 0)
-    }
-
-    fn with(store: S3Store, locking: Locking, ahead: u64) -> Self {
+        until(&terms, lockable.now)?;
+        let ours = locking.clock.now().unix_seconds();
+        let ahead = lockable.now.unix_seconds().saturating_sub(ours);
+        let writing = terms.lock_while_writing().duration().as_secs();
         let brief = Arc::new(Brief {
             clock: Arc::clone(&locking.clock),
-            mode: locking.terms.mode(),
-            seconds: locking.terms.brief_seconds().saturating_add(ahead),
+            mode: terms.mode(),
+            seconds: writing.saturating_add(ahead),
         });
-        let policy = Arc::<Brief>::clone(&brief);
-        Self {
+        let policy: Arc<dyn PutPolicy> = brief.clone();
+        Ok(Self {
             guard: Guard::new(store.clone()),
             store: store.with_policy(policy),
             locking,
-            brief,
+            terms: Some((terms, brief)),
             pins: Arc::default(),
+        })
+    }
+
+    /// A store for reading: versions that were receipted are read as such, and nothing is written.
+    pub fn for_reading(store: S3Store, locking: Locking) -> Self {
+        Self {
+            guard: Guard::new(store.clone()),
+            store,
+            locking,
+            terms: None,
+            pins: Arc::default(),
+        }
+    }
+
+    fn terms(&self) -> Result<(&LockTerms, Lock), StoreError> {
+        match &self.terms {
+            Some((terms, brief)) => Ok((terms, brief.lock())),
+            None => Err(unusable("it was opened to be read, and not to be written")),
         }
     }
 
@@ -294,7 +305,7 @@ impl LockedStore {
 
 pub(crate) fn until(terms: &LockTerms, now: Timestamp) -> Result<Timestamp, StoreError> {
     terms
-        .until(now)
+        .retain_until(now)
         .map_err(|error| unusable(error.to_string()))
 }
 
@@ -344,7 +355,7 @@ impl ArtifactSink for LockedStore {
         key: &ObjectKey,
         declared: Declared,
     ) -> Result<Box<dyn ArtifactWriter>, StoreError> {
-        let asked = self.brief.lock();
+        let (_, asked) = self.terms()?;
         let writer = self.store.create(key, declared).await?;
         Ok(Box::new(LockedWriter {
             store: self.clone(),
@@ -359,7 +370,7 @@ impl ArtifactSink for LockedStore {
         bytes: Bytes,
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
-        let asked = self.brief.lock();
+        let (_, asked) = self.terms()?;
         let receipt = self.store.put(key, bytes, declared).await?;
         self.read_back(receipt, asked).await
     }
@@ -370,7 +381,7 @@ impl ArtifactSink for LockedStore {
         declared: Declared,
         source: Arc<dyn Source>,
     ) -> Result<Receipt, StoreError> {
-        let asked = self.brief.lock();
+        let (_, asked) = self.terms()?;
         let receipt = self.store.send(key, declared, source).await?;
         self.read_back(receipt, asked).await
     }
@@ -381,7 +392,10 @@ impl ArtifactSink for LockedStore {
         declared: &Declared,
     ) -> Result<Option<Receipt>, StoreError> {
         match self.store.find(key, declared).await? {
-            Some(receipt) => self.read_back(receipt, self.brief.lock()).await.map(Some),
+            Some(receipt) => {
+                let (_, asked) = self.terms()?;
+                self.read_back(receipt, asked).await.map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -11,50 +11,12 @@ use jiff::{SignedDuration, Span};
 use runpack_core::time::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// How hard a lock is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LockMode {
-    /// Whoever has `s3:BypassGovernanceRetention` can lift it.
-    Governance,
-    /// Nobody can lift it or make it shorter before its date.
-    Compliance,
-}
-
-impl LockMode {
-    /// As configuration and reports write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Governance => "governance",
-            Self::Compliance => "compliance",
-        }
-    }
-}
-
-impl fmt::Display for LockMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for LockMode {
-    type Err = RetentionError;
-
-    fn from_str(text: &str) -> Result<Self, RetentionError> {
-        match text {
-            "governance" => Ok(Self::Governance),
-            "compliance" => Ok(Self::Compliance),
-            _ => Err(RetentionError::Mode(shown(text))),
-        }
-    }
-}
+pub use runpack_core::store::s3::LockMode;
 
 /// Why a retention is none, or ends nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetentionError {
-    /// Neither of the two modes.
-    #[error("a lock's mode is `governance` or `compliance`, in lower case, found=`{0}`")]
-    Mode(String),
     /// Not a number of days or years.
     #[error(
         "a retention is a whole number of days or years without a leading zero, such as 90d or 7y, found=`{0}`"

@@ -61,6 +61,13 @@ impl LockTerms {
         self
     }
 
+    /// The same, with another lock while a pack is written.
+    #[must_use]
+    pub fn with_lock_while_writing(mut self, lock: WritingLock) -> Self {
+        self.lock_while_writing = lock;
+        self
+    }
+
     /// Reads the section `runpacks.s3.object_lock`.
     ///
     /// # Errors
@@ -189,6 +196,11 @@ pub struct WritingLock {
 }
 
 impl WritingLock {
+    /// So many seconds, whatever configuration may say: a caller knows how long its export takes.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self { seconds }
+    }
+
     /// As a length of time.
     pub const fn duration(self) -> Duration {
         Duration::from_secs(self.seconds)

@@ -1,12 +1,11 @@
 //! One entry of the ledger.
 
-use std::fmt;
-use std::str::FromStr;
-
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::time::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+
+use crate::matter::Matter;
 
 /// The media type of a signed entry.
 pub(super) const ENTRY_TYPE: &str = "application/vnd.runpack.hold.v1+json";
@@ -29,52 +28,6 @@ pub enum Act {
     Place,
     /// The matter does not need it any more.
     Release,
-}
-
-/// A matter: the lawsuit, investigation or request that a hold is for. 1 to 128 letters, digits and `._-`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Matter(String);
-
-/// Not the name of a matter.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a matter is named with 1 to 128 letters, digits, `.`, `_` and `-`, and starts with a letter or digit"
-)]
-pub struct MatterError;
-
-impl Matter {
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Matter {
-    type Err = MatterError;
-
-    fn from_str(text: &str) -> Result<Self, MatterError> {
-        let is_start = |byte: u8| byte.is_ascii_alphanumeric();
-        let is_name = text.len() <= 128
-            && text.bytes().next().is_some_and(is_start)
-            && text
-                .bytes()
-                .all(|byte| is_start(byte) || b"._-".contains(&byte));
-        is_name.then(|| Self(text.to_owned())).ok_or(MatterError)
-    }
-}
-
-impl fmt::Display for Matter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Matter {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 /// The entry before one.
@@ -131,22 +84,5 @@ impl Entry {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // Text in a fixed shape always becomes JSON.
         serde_json::to_vec(self).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn matters_have_plain_names() {
-        let long = "a".repeat(128);
-        for good in ["a", "case-2026.11_x", "7", &long] {
-            assert!(good.parse::<Matter>().is_ok(), "{good}");
-        }
-        let too_long = "a".repeat(129);
-        for bad in ["", "-a", ".", "a b", "a/b", "Ü", "a\n", &too_long] {
-            assert_eq!(bad.parse::<Matter>(), Err(MatterError), "{bad:?}");
-        }
     }
 }

@@ -36,13 +36,13 @@ impl LockedStore {
         let commit = versions
             .first()
             .ok_or_else(|| unusable("a pack has no objects"))?;
-        let terms = &self.locking.terms;
+        let (terms, _) = self.terms()?;
         let asked = Lock {
             mode: terms.mode(),
             until: until(terms, lockable.now)?,
         };
         let since_commit = Lock {
-            until: terms.until(commit.modified).unwrap_or(asked.until),
+            until: terms.retain_until(commit.modified).unwrap_or(asked.until),
             ..asked
         };
         let asked = match commit.protection.lock {

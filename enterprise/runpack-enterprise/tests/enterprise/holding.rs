@@ -10,7 +10,8 @@ use runpack_core::store::{ArtifactSink as _, Declared, Whole};
 use runpack_enterprise::evidence::{Evidence, Pinned};
 use runpack_enterprise::guard::{Guard, Hold};
 use runpack_enterprise::hold::{Actor, Bits, Changed, HoldError, Holdable};
-use runpack_enterprise::ledger::{HeadBook, LedgerError, Ledgers, Matter};
+use runpack_enterprise::ledger::{HeadBook, LedgerError, Ledgers};
+use runpack_enterprise::matter::Matter;
 use runpack_testing::block_on;
 
 use super::support::{MachineClock, PLACE, Vault, export, terms};

@@ -8,6 +8,7 @@ use runpack_core::verify::{Pack, StorePack, Verdict, VerifyOptions};
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::locked::LockedStore;
 use runpack_enterprise::status::Code;
+use runpack_enterprise::terms::{LockTerms, RetainUntil, WritingLock};
 use runpack_testing::block_on;
 use runpack_testing::conformance::Subject;
 use runpack_testing::servers::{BucketKind, Bypass};
@@ -51,7 +52,7 @@ fn a_pack_is_locked_read_back_and_receipted_by_version() {
     block_on(async {
         let vault = Vault::new().await;
         let store = vault.store(terms(LockMode::Compliance, 600, 20)).await;
-        let before = later(600);
+        let before = later(500);
         let manifest = export(&store, "run-1").await.unwrap();
         let receipt = vault.receipt(&manifest).unwrap();
         assert_eq!(receipt.versions.len(), 3);
@@ -89,7 +90,10 @@ fn a_pack_is_locked_read_back_and_receipted_by_version() {
 fn the_same_export_again_changes_no_lock() {
     block_on(async {
         let vault = Vault::new().await;
-        let store = vault.store(terms(LockMode::Governance, 600, 20)).await;
+        let until = RetainUntil::For("1d".parse().unwrap());
+        let day = LockTerms::new(LockMode::Governance, until);
+        let day = day.with_lock_while_writing(WritingLock::seconds(20));
+        let store = vault.store(day).await;
         let manifest = export(&store, "run-1").await.unwrap();
         let first = vault.status(&manifest).await.unwrap().weakest.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
@@ -193,8 +197,7 @@ fn l05_l06_what_stands_over_evidence_is_found_and_the_evidence_is_read() {
         );
         assert!(!status.is_sound());
         // Whoever has the receipt reads what was locked.
-        let locking = vault.locking(terms(LockMode::Governance, 600, 20));
-        let reader = LockedStore::for_reading(vault.raw().await, locking);
+        let reader = LockedStore::for_reading(vault.raw().await, vault.locking());
         let container = StorePack::new(Arc::new(reader), manifest.subject().clone());
         let pack = Pack::open(
             Arc::new(container),
@@ -213,8 +216,8 @@ fn l01_a_bucket_without_locks_is_refused_before_anything_is_written() {
     for kind in [BucketKind::Plain, BucketKind::Versioned] {
         block_on(async {
             let vault = Vault::of(kind).await;
-            let locking = vault.locking(terms(LockMode::Governance, 600, 20));
-            let opened = LockedStore::open(vault.raw().await, locking).await;
+            let terms = terms(LockMode::Governance, 600, 20);
+            let opened = LockedStore::open(vault.raw().await, terms, vault.locking()).await;
             assert!(
                 matches!(opened, Err(StoreError::Unusable { .. })),
                 "{opened:?}"
@@ -229,7 +232,7 @@ fn a_default_retention_is_no_floor_and_no_obstacle() {
     block_on(async {
         let vault = Vault::of(BucketKind::LockedByDefault(LockMode::Governance, 1)).await;
         let store = vault.store(terms(LockMode::Compliance, 600, 20)).await;
-        let before = later(600);
+        let before = later(500);
         let manifest = export(&store, "run-1").await.unwrap();
         let status = vault.status(&manifest).await.unwrap();
         let weakest = status.weakest.unwrap();

@@ -14,7 +14,7 @@ use runpack_enterprise::guard::Guard;
 use runpack_enterprise::locked::{Consent, Irrevocable, LockedStore, Locking};
 use runpack_enterprise::receipt::{LockBook, LockReceipt};
 use runpack_enterprise::status::Status;
-use runpack_enterprise::terms::LockTerms;
+use runpack_enterprise::terms::{LockTerms, RetainUntil, WritingLock};
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 
 /// The machine's clock.
@@ -93,9 +93,8 @@ impl Vault {
         LockBook::new(self.state.path().join("locks"))
     }
 
-    pub(super) fn locking(&self, terms: LockTerms) -> Locking {
+    pub(super) fn locking(&self) -> Locking {
         Locking {
-            terms,
             place: PLACE.to_owned(),
             book: self.book(),
             audit: self.audit(),
@@ -121,8 +120,8 @@ impl Vault {
     }
 
     pub(super) async fn store(&self, terms: LockTerms) -> LockedStore {
-        let locking = self.locking(terms);
-        LockedStore::open(self.raw().await, locking).await.unwrap()
+        let store = LockedStore::open(self.raw().await, terms, self.locking());
+        store.await.unwrap()
     }
 
     pub(super) fn receipt(&self, manifest: &Manifest) -> Option<LockReceipt> {
@@ -139,9 +138,11 @@ impl Vault {
     }
 }
 
-/// Seconds of retention, and the seconds of the short lock.
-pub(super) fn terms(mode: LockMode, seconds: u64, brief: u64) -> LockTerms {
-    LockTerms::new(mode, seconds, brief)
+/// Locked for so many seconds from now, and for so many while it is written.
+pub(super) fn terms(mode: LockMode, seconds: u64, writing: u64) -> LockTerms {
+    let until = MachineClock.now().unix_seconds() + seconds;
+    let until = RetainUntil::At(Timestamp::from_unix_seconds(until).unwrap());
+    LockTerms::new(mode, until).with_lock_while_writing(WritingLock::seconds(writing))
 }
 
 pub(super) fn draft(run_id: &str) -> PackDraft {

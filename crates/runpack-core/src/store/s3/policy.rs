@@ -1,11 +1,12 @@
 //! What writes ask for beside being written: the one seam for storage that locks what it gets.
 
 use std::fmt;
+use std::str::FromStr;
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ObjectLockMode;
 
-use super::S3Store;
+use super::{S3Store, SettingError};
 use crate::key::ObjectKey;
 use crate::time::Timestamp;
 
@@ -19,11 +20,36 @@ pub enum LockMode {
 }
 
 impl LockMode {
-    /// The store's own word.
+    /// The store's own word, in upper case.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Governance => "GOVERNANCE",
             Self::Compliance => "COMPLIANCE",
+        }
+    }
+}
+
+/// As configuration and reports write it: in lower case.
+impl fmt::Display for LockMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Governance => "governance",
+            Self::Compliance => "compliance",
+        })
+    }
+}
+
+impl FromStr for LockMode {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        match text {
+            "governance" => Ok(Self::Governance),
+            "compliance" => Ok(Self::Compliance),
+            _ => Err(SettingError::new(
+                "a lock's mode is `governance` or `compliance`, in lower case",
+                text,
+            )),
         }
     }
 }

@@ -63,7 +63,7 @@ pub struct SettingError {
 }
 
 impl SettingError {
-    fn new(rule: &'static str, found: &str) -> Self {
+    pub(super) fn new(rule: &'static str, found: &str) -> Self {
         Self {
             rule,
             found: found.to_owned(),
