@@ -173,6 +173,7 @@ pub(crate) async fn bundle(
         .map_err(|error| BundleFault::Failed(PackError::from(error).into()))?;
     let ours = new.manifest.pack_id();
     let store = to.store();
+    store.expect(Whole::Bundle(&new.manifest)).await?;
     let is_there = |error: &StoreError| matches!(error, StoreError::AlreadyExists { .. });
     let found = match store.find(&key, &new.declared).await {
         Err(error) if !is_there(&error) => return Err(error.into()),

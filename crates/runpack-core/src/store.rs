@@ -263,7 +263,7 @@ pub trait ArtifactReader: Send + Sync + fmt::Debug {
     fn storage_uri(&self, key: &ObjectKey) -> String;
 }
 
-/// What has become whole in a store.
+/// What is, or is to be, whole in a store.
 #[derive(Debug, Clone, Copy)]
 pub enum Whole<'a> {
     /// A pack: its manifest is there, and every artifact.
@@ -347,6 +347,15 @@ pub trait ArtifactSink: Send + Sync + fmt::Debug {
         key: &ObjectKey,
         declared: &Declared,
     ) -> Result<Option<Receipt>, StoreError>;
+
+    /// Hears what is about to be written, before its first byte: what must not come here is refused now.
+    ///
+    /// # Errors
+    /// It must not.
+    async fn expect(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let _ = whole;
+        Ok(())
+    }
 
     /// Hears that something is whole, after its commit and before anybody is told of it: what is to be done to evidence
     /// and not to residue is done now. Done again it changes nothing.

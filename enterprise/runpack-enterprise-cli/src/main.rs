@@ -8,8 +8,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    runpack_cli::main_with::<runpack_cli::NoMore>(runpack_cli::Program::new(
-        "runpack-enterprise",
-        env!("CARGO_PKG_VERSION"),
-    ))
+    runpack_enterprise_cli::main()
 }

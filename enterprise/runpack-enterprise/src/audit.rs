@@ -139,6 +139,11 @@ impl AuditLog {
         }
     }
 
+    /// Who acts.
+    pub fn by(&self) -> &str {
+        &self.by
+    }
+
     /// The file of lines.
     pub fn path(&self) -> PathBuf {
         self.directory.join("audit.jsonl")

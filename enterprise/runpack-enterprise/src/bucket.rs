@@ -6,6 +6,8 @@ use runpack_core::store::s3::{LockMode, S3Store, SKEW_SECONDS_MAX};
 use runpack_core::store::{Housekeeping as _, StoreError};
 use runpack_core::time::{Clock, Timestamp};
 
+use crate::routing::Region;
+
 /// What a bucket locks new versions with by itself. It is no floor: what a write asks for counts in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DefaultRetention {
@@ -106,6 +108,34 @@ async fn object_lock(store: &S3Store) -> Result<Option<DefaultRetention>, StoreE
         mode,
         days: days.saturating_add(years),
     }))
+}
+
+/// The region that the service says the bucket is in; `None` where it does not say.
+///
+/// # Errors
+/// The service cannot be asked.
+pub async fn region(store: &S3Store) -> Result<Option<Region>, StoreError> {
+    let asked = store
+        .client()?
+        .head_bucket()
+        .bucket(store.settings().bucket.as_str())
+        .set_expected_bucket_owner(store.owner())
+        .send()
+        .await
+        .map_err(|error| store.error(error, "asking where the bucket is", ""))?;
+    if let Some(region) = asked.bucket_region().and_then(|text| text.parse().ok()) {
+        return Ok(Some(region));
+    }
+    let asked = store
+        .client()?
+        .get_bucket_location()
+        .bucket(store.settings().bucket.as_str())
+        .set_expected_bucket_owner(store.owner())
+        .send()
+        .await;
+    // Who may not ask does not know it.
+    let told = asked.ok().and_then(|asked| asked.location_constraint);
+    Ok(told.and_then(|region| region.as_str().parse().ok()))
 }
 
 pub(crate) fn unusable(reason: impl Into<String>) -> StoreError {

@@ -16,4 +16,5 @@ pub mod retention;
 pub mod routing;
 mod section;
 pub mod status;
+pub mod tenure;
 pub mod terms;

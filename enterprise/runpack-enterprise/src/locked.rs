@@ -8,6 +8,8 @@
 
 mod seal;
 
+pub use seal::Sealed;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -17,7 +19,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use runpack_core::display;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
-use runpack_core::store::s3::{Lock, LockMode, PutPolicy, S3Store};
+use runpack_core::sign::{Signer, VerifyingKey};
+use runpack_core::store::s3::{Lock, PutPolicy, S3Store};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
     ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, Source, StoreError, VersionId,
@@ -29,8 +32,10 @@ use serde_json::json;
 use crate::audit::{self, AuditLog};
 use crate::bucket::{Lockable, unusable};
 use crate::guard::Guard;
+use crate::ledger::HeadBook;
 use crate::receipt::LockBook;
-use crate::terms::LockTerms;
+use crate::tenure::Tenure;
+use crate::terms::{LockTerms, RetainUntil};
 
 /// What cannot be undone, before it is done: a compliance lock that nobody takes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,19 @@ pub struct Locking {
     pub clock: Arc<dyn Clock>,
     /// Says whether a compliance lock is placed.
     pub consent: Arc<dyn Consent>,
+    /// Places the legal hold that terms ask for; needed where they do.
+    pub holder: Option<Holder>,
+}
+
+/// What places legal holds.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// Signs entries of the ledger.
+    pub signer: Arc<dyn Signer>,
+    /// The keys whose entries count.
+    pub trusted: Vec<VerifyingKey>,
+    /// The heads that this machine knows.
+    pub book: HeadBook,
 }
 
 /// A store whose evidence is locked.
@@ -77,8 +95,8 @@ pub struct LockedStore {
     /// Asks and changes locks.
     guard: Guard,
     locking: Locking,
-    /// How long and how hard, and the short lock; none in a store that is only read.
-    terms: Option<(LockTerms, Arc<Brief>)>,
+    /// Under which terms things are kept; none in a store that is only read.
+    brief: Option<Arc<Brief>>,
     pins: Arc<Mutex<HashMap<ObjectKey, Option<Arc<Pins>>>>>,
 }
 
@@ -88,26 +106,33 @@ pub type Pins = HashMap<ObjectKey, VersionId>;
 /// The short lock of what is new.
 #[derive(Debug)]
 struct Brief {
+    tenure: Tenure,
     clock: Arc<dyn Clock>,
-    mode: LockMode,
-    /// How far the store's clock is ahead of ours, and how long the lock is, in seconds.
-    seconds: u64,
+    /// How far the store's clock is ahead of ours, in seconds.
+    ahead: u64,
 }
 
 impl Brief {
-    fn lock(&self) -> Lock {
-        let now = self.clock.now().unix_seconds();
-        let until = Timestamp::from_unix_seconds(now.saturating_add(self.seconds));
-        Lock {
-            mode: self.mode,
-            until: until.unwrap_or(Timestamp::MAX),
-        }
+    /// # Errors
+    /// What has this key must not come here.
+    fn lock(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        let terms = self.tenure.of_key(key)?;
+        Ok(terms.filter(|_| is_evidence(key)).map(|terms| {
+            let writing = terms.lock_while_writing().duration().as_secs();
+            let now = self.clock.now().unix_seconds();
+            let until = now.saturating_add(self.ahead).saturating_add(writing);
+            Lock {
+                mode: terms.mode(),
+                until: Timestamp::from_unix_seconds(until).unwrap_or(Timestamp::MAX),
+            }
+        }))
     }
 }
 
 impl PutPolicy for Brief {
     fn lock(&self, key: &ObjectKey) -> Option<Lock> {
-        is_evidence(key).then(|| Brief::lock(self))
+        // What must not come here was refused before.
+        Brief::lock(self, key).ok().flatten()
     }
 }
 
@@ -157,32 +182,41 @@ fn commit_of(key: &ObjectKey) -> Option<ObjectKey> {
 }
 
 impl LockedStore {
-    /// A store for writing under these terms: looks first whether the bucket can keep anything locked.
+    /// A store for writing: looks first whether the bucket can keep anything locked, if something is to be.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] where it cannot ([`Lockable::check`]); as the store fails.
     pub async fn open(
         store: S3Store,
-        terms: LockTerms,
+        tenure: Tenure,
         locking: Locking,
     ) -> Result<Self, StoreError> {
-        let lockable = Lockable::check(&store, &*locking.clock).await?;
-        // What cannot be locked at the end is not begun.
-        until(&terms, lockable.now)?;
-        let ours = locking.clock.now().unix_seconds();
-        let ahead = lockable.now.unix_seconds().saturating_sub(ours);
-        let writing = terms.lock_while_writing().duration().as_secs();
+        let mut ahead = 0;
+        if tenure.all().next().is_some() {
+            let lockable = Lockable::check(&store, &*locking.clock).await?;
+            let ours = locking.clock.now().unix_seconds();
+            ahead = lockable.now.unix_seconds().saturating_sub(ours);
+            // What cannot be locked at the end is not begun.
+            for terms in tenure.all() {
+                until(terms, lockable.now)?;
+                if terms.legal_hold().is_some() && locking.holder.is_none() {
+                    return Err(unusable(
+                        "its packs are held for a legal matter, which a signed entry of the ledger says: name a key to sign with",
+                    ));
+                }
+            }
+        }
         let brief = Arc::new(Brief {
+            tenure,
             clock: Arc::clone(&locking.clock),
-            mode: terms.mode(),
-            seconds: writing.saturating_add(ahead),
+            ahead,
         });
         let policy: Arc<dyn PutPolicy> = brief.clone();
         Ok(Self {
             guard: Guard::new(store.clone()),
             store: store.with_policy(policy),
             locking,
-            terms: Some((terms, brief)),
+            brief: Some(brief),
             pins: Arc::default(),
         })
     }
@@ -193,16 +227,37 @@ impl LockedStore {
             guard: Guard::new(store.clone()),
             store,
             locking,
-            terms: None,
+            brief: None,
             pins: Arc::default(),
         }
     }
 
-    fn terms(&self) -> Result<(&LockTerms, Lock), StoreError> {
-        match &self.terms {
-            Some((terms, brief)) => Ok((terms, brief.lock())),
-            None => Err(unusable("it was opened to be read, and not to be written")),
+    /// A store to lock with what is there already; receipts that it writes are locked as asked too.
+    pub fn for_locking(store: S3Store, asked: Lock, locking: Locking) -> Self {
+        let brief = Arc::new(Brief {
+            tenure: Tenure::of_terms(LockTerms::new(asked.mode, RetainUntil::At(asked.until))),
+            clock: Arc::clone(&locking.clock),
+            ahead: 0,
+        });
+        let policy: Arc<dyn PutPolicy> = brief.clone();
+        Self {
+            guard: Guard::new(store.clone()),
+            store: store.with_policy(policy),
+            locking,
+            brief: Some(brief),
+            pins: Arc::default(),
         }
+    }
+
+    fn brief(&self) -> Result<&Brief, StoreError> {
+        self.brief
+            .as_deref()
+            .ok_or_else(|| unusable("it was opened to be read, and not to be written"))
+    }
+
+    /// The short lock of what has this key; none where it is not to be locked.
+    fn lock_of_new(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        self.brief()?.lock(key)
     }
 
     /// The bucket, whose writes ask for locks.
@@ -221,10 +276,14 @@ impl LockedStore {
     }
 
     /// Reads back what was just written with `asked`, and locks so what was found there without.
-    async fn read_back(&self, receipt: Receipt, asked: Lock) -> Result<Receipt, StoreError> {
-        if !is_evidence(&receipt.key) {
+    async fn read_back(
+        &self,
+        receipt: Receipt,
+        asked: Option<Lock>,
+    ) -> Result<Receipt, StoreError> {
+        let Some(asked) = asked else {
             return Ok(receipt);
-        }
+        };
         let Some(version) = receipt.version.clone() else {
             return Err(unusable(format!(
                 "it keeps no version of what was written, so nothing is locked, key=`{}`",
@@ -355,7 +414,7 @@ impl ArtifactSink for LockedStore {
         key: &ObjectKey,
         declared: Declared,
     ) -> Result<Box<dyn ArtifactWriter>, StoreError> {
-        let (_, asked) = self.terms()?;
+        let asked = self.lock_of_new(key)?;
         let writer = self.store.create(key, declared).await?;
         Ok(Box::new(LockedWriter {
             store: self.clone(),
@@ -370,7 +429,7 @@ impl ArtifactSink for LockedStore {
         bytes: Bytes,
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
-        let (_, asked) = self.terms()?;
+        let asked = self.lock_of_new(key)?;
         let receipt = self.store.put(key, bytes, declared).await?;
         self.read_back(receipt, asked).await
     }
@@ -381,7 +440,7 @@ impl ArtifactSink for LockedStore {
         declared: Declared,
         source: Arc<dyn Source>,
     ) -> Result<Receipt, StoreError> {
-        let (_, asked) = self.terms()?;
+        let asked = self.lock_of_new(key)?;
         let receipt = self.store.send(key, declared, source).await?;
         self.read_back(receipt, asked).await
     }
@@ -393,11 +452,19 @@ impl ArtifactSink for LockedStore {
     ) -> Result<Option<Receipt>, StoreError> {
         match self.store.find(key, declared).await? {
             Some(receipt) => {
-                let (_, asked) = self.terms()?;
+                let asked = self.lock_of_new(key)?;
                 self.read_back(receipt, asked).await.map(Some)
             }
             None => Ok(None),
         }
+    }
+
+    async fn expect(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let (Whole::Pack(manifest) | Whole::Bundle(manifest)) = whole;
+        self.brief()?
+            .tenure
+            .of_subject(manifest.subject())
+            .map(drop)
     }
 
     async fn seal(&self, whole: Whole<'_>) -> Result<(), StoreError> {
@@ -436,7 +503,7 @@ impl Housekeeping for LockedStore {
 #[derive(Debug)]
 struct LockedWriter {
     store: LockedStore,
-    asked: Lock,
+    asked: Option<Lock>,
     writer: Box<dyn ArtifactWriter>,
 }
 

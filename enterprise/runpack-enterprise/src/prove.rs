@@ -20,7 +20,6 @@ pub use book::{PROOF_SECONDS_MAX, ProofBook};
 use canary::{Answer, Canaries, Canary};
 
 use crate::guard::{Guard, Hold};
-use crate::receipt::ModeText;
 
 /// How long a canary is locked, in seconds: longer than all attempts on it take.
 pub const LOCK_SECONDS: u64 = 60;
@@ -88,7 +87,7 @@ pub struct Tried {
     /// What was tried.
     pub attempt: Attempt,
     /// On a canary of this mode; none where nothing is locked but held.
-    pub mode: Option<ModeText>,
+    pub mode: Option<LockMode>,
     /// What was done to see that these credentials can do it at all.
     pub control: String,
     /// What the store answered to that.
@@ -101,16 +100,16 @@ pub struct Tried {
     pub result: Result,
 }
 
-/// What all attempts together prove.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What all attempts together prove; what is worse is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Whatever was tried was refused, each with its control.
     Proven,
-    /// Something was not refused.
-    NotEnforced,
     /// Something could not be told.
     NotProven,
+    /// Something was not refused.
+    NotEnforced,
 }
 
 /// A transcript.
@@ -145,31 +144,25 @@ impl Proof {
     /// What it proves of locks of this mode. Whether these credentials bypass governance is a fact about them and not
     /// about the lock, so a bypass that could not be tried proves nothing and spoils nothing.
     pub fn verdict(&self, mode: LockMode) -> Verdict {
-        let mode = ModeText::from(mode);
         let counts = |tried: &&Tried| tried.mode.is_none_or(|of| of == mode);
-        let mut verdict = Verdict::NotProven;
-        for tried in self.attempts.iter().filter(counts) {
-            let is_bypass = tried.attempt == Attempt::BypassDelete;
-            match tried.result {
-                Result::NotEnforced if is_bypass && mode == ModeText::Governance => {}
-                Result::NotEnforced => return Verdict::NotEnforced,
-                Result::NotProven if is_bypass => {}
-                Result::NotProven => return self.unless_worse(mode),
-                Result::Enforced => verdict = Verdict::Proven,
-            }
-        }
-        verdict
-    }
-
-    /// Not proven, unless something that comes later was not enforced.
-    fn unless_worse(&self, mode: ModeText) -> Verdict {
-        let is_worse = |tried: &Tried| {
-            tried.mode.is_none_or(|of| of == mode)
-                && tried.result == Result::NotEnforced
-                && !(tried.attempt == Attempt::BypassDelete && mode == ModeText::Governance)
-        };
-        if self.attempts.iter().any(is_worse) {
-            Verdict::NotEnforced
+        let verdicts = self
+            .attempts
+            .iter()
+            .filter(counts)
+            .filter_map(|tried| match tried.result {
+                Result::NotEnforced
+                    if tried.attempt == Attempt::BypassDelete && mode == LockMode::Governance =>
+                {
+                    None
+                }
+                Result::NotProven if tried.attempt == Attempt::BypassDelete => None,
+                Result::NotEnforced => Some(Verdict::NotEnforced),
+                Result::NotProven => Some(Verdict::NotProven),
+                Result::Enforced => Some(Verdict::Proven),
+            });
+        let is_tried = |tried: &Tried| tried.mode == Some(mode);
+        if self.attempts.iter().any(is_tried) {
+            verdicts.max().unwrap_or(Verdict::NotProven)
         } else {
             Verdict::NotProven
         }
@@ -179,7 +172,7 @@ impl Proof {
     pub fn bypasses_governance(&self) -> bool {
         self.attempts.iter().any(|tried| {
             tried.attempt == Attempt::BypassDelete
-                && tried.mode == Some(ModeText::Governance)
+                && tried.mode == Some(LockMode::Governance)
                 && tried.result == Result::NotEnforced
         })
     }
@@ -422,7 +415,7 @@ impl Proving<'_> {
         };
         self.attempts.push(Tried {
             attempt,
-            mode: lock.map(|lock| lock.mode.into()),
+            mode: lock.map(|lock| lock.mode),
             control: control.what.to_owned(),
             control_answer: control.answer.clone(),
             answer: answer.to_string(),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
-use runpack_core::store::s3::{Lock, LockMode};
+use runpack_core::store::s3::Lock;
 use runpack_core::store::{StoreError, VersionId};
 use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -36,59 +36,9 @@ pub struct LockReceipt {
     /// When it was read back, by the store's clock.
     pub store_time: Timestamp,
     /// What was asked for.
-    pub asked: LockText,
+    pub asked: Lock,
     /// The versions, the commit first.
     pub versions: Vec<LockedVersion>,
-}
-
-/// A lock in text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LockText {
-    /// How hard.
-    pub mode: ModeText,
-    /// Until when.
-    pub until: Timestamp,
-}
-
-/// A mode in the store's own word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum ModeText {
-    /// Some may bypass it.
-    Governance,
-    /// Nobody may.
-    Compliance,
-}
-
-impl From<LockMode> for ModeText {
-    fn from(mode: LockMode) -> Self {
-        match mode {
-            LockMode::Governance => Self::Governance,
-            LockMode::Compliance => Self::Compliance,
-        }
-    }
-}
-
-impl From<Lock> for LockText {
-    fn from(lock: Lock) -> Self {
-        Self {
-            mode: lock.mode.into(),
-            until: lock.until,
-        }
-    }
-}
-
-impl From<LockText> for Lock {
-    fn from(text: LockText) -> Self {
-        Self {
-            mode: match text.mode {
-                ModeText::Governance => LockMode::Governance,
-                ModeText::Compliance => LockMode::Compliance,
-            },
-            until: text.until,
-        }
-    }
 }
 
 /// A version, and how it is locked.
@@ -104,7 +54,7 @@ pub struct LockedVersion {
     /// The commitment to the bytes.
     pub commitment: Digest,
     /// The lock that was read back; `None` where there was none.
-    pub lock: Option<LockText>,
+    pub lock: Option<Lock>,
 }
 
 impl LockedVersion {
@@ -120,7 +70,7 @@ impl LockedVersion {
                 .unwrap_or_default(),
             bytes: pinned.declared.bytes,
             commitment: pinned.declared.commitment(),
-            lock: pinned.protection.lock.map(LockText::from),
+            lock: pinned.protection.lock,
         }
     }
 }
@@ -140,7 +90,7 @@ impl LockReceipt {
             place: place.to_owned(),
             read_at,
             store_time,
-            asked: asked.into(),
+            asked,
             versions,
         }
     }

@@ -30,6 +30,7 @@ use runpack_core::manifest::Subject;
 use runpack_core::store::s3::{BucketName, Endpoint, PathPrefix};
 use serde_json::Value;
 
+pub(crate) use owner::Attribution;
 pub use owner::Owner;
 pub use residency::{Mismatch, ResidencyError, StoreIdentity};
 

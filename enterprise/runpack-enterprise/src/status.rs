@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::evidence::{Evidence, Pinned, Role};
 use crate::guard::{Guard, Hold};
-use crate::receipt::{LockReceipt, LockText};
+use crate::receipt::LockReceipt;
 
 /// What one thing that is wrong is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -128,7 +128,7 @@ impl Status {
             ),
             Some(_) => {}
         }
-        let receipted: HashMap<&str, Option<LockText>> = receipt
+        let receipted: HashMap<&str, Option<Lock>> = receipt
             .iter()
             .flat_map(|receipt| &receipt.versions)
             .map(|locked| (locked.key.as_str(), locked.lock))
@@ -147,12 +147,11 @@ impl Status {
                 ),
                 Some(_) => {}
             }
-            if let Some(Some(asked)) = receipted.get(key) {
-                let asked = Lock::from(*asked);
-                if !pinned.protection.lock.is_some_and(|l| l.covers(&asked)) {
-                    let text = format!("receipted: {} until {}", asked.mode.as_str(), asked.until);
-                    find(Code::LessThanReceipt, key, text);
-                }
+            if let Some(Some(asked)) = receipted.get(key)
+                && !pinned.protection.lock.is_some_and(|l| l.covers(asked))
+            {
+                let text = format!("receipted: {} until {}", asked.mode.as_str(), asked.until);
+                find(Code::LessThanReceipt, key, text);
             }
             for shadow in &pinned.shadows {
                 let (code, what) = match shadow.state {

@@ -2,6 +2,7 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::digest::Digest;
+use runpack_core::display;
 use runpack_core::key::Location;
 use runpack_core::store::s3::{Lock, LockMode};
 use runpack_core::store::{ArtifactSink as _, Declared, ObjectRef, StoreError, Whole};
@@ -12,6 +13,9 @@ use crate::audit::Outcome;
 use crate::bucket::{Lockable, unusable};
 use crate::evidence::{Evidence, IN_FLIGHT, Pinned};
 use crate::guard::Guard;
+use crate::hold::{Actor, Holdable};
+use crate::ledger::Ledgers;
+use crate::matter::Matter;
 use crate::receipt::{LockReceipt, LockedVersion};
 
 /// What was locked.
@@ -30,13 +34,16 @@ pub struct Sealed {
 impl LockedStore {
     /// Locks what is whole by the terms of this store. Done again it changes nothing: the time counts from the commit.
     pub(super) async fn seal_whole(&self, whole: Whole<'_>) -> Result<(), StoreError> {
+        let (Whole::Pack(manifest) | Whole::Bundle(manifest)) = whole;
+        let Some(terms) = self.brief()?.tenure.of_subject(manifest.subject())? else {
+            return Ok(());
+        };
         let lockable = Lockable::check(&self.store, &*self.locking.clock).await?;
         let evidence = Evidence::of(whole)?;
         let versions = evidence.find(&self.guard, &self.known(&evidence)?).await?;
         let commit = versions
             .first()
             .ok_or_else(|| unusable("a pack has no objects"))?;
-        let (terms, _) = self.terms()?;
         let asked = Lock {
             mode: terms.mode(),
             until: until(terms, lockable.now)?,
@@ -49,9 +56,51 @@ impl LockedStore {
             Some(lock) if lock.covers(&since_commit) => lock,
             _ => asked,
         };
-        self.lock_all(&evidence, versions, asked, "lock.seal", &lockable)
-            .await
-            .map(drop)
+        let sealed = self
+            .lock_all(&evidence, versions, asked, "lock.seal", &lockable)
+            .await?;
+        match terms.legal_hold() {
+            Some(matter) => self.hold(&evidence, &sealed.versions, matter).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Holds what was locked for the matter that its terms name.
+    async fn hold(
+        &self,
+        evidence: &Evidence,
+        versions: &[Pinned],
+        matter: &Matter,
+    ) -> Result<(), StoreError> {
+        let locking = &self.locking;
+        let Some(holder) = &locking.holder else {
+            return Err(unusable("there is no key to sign a legal hold with"));
+        };
+        let holdable = Holdable {
+            pack_id: evidence.pack_id,
+            versions,
+        };
+        let ledgers = Ledgers {
+            guard: &self.guard,
+            place: &locking.place,
+            trusted: &holder.trusted,
+            book: &holder.book,
+        };
+        let actor = Actor {
+            by: locking.audit.by(),
+            signer: &*holder.signer,
+            clock: &*locking.clock,
+            reason: "every pack under these terms is held for this matter",
+        };
+        let placed = holdable.place(&ledgers, matter, &actor).await;
+        let placed = placed.map_err(|error| unusable(display::chain(&error)))?;
+        let detail = json!({
+            "place": locking.place,
+            "pack_id": evidence.pack_id,
+            "matter": matter,
+            "new": placed.is_new,
+        });
+        self.logged("hold.place", Outcome::Done, detail)
     }
 
     /// Locks these versions at least so, reads them back, and receipts them here and in the store.

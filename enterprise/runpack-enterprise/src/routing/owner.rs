@@ -26,7 +26,7 @@ impl Owner {
     }
 
     /// What the key of an object says of its owner.
-    pub(super) fn of_location(location: &Location) -> Attribution {
+    pub(crate) fn of_location(location: &Location) -> Attribution {
         match location {
             Location::Run {
                 tenant, namespace, ..
@@ -37,7 +37,10 @@ impl Owner {
             Location::Agent { .. } | Location::Record { .. } | Location::Execution { .. } => {
                 Attribution::To(Self::new(None, None))
             }
-            Location::Reference { .. } | Location::Probe { .. } => Attribution::Housekeeping,
+            Location::Reference { .. }
+            | Location::Probe { .. }
+            | Location::Receipt { .. }
+            | Location::Hold { .. } => Attribution::Housekeeping,
             // A bundle is some tenant's, and its key does not say whose. What a later version adds: likewise.
             _ => Attribution::Unsaid,
         }
@@ -70,7 +73,7 @@ impl fmt::Display for Owner {
 }
 
 /// What a key says of its owner.
-pub(super) enum Attribution {
+pub(crate) enum Attribution {
     /// This one.
     To(Owner),
     /// It holds nobody's evidence: what Runpack keeps for itself.

@@ -6,8 +6,7 @@ use runpack_core::key::Location;
 use runpack_core::manifest::Subject;
 use runpack_core::store::s3::{BucketName, Endpoint, PathPrefix};
 
-use super::owner::Attribution;
-use super::{Owner, Region, Route, Routing, RoutingError};
+use super::{Attribution, Owner, Region, Route, Routing, RoutingError};
 
 /// What a store is, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use runpack_core::verify::{Pack, StorePack, Verdict, VerifyOptions};
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::locked::LockedStore;
 use runpack_enterprise::status::Code;
+use runpack_enterprise::tenure::Tenure;
 use runpack_enterprise::terms::{LockTerms, RetainUntil, WritingLock};
 use runpack_testing::block_on;
 use runpack_testing::conformance::Subject;
@@ -217,7 +218,8 @@ fn l01_a_bucket_without_locks_is_refused_before_anything_is_written() {
         block_on(async {
             let vault = Vault::of(kind).await;
             let terms = terms(LockMode::Governance, 600, 20);
-            let opened = LockedStore::open(vault.raw().await, terms, vault.locking()).await;
+            let tenure = Tenure::of_terms(terms);
+            let opened = LockedStore::open(vault.raw().await, tenure, vault.locking()).await;
             assert!(
                 matches!(opened, Err(StoreError::Unusable { .. })),
                 "{opened:?}"

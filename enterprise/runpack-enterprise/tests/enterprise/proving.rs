@@ -19,7 +19,7 @@ async fn proof(bucket: &TestBucket, endpoint: Option<&str>) -> Result<Proof, Sto
 
 fn result(proof: &Proof, attempt: Attempt, mode: LockMode) -> Outcome {
     let is_it = |tried: &&runpack_enterprise::prove::Tried| {
-        tried.attempt == attempt && tried.mode == Some(mode.into())
+        tried.attempt == attempt && tried.mode == Some(mode)
     };
     proof.attempts.iter().find(is_it).unwrap().result
 }

@@ -14,6 +14,7 @@ use runpack_enterprise::guard::Guard;
 use runpack_enterprise::locked::{Consent, Irrevocable, LockedStore, Locking};
 use runpack_enterprise::receipt::{LockBook, LockReceipt};
 use runpack_enterprise::status::Status;
+use runpack_enterprise::tenure::Tenure;
 use runpack_enterprise::terms::{LockTerms, RetainUntil, WritingLock};
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 
@@ -100,6 +101,7 @@ impl Vault {
             audit: self.audit(),
             clock: Arc::new(MachineClock),
             consent: self.consent.clone(),
+            holder: None,
         }
     }
 
@@ -120,7 +122,7 @@ impl Vault {
     }
 
     pub(super) async fn store(&self, terms: LockTerms) -> LockedStore {
-        let store = LockedStore::open(self.raw().await, terms, self.locking());
+        let store = LockedStore::open(self.raw().await, Tenure::of_terms(terms), self.locking());
         store.await.unwrap()
     }
 

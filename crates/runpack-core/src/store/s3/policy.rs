@@ -5,13 +5,15 @@ use std::str::FromStr;
 
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ObjectLockMode;
+use serde::{Deserialize, Serialize};
 
 use super::{S3Store, SettingError};
 use crate::key::ObjectKey;
 use crate::time::Timestamp;
 
 /// How hard a lock is (Amazon S3 user guide, "Object Lock retention modes").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum LockMode {
     /// Whoever has the right to bypass it can.
     Governance,
@@ -55,7 +57,8 @@ impl FromStr for LockMode {
 }
 
 /// A lock on one version of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Lock {
     /// How hard it is.
     pub mode: LockMode,

@@ -1,0 +1,34 @@
+//! The commands that `runpack` does not have.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
+mod audit;
+mod hold;
+mod lock;
+pub(crate) mod prove;
+
+use clap::Subcommand;
+use runpack_cli::{Context, Exit, Failure, Run};
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum More {
+    Lock(lock::LockCommand),
+    Hold(hold::HoldCommand),
+    Prove(prove::Prove),
+    Audit(audit::AuditCommand),
+}
+
+impl Run for More {
+    fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::Lock(command) => command.run(context),
+            Self::Hold(command) => command.run(context),
+            Self::Prove(command) => command.run(context),
+            Self::Audit(command) => command.run(context),
+        }
+    }
+}
