@@ -196,11 +196,15 @@ fn protection(predicate: &Predicate) -> &'static str {
     let tested = predicate.enforcement.value.as_ref();
     match (predicate.least_mode(), tested.map(|tested| tested.verdict)) {
         (None, _) => "not every object is known to be locked",
-        (_, Some(Verdict::NotEnforced)) => "locks are not enforced: an attempt to break one got through",
+        (_, Some(Verdict::NotEnforced)) => {
+            "locks are not enforced: an attempt to break one got through"
+        }
         (Some(Mode::Governance), _) => {
             "locked in governance mode: whoever holds the permission may unlock"
         }
-        (Some(_), Some(Verdict::Proven)) => "immutable until the retention ends, and shown to be enforced",
+        (Some(_), Some(Verdict::Proven)) => {
+            "immutable until the retention ends, and shown to be enforced"
+        }
         (Some(_), _) => "locked in compliance mode; that the store enforces it was not shown",
     }
 }

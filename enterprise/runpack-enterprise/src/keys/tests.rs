@@ -52,7 +52,10 @@ fn keys_that_openssl_encrypts_sign_here() {
         for wrong in ["", "Correct", "correct "] {
             let refused = signing_key(&sealed, Some(&passphrase(wrong))).unwrap_err();
             assert!(
-                matches!(refused, SignerKeyError::Passphrase | SignerKeyError::Key(KeyError::Unsupported)),
+                matches!(
+                    refused,
+                    SignerKeyError::Passphrase | SignerKeyError::Key(KeyError::Unsupported)
+                ),
                 "{refused}"
             );
         }

@@ -115,7 +115,9 @@ impl RuleSet {
     /// As people call it.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::Sec17a4 => "SEC Rule 17a-4(f): electronic recordkeeping systems of broker-dealers",
+            Self::Sec17a4 => {
+                "SEC Rule 17a-4(f): electronic recordkeeping systems of broker-dealers"
+            }
             Self::Finra4511 => "FINRA Rule 4511: books and records",
             Self::Cftc131 => "CFTC Rule 1.31: regulatory records",
             Self::EuAiAct => "Regulation (EU) 2024/1689 (AI Act): logs of high-risk AI systems",
@@ -135,7 +137,8 @@ impl RuleSet {
 const ACCOUNT: &str = "Keep the account, its billing and its encryption keys in good standing: a closed account or a deleted key loses locked objects.";
 const PERIOD: &str = "Set retention to the longest period that applies to the record, counted from when the rule counts it.";
 const DEFAULT_HOLD: &str = "Record every hold, and its release, in the ledger: a hold that was never recorded is not seen here.";
-const PULL: &str = "Keep a procedure, and people who know it, to hand records over with their manifests.";
+const PULL: &str =
+    "Keep a procedure, and people who know it, to hand records over with their manifests.";
 
 const SEC: &[Rule] = &[
     Rule {
@@ -171,7 +174,9 @@ const SEC: &[Rule] = &[
         id: "17 CFR 240.17a-4(f)(2)(iii)",
         requirement: "Where applicable, serialize original and duplicate units of media and time-date the required period.",
         capability: Capability::Dated,
-        considerations: &["Attach a time stamp of a trusted authority to attestations, and renew it before it runs out."],
+        considerations: &[
+            "Attach a time stamp of a trusted authority to attestations, and renew it before it runs out.",
+        ],
     },
     Rule {
         token: "sec-17a-4.f.2.iv",
@@ -209,7 +214,9 @@ const FINRA: &[Rule] = &[
         id: "FINRA Rule 4511(a)",
         requirement: "Make and preserve the books and records that the rules require.",
         capability: Capability::Intact,
-        considerations: &["That every required record was made and exported is for the organization to see to."],
+        considerations: &[
+            "That every required record was made and exported is for the organization to see to.",
+        ],
     },
     Rule {
         token: "finra-4511.b",
@@ -240,7 +247,9 @@ const CFTC: &[Rule] = &[
         id: "17 CFR 1.31(c)(1)",
         requirement: "Keep records in a form and manner that ensures their authenticity and reliability.",
         capability: Capability::Intact,
-        considerations: &["That the right records were exported is for the organization to see to."],
+        considerations: &[
+            "That the right records were exported is for the organization to see to.",
+        ],
     },
     Rule {
         token: "cftc-1.31.c.2.i",
@@ -278,7 +287,9 @@ const EU: &[Rule] = &[
         id: "Regulation (EU) 2024/1689, Article 12(1)",
         requirement: "Let a high-risk AI system record events (logs) automatically over its lifetime.",
         capability: Capability::Organizational,
-        considerations: &["That the system logs the right events is for its provider to see to; what is exported is kept as it was."],
+        considerations: &[
+            "That the system logs the right events is for its provider to see to; what is exported is kept as it was.",
+        ],
     },
     Rule {
         token: "eu-ai-act.12.2",

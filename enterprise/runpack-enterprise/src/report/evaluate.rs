@@ -35,7 +35,12 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn new(result: Outcome, basis: Basis, evidence: &[&str], assessment: impl Into<String>) -> Self {
+    fn new(
+        result: Outcome,
+        basis: Basis,
+        evidence: &[&str],
+        assessment: impl Into<String>,
+    ) -> Self {
         Self {
             result,
             basis: match result {
@@ -108,7 +113,11 @@ fn immutable(predicate: &Predicate) -> Found {
         Found::new(Outcome::NotMet, locks, &[], text)
             .at(predicate, "mode", move |object| object.mode == mode)
     };
-    if predicate.objects.iter().any(|object| object.mode == Mode::None) {
+    if predicate
+        .objects
+        .iter()
+        .any(|object| object.mode == Mode::None)
+    {
         return weak("Not every object is locked.", Mode::None);
     }
     if least == Some(Mode::Governance) {
@@ -117,8 +126,11 @@ fn immutable(predicate: &Predicate) -> Found {
     }
     if least != Some(Mode::Compliance) {
         let text = "The lock of at least one object could not be read.";
-        return Found::new(Outcome::NotObserved, locks, &[], text)
-            .at(predicate, "mode", |object| object.mode == Mode::NotObserved);
+        return Found::new(Outcome::NotObserved, locks, &[], text).at(
+            predicate,
+            "mode",
+            |object| object.mode == Mode::NotObserved,
+        );
     }
     if predicate.retained_until < Some(predicate.observed_at) {
         let text = "The retention of at least one object had ended at the time of the observation.";
@@ -137,11 +149,17 @@ fn retained(predicate: &Predicate, days: u64) -> Found {
     let at = &["/retained_until", "/observed_at"];
     let locks = weakest(predicate.objects.iter().map(|object| object.lock_basis));
     let Some(until) = predicate.retained_until else {
-        let known = predicate.objects.iter().any(|object| object.mode == Mode::None);
+        let known = predicate
+            .objects
+            .iter()
+            .any(|object| object.mode == Mode::None);
         let (result, text) = if known {
             (Outcome::NotMet, "At least one object has no retention.")
         } else {
-            (Outcome::NotObserved, "The retention of at least one object could not be read.")
+            (
+                Outcome::NotObserved,
+                "The retention of at least one object could not be read.",
+            )
         };
         return Found::new(result, locks, at, text);
     };
@@ -182,16 +200,24 @@ fn intact(predicate: &Predicate) -> Found {
 fn dated(predicate: &Predicate) -> Found {
     let basis = predicate.store_time.basis;
     let at = &["/store_time", "/nonce"];
-    if predicate.objects.iter().any(|object| object.version_id.is_none()) {
+    if predicate
+        .objects
+        .iter()
+        .any(|object| object.version_id.is_none())
+    {
         let text = "At least one object has no version of its own.";
-        return Found::new(Outcome::NotMet, Basis::Measured, &[], text)
-            .at(predicate, "version_id", |object| object.version_id.is_none());
+        return Found::new(Outcome::NotMet, Basis::Measured, &[], text).at(
+            predicate,
+            "version_id",
+            |object| object.version_id.is_none(),
+        );
     }
     if predicate.store_time.value.is_none() {
         let text = "The store's time was not observed.";
         return Found::new(Outcome::NotObserved, basis, at, text);
     }
-    let text = "Every object is named by a version id of its own, and the store's time was observed.";
+    let text =
+        "Every object is named by a version id of its own, and the store's time was observed.";
     Found::new(Outcome::Met, basis, at, text).at(predicate, "version_id", |_| true)
 }
 
@@ -199,8 +225,11 @@ fn accessible(predicate: &Predicate) -> Found {
     let hidden = |object: &Object| !object.shadowed_by.is_empty();
     if predicate.objects.iter().any(hidden) {
         let text = "At least one object is hidden by a newer version or a delete marker, and is found by its version id alone.";
-        return Found::new(Outcome::NotMet, Basis::Measured, &[], text)
-            .at(predicate, "shadowed_by", hidden);
+        return Found::new(Outcome::NotMet, Basis::Measured, &[], text).at(
+            predicate,
+            "shadowed_by",
+            hidden,
+        );
     }
     let basis = weakest(predicate.objects.iter().map(|object| object.content));
     let read = |object: &Object| object.content == Basis::Measured;
@@ -248,13 +277,19 @@ fn held(predicate: &Predicate) -> Found {
     let is = |hold| move |object: &Object| object.legal_hold == hold;
     if predicate.objects.iter().any(is(LegalHold::Off)) {
         let text = "A legal matter holds the pack, but at least one object has no hold.";
-        return Found::new(Outcome::NotMet, holds.basis, at, text)
-            .at(predicate, "legal_hold", is(LegalHold::Off));
+        return Found::new(Outcome::NotMet, holds.basis, at, text).at(
+            predicate,
+            "legal_hold",
+            is(LegalHold::Off),
+        );
     }
     if predicate.objects.iter().any(is(LegalHold::NotObserved)) {
         let text = "The hold of at least one object could not be read.";
-        return Found::new(Outcome::NotObserved, holds.basis, at, text)
-            .at(predicate, "legal_hold", is(LegalHold::NotObserved));
+        return Found::new(Outcome::NotObserved, holds.basis, at, text).at(
+            predicate,
+            "legal_hold",
+            is(LegalHold::NotObserved),
+        );
     }
     let count = ledger.matters.len();
     let text = format!("Legal matters that hold the pack: {count}. Every object has its hold.");

@@ -70,9 +70,15 @@ fn summary(page: &mut String, report: &Report) {
     );
     let time = match (report.observed_at_basis, report.time_stamped_at) {
         (TimeBasis::TimeStamped, Some(at)) => {
-            format!("{}, time-stamped by a trusted authority at {at}", report.observed_at)
+            format!(
+                "{}, time-stamped by a trusted authority at {at}",
+                report.observed_at
+            )
         }
-        _ => format!("{}, as the signer claims: there is no verified time stamp", report.observed_at),
+        _ => format!(
+            "{}, as the signer claims: there is no verified time stamp",
+            report.observed_at
+        ),
     };
     let until = report.retained_until.map_or_else(
         || "none: at least one object has no retention".to_owned(),

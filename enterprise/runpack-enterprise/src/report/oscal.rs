@@ -139,9 +139,28 @@ fn property(name: &str, value: &str) -> Value {
 
 /// A UUID of version 4 in form (RFC 9562), from what it stands for.
 fn uuid(report: &Report, part: &str) -> String {
-    let seed = format!("{}\n{}\n{}\n{part}", report.nonce, report.pack_id, report.title);
+    let seed = format!(
+        "{}\n{}\n{}\n{part}",
+        report.nonce, report.pack_id, report.title
+    );
     let [
-        a, b, c, d, e, f, version, g, variant, h, i, j, k, l, m, n, ..,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        version,
+        g,
+        variant,
+        h,
+        i,
+        j,
+        k,
+        l,
+        m,
+        n,
+        ..,
     ] = *Digest::of(seed.as_bytes()).as_bytes();
     let bytes = [
         a,

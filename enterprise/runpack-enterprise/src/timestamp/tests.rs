@@ -28,6 +28,14 @@ extendedKeyUsage = critical, timeStamping, codeSigning
 [lax]
 basicConstraints = critical, CA:FALSE
 extendedKeyUsage = timeStamping
+[ca]
+database = index
+new_certs_dir = .
+default_md = sha256
+policy = policy
+rand_serial = yes
+[policy]
+commonName = supplied
 [tsa]
 default_tsa = authority
 [authority]
@@ -38,6 +46,8 @@ digests = sha256
 ess_cert_id_alg = sha256
 ess_cert_id_chain = no
 ";
+
+const LASTING: [u32; 2] = [2020, 2120];
 
 struct Authority {
     directory: tempfile::TempDir,
@@ -57,29 +67,35 @@ fn openssl(directory: &Path, arguments: &str) {
 }
 
 impl Authority {
-    /// `key` is what `openssl req -newkey` takes, `days` how long the certificate lasts.
-    fn new(key: &str, extensions: &str, days: i32) -> Self {
+    /// `key` is what `openssl req -newkey` takes, `years` are those of the certificate.
+    fn new(key: &str, extensions: &str, years: [u32; 2]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         fs::write(path.join("config"), CONFIG).unwrap();
         fs::write(path.join("serial"), "01").unwrap();
+        fs::write(path.join("index"), "").unwrap();
+        let [from, to] = years;
         openssl(
             path,
             "req -config config -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.pem -days 3650 -subj /CN=root -extensions root",
         );
         openssl(
             path,
-            &format!("req -config config -newkey {key} -nodes -keyout tsa.key -out tsa.csr -subj /CN=tsa"),
+            &format!(
+                "req -config config -newkey {key} -nodes -keyout tsa.key -out tsa.csr -subj /CN=tsa"
+            ),
         );
         openssl(
             path,
-            &format!("x509 -req -in tsa.csr -CA root.pem -CAkey root.key -set_serial 77 -days {days} -extfile config -extensions {extensions} -out tsa.pem"),
+            &format!(
+                "ca -batch -notext -config config -name ca -cert root.pem -keyfile root.key -in tsa.csr -out tsa.pem -startdate {from}0101000000Z -enddate {to}0101000000Z -extensions {extensions}"
+            ),
         );
         Self { directory }
     }
 
     fn sound() -> Self {
-        Self::new("ec -pkeyopt ec_paramgen_curve:P-256", "stamping", 365)
+        Self::new("ec -pkeyopt ec_paramgen_curve:P-256", "stamping", LASTING)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -132,7 +148,7 @@ fn t05_openssl_stamps_and_both_verify() {
         "ec -pkeyopt ec_paramgen_curve:P-384",
         "rsa:2048",
     ] {
-        let authority = Authority::new(key, "stamping", 365);
+        let authority = Authority::new(key, "stamping", LASTING);
         let (bundle, response) = stamped(&authority);
         let verified = verify(&response, &bundle.signature(), &authority.roots()).unwrap();
         assert!(verified.time > "2024-01-01T00:00:00Z".parse().unwrap());
@@ -174,7 +190,7 @@ fn t05_another_signature_root_nonce_or_request_is_refused() {
         Err(TimestampError::Imprint)
     ));
     assert!(other.timestamps().is_empty());
-    // A refusal: a policy of SHA-256 alone is asked about nothing that it knows.
+    // PKIStatus 2: rejection.
     let refusal = der::element(
         der::SEQUENCE,
         &[&der::element(
@@ -195,28 +211,33 @@ fn t05_another_signature_root_nonce_or_request_is_refused() {
 #[test]
 fn t05_a_certificate_for_something_else_or_out_of_its_time_is_refused() {
     let signature_of = |authority: &Authority| {
-        // OpenSSL does not stamp with such a certificate: ours is put in the place of a sound one.
+        // OpenSSL looks at the purpose of the certificate that it stamps with, and not at its time.
         let bundle = fresh();
         let request = TimestampRequest::new(&bundle, [1; 16]).to_der();
         (bundle.signature(), authority.answer(&request))
     };
-    let lasting = Authority::new("ec -pkeyopt ec_paramgen_curve:P-256", "stamping", -1);
-    let output = run(
-        lasting.directory.path(),
-        "x509 -in tsa.pem -noout -checkend 0",
-    );
-    assert!(!output.status.success(), "the certificate has run out");
-    let (signature, response) = signature_of(&lasting);
+    let years_of = |years| Authority::new("ec -pkeyopt ec_paramgen_curve:P-256", "stamping", years);
+    let expired = years_of([2020, 2021]);
+    let (signature, response) = signature_of(&expired);
     assert!(matches!(
-        verify(&response, &signature, &lasting.roots()),
+        verify(&response, &signature, &expired.roots()),
         Err(TimestampError::Chain(webpki::Error::CertExpired { .. }))
     ));
+    let early = years_of([2110, 2120]);
+    let (signature, response) = signature_of(&early);
+    assert!(matches!(
+        verify(&response, &signature, &early.roots()),
+        Err(TimestampError::Chain(webpki::Error::CertNotValidYet { .. }))
+    ));
     for (extensions, expected) in [("any", false), ("lax", false), ("stamping", true)] {
-        let authority =
-            Authority::new("ec -pkeyopt ec_paramgen_curve:P-256", extensions, 365);
+        let authority = Authority::new("ec -pkeyopt ec_paramgen_curve:P-256", extensions, LASTING);
         let pem = fs::read_to_string(authority.path("tsa.pem")).unwrap();
         let der = rustls_der(&pem);
-        assert_eq!(verify::is_for_time_stamping_alone(&der), expected, "{extensions}");
+        assert_eq!(
+            verify::is_for_time_stamping_alone(&der),
+            expected,
+            "{extensions}"
+        );
     }
 }
 
@@ -252,7 +273,11 @@ fn t05_no_bit_of_a_token_may_change_its_time() {
     let token = token::Token::parse(&response).unwrap();
     let found = |part: &[u8]| {
         let windows = response.windows(part.len()).enumerate();
-        windows.filter(|(_, w)| *w == part).map(|(at, _)| at).last().unwrap()
+        windows
+            .filter(|(_, w)| *w == part)
+            .map(|(at, _)| at)
+            .last()
+            .unwrap()
     };
     for at in [found(token.signer.signature), found(&imprint(&signature))] {
         let mut changed = response.clone();

@@ -89,11 +89,7 @@ pub fn verify(
     Ok(VerifiedTimestamp { time: token.time })
 }
 
-fn chain(
-    signer: &[u8],
-    token: &Token<'_>,
-    roots: &TimestampRoots,
-) -> Result<(), TimestampError> {
+fn chain(signer: &[u8], token: &Token<'_>, roots: &TimestampRoots) -> Result<(), TimestampError> {
     let others: Vec<CertificateDer<'_>> = token
         .certificates
         .iter()

@@ -3,75 +3,25 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use runpack_core::attestation::{Expected, sign, verify as verify_attestation};
 use runpack_core::sign::SigningKey;
-use runpack_core::sign::bundle::SigstoreBundle;
 use runpack_enterprise::report::{Report, RuleSet, TimeBasis};
-use runpack_enterprise::timestamp::{TimestampRequest, TimestampRoots, verify};
+use runpack_enterprise::timestamp::{TimestampRoots, verify};
 
+use crate::authority::{run, shell, stamped};
 use crate::sample;
-
-const CONFIG: &str = "
-[req]
-distinguished_name = name
-[name]
-[root]
-basicConstraints = critical, CA:TRUE
-[stamping]
-basicConstraints = critical, CA:FALSE
-extendedKeyUsage = critical, timeStamping
-[authority]
-serial = serial
-signer_digest = sha256
-default_policy = 1.2.3.4
-digests = sha256
-ess_cert_id_alg = sha256
-";
 
 /// The blocks of the page that a shell runs, in order.
 fn commands() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Docs/auditors.md");
     let page = fs::read_to_string(page).unwrap();
     let blocks = page.split("```sh\n").skip(1);
-    let blocks: Vec<_> = blocks.map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks: Vec<_> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
     assert!(blocks.len() > 4, "the page has its commands");
     blocks.concat()
-}
-
-fn shell(directory: &Path, script: &str) -> Output {
-    Command::new("bash")
-        .args(["-e", "-o", "pipefail", "-c", script])
-        .current_dir(directory)
-        .output()
-        .unwrap()
-}
-
-fn run(directory: &Path, script: &str) {
-    let output = shell(directory, script);
-    assert!(output.status.success(), "{script}: {output:?}");
-}
-
-fn stamped(path: &Path) -> SigstoreBundle {
-    fs::write(path.join("config"), CONFIG).unwrap();
-    fs::write(path.join("serial"), "01").unwrap();
-    run(
-        path,
-        "openssl req -config config -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out tsa-roots.pem -subj /CN=root -extensions root
-         openssl req -config config -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tsa.key -out tsa.csr -subj /CN=tsa
-         openssl x509 -req -in tsa.csr -CA tsa-roots.pem -CAkey root.key -set_serial 7 -extfile config -extensions stamping -out tsa.pem",
-    );
-    let mut bundle = sample::attested();
-    let request = TimestampRequest::new(&bundle, [5; 16]);
-    fs::write(path.join("query"), request.to_der()).unwrap();
-    run(
-        path,
-        "openssl ts -reply -config config -section authority -queryfile query -signer tsa.pem -inkey tsa.key -out answer",
-    );
-    let answer = fs::read(path.join("answer")).unwrap();
-    request.attach(&mut bundle, &answer).unwrap();
-    bundle
 }
 
 fn evidence(path: &Path) {
@@ -123,7 +73,12 @@ fn l13_the_commands_of_the_page_hold_and_catch_damage() {
     fails("no time stamp");
     let mut weak = sample::predicate();
     weak.objects[0].mode = runpack_core::attestation::Mode::Governance;
-    let weak = sign(Expected::Manifest(&sample::manifest()), "run-1", &weak, &sample::key());
+    let weak = sign(
+        Expected::Manifest(&sample::manifest()),
+        "run-1",
+        &weak,
+        &sample::key(),
+    );
     fs::write(path.join("attestation.json"), weak.unwrap().to_bytes()).unwrap();
     fails("governance");
     fs::write(path.join("attestation.json"), &attestation).unwrap();
@@ -140,8 +95,17 @@ fn t05_a_verified_stamp_makes_the_time_more_than_a_claim() {
         verify_attestation(&file, &sample::trusted(), Expected::Manifest(&manifest)).unwrap();
     let roots = fs::read_to_string(path.join("tsa-roots.pem")).unwrap();
     let roots = TimestampRoots::from_pem(&roots).unwrap();
-    let stamp = verify(&attestation.timestamps()[0], attestation.signature(), &roots).unwrap();
+    let stamp = verify(
+        &attestation.timestamps()[0],
+        attestation.signature(),
+        &roots,
+    )
+    .unwrap();
     let report = Report::new(&attestation, RuleSet::EuAiAct, Some(stamp));
     assert_eq!(report.observed_at_basis, TimeBasis::TimeStamped);
-    assert!(report.to_html().contains("time-stamped by a trusted authority at"));
+    assert!(
+        report
+            .to_html()
+            .contains("time-stamped by a trusted authority at")
+    );
 }

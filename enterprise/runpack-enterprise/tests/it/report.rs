@@ -1,7 +1,7 @@
 //! Reports: computed from what was measured, and claiming no more.
 
 use runpack_core::attestation::{
-    Attestation, AttemptResult, Basis, Claim, Control, Expected, LegalHold, Mode, Predicate,
+    AttemptResult, Attestation, Basis, Claim, Control, Expected, LegalHold, Mode, Predicate,
     Verdict, sign, verify,
 };
 use runpack_enterprise::report::{Outcome, Report, RuleSet};
@@ -27,7 +27,10 @@ fn report(rules: RuleSet, change: impl FnOnce(&mut Predicate)) -> Report {
 
 fn sec(id: &str, change: impl FnOnce(&mut Predicate)) -> (Outcome, Basis) {
     let report = report(RuleSet::Sec17a4, change);
-    let found = report.controls.iter().find(|control| control.id.contains(id));
+    let found = report
+        .controls
+        .iter()
+        .find(|control| control.id.contains(id));
     let found = found.unwrap();
     (found.result, found.basis)
 }
@@ -46,7 +49,11 @@ type Change = fn(&mut Predicate);
 fn states() -> Vec<Change> {
     vec![
         |_| {},
-        |p| p.objects.iter_mut().for_each(|object| object.mode = Mode::Governance),
+        |p| {
+            p.objects
+                .iter_mut()
+                .for_each(|object| object.mode = Mode::Governance)
+        },
         |p| {
             for object in &mut p.objects {
                 object.mode = Mode::None;
@@ -71,7 +78,10 @@ fn results_follow_from_what_was_measured() {
     let proven = (Outcome::Met, Basis::Measured);
     let unknown = (Outcome::NotObserved, Basis::NotObserved);
     assert_eq!(sec(worm, |_| {}), proven);
-    assert_eq!(sec(worm, |p| p.enforcement = Claim::not_observed()), unknown);
+    assert_eq!(
+        sec(worm, |p| p.enforcement = Claim::not_observed()),
+        unknown
+    );
     assert_eq!(
         sec(worm, |p| {
             let tested = p.enforcement.value.as_mut().unwrap();
@@ -102,25 +112,43 @@ fn results_follow_from_what_was_measured() {
         (Outcome::Met, Basis::ProviderAsserted)
     );
     let past = Some("2026-11-01T00:00:00Z".parse().unwrap());
-    assert_eq!(sec(worm, |p| p.objects[0].retain_until = past).0, Outcome::NotMet);
+    assert_eq!(
+        sec(worm, |p| p.objects[0].retain_until = past).0,
+        Outcome::NotMet
+    );
     assert_eq!(sec("(f)(2)(ii)", |_| {}), proven);
     assert_eq!(
-        sec("(f)(2)(ii)", |p| p.objects[0].content = Basis::ProviderAsserted),
+        sec("(f)(2)(ii)", |p| p.objects[0].content =
+            Basis::ProviderAsserted),
         (Outcome::Met, Basis::ProviderAsserted)
     );
-    assert_eq!(sec("(f)(2)(ii)", |p| p.objects[0].content = Basis::NotObserved), unknown);
-    assert_eq!(sec("(f)(2)(iii)", |_| {}), proven);
-    assert_eq!(sec("(f)(2)(iii)", |p| p.store_time = Claim::not_observed()), unknown);
     assert_eq!(
-        sec("(f)(2)(iv)", |p| p.objects[0].shadowed_by.push("v9".to_owned())).0,
+        sec("(f)(2)(ii)", |p| p.objects[0].content = Basis::NotObserved),
+        unknown
+    );
+    assert_eq!(sec("(f)(2)(iii)", |_| {}), proven);
+    assert_eq!(
+        sec("(f)(2)(iii)", |p| p.store_time = Claim::not_observed()),
+        unknown
+    );
+    assert_eq!(
+        sec("(f)(2)(iv)", |p| p.objects[0]
+            .shadowed_by
+            .push("v9".to_owned()))
+        .0,
         Outcome::NotMet
     );
     assert_eq!(sec("(f)(2)(v)", |_| {}).0, Outcome::NotMet);
     assert_eq!(
-        sec("(f)(2)(v)", |p| p.bucket.replication = Claim::measured("x".to_owned())),
+        sec("(f)(2)(v)", |p| p.bucket.replication =
+            Claim::measured("x".to_owned())),
         proven
     );
-    assert_eq!(sec("(f)(2)(v)", |p| p.bucket.replication = Claim::not_observed()), unknown);
+    assert_eq!(
+        sec("(f)(2)(v)", |p| p.bucket.replication =
+            Claim::not_observed()),
+        unknown
+    );
     assert_eq!(sec("(f)(3)(v)", |_| {}), unknown);
 }
 
@@ -128,12 +156,18 @@ fn results_follow_from_what_was_measured() {
 fn l08_holds_are_reported_as_they_are() {
     let hold = "34-47806";
     assert_eq!(sec(hold, |_| {}), (Outcome::Met, Basis::Measured));
-    assert_eq!(sec(hold, |p| p.objects[0].legal_hold = LegalHold::Off).0, Outcome::NotMet);
+    assert_eq!(
+        sec(hold, |p| p.objects[0].legal_hold = LegalHold::Off).0,
+        Outcome::NotMet
+    );
     assert_eq!(
         sec(hold, |p| p.objects[0].legal_hold = LegalHold::NotObserved).0,
         Outcome::NotObserved
     );
-    assert_eq!(sec(hold, |p| p.holds = Claim::not_observed()).0, Outcome::NotObserved);
+    assert_eq!(
+        sec(hold, |p| p.holds = Claim::not_observed()).0,
+        Outcome::NotObserved
+    );
     assert_eq!(
         sec(hold, |p| p.holds.value.as_mut().unwrap().matters.clear()).0,
         Outcome::NotApplicable
@@ -155,7 +189,10 @@ fn l07_retention_is_what_is_left_of_it() {
     };
     let (met, unknown) = (Outcome::Met, Outcome::NotObserved);
     assert_eq!(six(RuleSet::EuAiAct, "2027-05-24T00:00:00Z"), [met, met]);
-    assert_eq!(six(RuleSet::EuAiAct, "2027-05-01T00:00:00Z"), [unknown, unknown]);
+    assert_eq!(
+        six(RuleSet::EuAiAct, "2027-05-01T00:00:00Z"),
+        [unknown, unknown]
+    );
     assert_eq!(six(RuleSet::Finra4511, "2032-11-22T00:00:00Z"), [met]);
     assert_eq!(six(RuleSet::Finra4511, "2031-11-22T00:00:00Z"), [unknown]);
     assert_eq!(six(RuleSet::Cftc131, "2031-11-22T00:00:00Z"), [met]);
@@ -165,9 +202,15 @@ fn l07_retention_is_what_is_left_of_it() {
 fn l04_governance_is_never_called_immutable() {
     for rules in RuleSet::ALL {
         let weak = report(rules, |p| p.objects[0].mode = Mode::Governance);
-        assert!(weak.protection.contains("governance"), "{}", weak.protection);
+        assert!(
+            weak.protection.contains("governance"),
+            "{}",
+            weak.protection
+        );
         for output in all_outputs(&weak) {
-            let text = output.replace("not counted as immutable", "").to_lowercase();
+            let text = output
+                .replace("not counted as immutable", "")
+                .to_lowercase();
             assert!(!text.contains("immutable"), "{output}");
         }
         let strong = report(rules, |_| {});
@@ -200,8 +243,16 @@ fn no_output_claims_compliance() {
                     text = text.replace(denied, "");
                 }
                 for claim in [
-                    "complian", "complies", "complied", "certif", "legally", "guarantee",
-                    "fulfils the", "satisfies the", "meets the requirement", "in accordance with",
+                    "complian",
+                    "complies",
+                    "complied",
+                    "certif",
+                    "legally",
+                    "guarantee",
+                    "fulfils the",
+                    "satisfies the",
+                    "meets the requirement",
+                    "in accordance with",
                 ] {
                     assert!(!text.contains(claim), "{claim}: {text}");
                 }
@@ -259,7 +310,10 @@ fn oscal_has_the_required_structure() {
         let parts: Vec<_> = text.split('-').collect();
         let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
         assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert!(text.bytes().all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b)));
+        assert!(
+            text.bytes()
+                .all(|b| b == b'-' || b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        );
         assert!(parts[2].starts_with('4'), "{text}");
         assert!(parts[3].starts_with(['8', '9', 'a', 'b']), "{text}");
         assert!(!seen.contains(&text), "{text}");
@@ -267,15 +321,26 @@ fn oscal_has_the_required_structure() {
     }
     fn token(value: &Value) {
         let text = value.as_str().unwrap();
-        assert!(text.starts_with(|c: char| c.is_alphabetic() || c == '_'), "{text}");
-        assert!(text.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)), "{text}");
+        assert!(
+            text.starts_with(|c: char| c.is_alphabetic() || c == '_'),
+            "{text}"
+        );
+        assert!(
+            text.chars()
+                .all(|c| c.is_alphanumeric() || "._-".contains(c)),
+            "{text}"
+        );
     }
     fn only(value: &Value, known: &[&str]) {
         for name in value.as_object().unwrap().keys() {
             assert!(known.contains(&name.as_str()), "{name}");
         }
         for array in value.as_object().unwrap().values() {
-            assert_ne!(*array, Value::Array(Vec::new()), "an array has at least one item");
+            assert_ne!(
+                *array,
+                Value::Array(Vec::new()),
+                "an array has at least one item"
+            );
         }
     }
     for rules in RuleSet::ALL {
@@ -287,7 +352,10 @@ fn oscal_has_the_required_structure() {
             let results = &document["assessment-results"];
             let mut seen = Vec::new();
             uuid(results, &mut seen);
-            only(results, &["uuid", "metadata", "import-ap", "results", "back-matter"]);
+            only(
+                results,
+                &["uuid", "metadata", "import-ap", "results", "back-matter"],
+            );
             let metadata = &results["metadata"];
             for name in ["title", "last-modified", "version", "oscal-version"] {
                 assert!(!metadata[name].as_str().unwrap().is_empty(), "{name}");
@@ -305,9 +373,22 @@ fn oscal_has_the_required_structure() {
                 panic!("one result");
             };
             uuid(result, &mut seen);
-            only(result, &["uuid", "title", "description", "start", "props", "reviewed-controls", "observations", "findings"]);
+            only(
+                result,
+                &[
+                    "uuid",
+                    "title",
+                    "description",
+                    "start",
+                    "props",
+                    "reviewed-controls",
+                    "observations",
+                    "findings",
+                ],
+            );
             assert!(result["start"].as_str().unwrap().ends_with('Z'));
-            let selected = &result["reviewed-controls"]["control-selections"][0]["include-controls"];
+            let selected =
+                &result["reviewed-controls"]["control-selections"][0]["include-controls"];
             let mut controls = Vec::new();
             for control in selected.as_array().unwrap() {
                 token(&control["control-id"]);
@@ -334,7 +415,10 @@ fn oscal_has_the_required_structure() {
                 }
             }
             let decided = [Outcome::Met, Outcome::NotMet];
-            let decided = made.controls.iter().filter(|control| decided.contains(&control.result));
+            let decided = made
+                .controls
+                .iter()
+                .filter(|control| decided.contains(&control.result));
             let findings = result.get("findings").and_then(Value::as_array);
             assert_eq!(findings.map_or(0, Vec::len), decided.count());
             for finding in findings.into_iter().flatten() {
@@ -344,8 +428,13 @@ fn oscal_has_the_required_structure() {
                 let target = &finding["target"];
                 assert_eq!(target["type"], "objective-id");
                 assert!(controls.contains(&target["target-id"]));
-                assert!(["satisfied", "not-satisfied"].contains(&target["status"]["state"].as_str().unwrap()));
-                assert!(observations.contains(&finding["related-observations"][0]["observation-uuid"]));
+                assert!(
+                    ["satisfied", "not-satisfied"]
+                        .contains(&target["status"]["state"].as_str().unwrap())
+                );
+                assert!(
+                    observations.contains(&finding["related-observations"][0]["observation-uuid"])
+                );
             }
         }
     }

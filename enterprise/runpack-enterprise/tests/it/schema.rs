@@ -39,7 +39,9 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(),
             }
             "required" => {
                 let names = rule.as_array().unwrap();
-                names.iter().all(|name| value.get(name.as_str().unwrap()).is_some())
+                names
+                    .iter()
+                    .all(|name| value.get(name.as_str().unwrap()).is_some())
             }
             "properties" => {
                 for (name, schema) in rule.as_object().unwrap() {
@@ -53,7 +55,9 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(),
                 assert_eq!(*rule, Value::Bool(false));
                 let known = schema["properties"].as_object().unwrap();
                 let members = value.as_object().into_iter().flatten();
-                members.into_iter().all(|(name, _)| known.contains_key(name))
+                members
+                    .into_iter()
+                    .all(|(name, _)| known.contains_key(name))
             }
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -83,7 +87,11 @@ fn is_type(name: &Value, value: &Value) -> bool {
 
 /// `^` (character or class, with `{n}`)* `$`.
 fn matches(pattern: &str, text: &str) -> bool {
-    let mut pattern = pattern.strip_prefix('^').unwrap().strip_suffix('$').unwrap();
+    let mut pattern = pattern
+        .strip_prefix('^')
+        .unwrap()
+        .strip_suffix('$')
+        .unwrap();
     let mut text = text.chars();
     while let Some(first) = pattern.chars().next() {
         let (class, rest) = match first {
