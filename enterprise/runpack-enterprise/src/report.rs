@@ -11,13 +11,14 @@ mod evaluate;
 mod html;
 mod oscal;
 
-use runpack_core::attestation::{Attestation, Basis, Finding, Predicate};
+use runpack_core::attestation::{Attestation, Basis, Finding, Mode, Predicate, Verdict};
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::time::Timestamp;
 use serde::Serialize;
 
-pub use controls::RuleSet;
+pub use controls::{RuleSet, UnknownRuleSet};
+use evaluate::Capability;
 
 use crate::timestamp::VerifiedTimestamp;
 
@@ -189,22 +190,23 @@ impl Report {
     }
 }
 
-/// How strong the lock is. Only compliance mode, shown to be enforced, is called immutable (L04).
+/// How strong the lock is. Only compliance mode, read back and shown to be enforced, is called immutable
+/// (L04).
 fn protection(predicate: &Predicate) -> &'static str {
-    use runpack_core::attestation::{Mode, Verdict};
-
     let tested = predicate.enforcement.value.as_ref();
-    match (predicate.least_mode(), tested.map(|tested| tested.verdict)) {
-        (None, _) => "not every object is known to be locked",
-        (_, Some(Verdict::NotEnforced)) => {
-            "locks are not enforced: an attempt to break one got through"
-        }
-        (Some(Mode::Governance), _) => {
+    let broken = tested.is_some_and(|tested| tested.verdict == Verdict::NotEnforced);
+    match predicate.least_mode() {
+        _ if broken => "locks are not enforced: an attempt to break one got through",
+        None => "not every object is known to be locked",
+        Some(Mode::Governance) => {
             "locked in governance mode: whoever holds the permission may unlock"
         }
-        (Some(_), Some(Verdict::Proven)) => {
+        _ if predicate.retained_until < Some(predicate.observed_at) => {
+            "the retention of at least one object has ended"
+        }
+        Some(_) if Capability::Immutable.found(predicate).result == Outcome::Met => {
             "immutable until the retention ends, and shown to be enforced"
         }
-        (Some(_), _) => "locked in compliance mode; that the store enforces it was not shown",
+        Some(_) => "said to be locked in compliance mode; that the store enforces it was not shown",
     }
 }

@@ -45,10 +45,10 @@ pub enum TimestampError {
     #[error("the time stamp answers another request: its nonce is another")]
     Nonce,
     /// An algorithm that is not known here.
-    #[error("the time stamp uses an algorithm that is not taken here, oid=`{oid}`")]
+    #[error("the time stamp uses an algorithm that is not taken here, oid=`{oid:02x?}`")]
     Algorithm {
-        /// The identifier's bytes in hexadecimal.
-        oid: String,
+        /// The bytes of the identifier in DER.
+        oid: Vec<u8>,
     },
     /// The signature over the token does not verify.
     #[error("the time stamp's own signature does not verify")]

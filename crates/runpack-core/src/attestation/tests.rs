@@ -315,13 +315,13 @@ fn l13_not_for_another_pack_or_by_another_key() {
     }
     // What was said of one pack, signed again for another.
     let replaced = Statement::with_predicate(other.pack_id(), "x", PREDICATE_TYPE, &predicate());
-    let replayed = signed_anyway(&replaced.unwrap());
+    let again = signed_anyway(&replaced.unwrap());
     for expected in [
         Expected::Manifest(&other),
         Expected::PackId(other.pack_id()),
     ] {
         assert!(matches!(
-            verify(&replayed, &trusted, expected),
+            verify(&again, &trusted, expected),
             Err(AttestationError::Object { .. })
         ));
     }
@@ -384,15 +384,15 @@ fn l13_exactly_one_signature() {
     ));
 }
 
+type Change = fn(&mut Predicate);
+
 #[test]
 fn l13_exactly_the_objects_of_the_pack() {
     let fault = |error: AttestationError| match error {
-        AttestationError::Object { fault, .. } => fault,
+        AttestationError::Object { fault, .. } | AttestationError::Contradiction(fault) => fault,
         AttestationError::Missing { .. } => "missing",
-        AttestationError::Contradiction(fault) => fault,
         other => panic!("{other}"),
     };
-    type Change = fn(&mut Predicate);
     let cases: [(&str, Change, &str); 10] = [
         ("missing", |p| drop(p.objects.remove(0)), "missing"),
         (

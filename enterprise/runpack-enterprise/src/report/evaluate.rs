@@ -57,8 +57,8 @@ impl Found {
         const SHOWN: usize = 5;
         let found = predicate.objects.iter().enumerate();
         let found = found.filter(|(_, object)| shows(object));
-        let shown = found.map(|(index, _)| format!("/objects/{index}/{member}"));
-        self.evidence.extend(shown.take(SHOWN));
+        let pointers = found.map(|(index, _)| format!("/objects/{index}/{member}"));
+        self.evidence.extend(pointers.take(SHOWN));
         self
     }
 }
@@ -102,6 +102,7 @@ fn weakest(bases: impl Iterator<Item = Basis>) -> Basis {
 fn immutable(predicate: &Predicate) -> Found {
     let tested = &predicate.enforcement;
     let verdict = tested.value.as_ref().map(|tested| tested.verdict);
+    let proven = verdict == Some(Verdict::Proven) && tested.basis == Basis::Measured;
     let locks = weakest(predicate.objects.iter().map(|object| object.lock_basis));
     let of_test = &["/enforcement"];
     if verdict == Some(Verdict::NotEnforced) {
@@ -136,13 +137,26 @@ fn immutable(predicate: &Predicate) -> Found {
         let text = "The retention of at least one object had ended at the time of the observation.";
         return Found::new(Outcome::NotMet, locks, &["/retained_until"], text);
     }
-    if verdict != Some(Verdict::Proven) {
+    if is_asked_for_only(locks) {
+        let text = "Every object was written with a lock in compliance mode; that the store has it was not read back.";
+        return Found::new(Outcome::NotObserved, locks, &[], text).at(
+            predicate,
+            "lock_basis",
+            |object| is_asked_for_only(object.lock_basis),
+        );
+    }
+    if !proven {
         let text = "Every object is locked in compliance mode, but that the store enforces it was not shown: an accepted lock is not an enforced one.";
         return Found::new(Outcome::NotObserved, locks, of_test, text);
     }
     let text = "Every object is locked in compliance mode, and attempts to break a lock were refused where the same requests without a lock were allowed.";
     let basis = weakest([locks, tested.basis].into_iter());
     Found::new(Outcome::Met, basis, of_test, text).at(predicate, "mode", |_| true)
+}
+
+/// What was asked for is not what is there (L07).
+fn is_asked_for_only(locks: Basis) -> bool {
+    matches!(locks, Basis::Configured | Basis::NotObserved)
 }
 
 fn retained(predicate: &Predicate, days: u64) -> Found {
@@ -167,6 +181,10 @@ fn retained(predicate: &Predicate, days: u64) -> Found {
         .unix_seconds()
         .saturating_sub(predicate.observed_at.unix_seconds());
     let left = seconds.checked_div(86_400).unwrap_or_default();
+    if is_asked_for_only(locks) {
+        let text = "Retention was asked for; that the store has it was not read back.";
+        return Found::new(Outcome::NotObserved, locks, at, text);
+    }
     if left >= days {
         let text = format!("Retention lasts {left} more days from the observation, to {until}.");
         Found::new(Outcome::Met, locks, at, text)

@@ -4,6 +4,8 @@
 //! no third state. Ids are version 4 in form and follow from the attestation, so that the same report
 //! has the same bytes.
 
+use std::fmt::Write as _;
+
 use runpack_core::attestation::Basis;
 use runpack_core::digest::Digest;
 use serde_json::{Value, json};
@@ -143,50 +145,19 @@ fn uuid(report: &Report, part: &str) -> String {
         "{}\n{}\n{}\n{part}",
         report.nonce, report.pack_id, report.title
     );
-    let [
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        version,
-        g,
-        variant,
-        h,
-        i,
-        j,
-        k,
-        l,
-        m,
-        n,
-        ..,
-    ] = *Digest::of(seed.as_bytes()).as_bytes();
-    let bytes = [
-        a,
-        b,
-        c,
-        d,
-        e,
-        f,
-        0x40 | (version & 0x0f),
-        g,
-        0x80 | (variant & 0x3f),
-        h,
-        i,
-        j,
-        k,
-        l,
-        m,
-        n,
-    ];
-    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Digest::of(seed.as_bytes());
     let mut text = String::new();
-    for (index, pair) in hex.iter().enumerate() {
+    for (index, byte) in digest.as_bytes().iter().take(16).enumerate() {
+        let byte = match index {
+            6 => 0x40 | (byte & 0x0f),
+            8 => 0x80 | (byte & 0x3f),
+            _ => *byte,
+        };
         if [4, 6, 8, 10].contains(&index) {
             text.push('-');
         }
-        text.push_str(pair);
+        // Text takes all that is written to it.
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }

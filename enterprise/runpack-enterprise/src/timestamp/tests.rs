@@ -137,7 +137,7 @@ fn stamped(authority: &Authority) -> (SigstoreBundle, Vec<u8>) {
     let request = TimestampRequest::new(&bundle, [0x80; 16]);
     let response = authority.answer(&request.to_der());
     request.attach(&mut bundle, &response).unwrap();
-    assert_eq!(bundle.timestamps(), [response.clone()]);
+    assert_eq!(bundle.timestamps(), std::slice::from_ref(&response));
     (bundle, response)
 }
 
@@ -276,7 +276,7 @@ fn t05_no_bit_of_a_token_may_change_its_time() {
         windows
             .filter(|(_, w)| *w == part)
             .map(|(at, _)| at)
-            .last()
+            .next_back()
             .unwrap()
     };
     for at in [found(token.signer.signature), found(&imprint(&signature))] {

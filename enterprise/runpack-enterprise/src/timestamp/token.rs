@@ -59,7 +59,7 @@ fn algorithm(reader: &mut Reader<'_>) -> Result<&'static Algorithm, TimestampErr
         SHA384 => Ok(&digest::SHA384),
         SHA512 => Ok(&digest::SHA512),
         other => Err(TimestampError::Algorithm {
-            oid: other.iter().map(|byte| format!("{byte:02x}")).collect(),
+            oid: other.to_vec(),
         }),
     }
 }
@@ -110,16 +110,15 @@ impl<'a> Token<'a> {
             }
         }
         let _revocations = signed.optional(der::context(1));
-        let mut signers = signed
+        let mut infos = signed
             .inside(der::SET)
             .filter(|_| signed.is_empty())
             .ok_or(malformed("`signerInfos`"))?;
-        let signer = signers
+        let only = infos
             .inside(der::SEQUENCE)
-            .filter(|_| signers.is_empty())
+            .filter(|_| infos.is_empty())
             .ok_or(malformed("not exactly one `SignerInfo`"))?;
-        let signer = Signer::parse(signer)?;
-        Self::of_info(info, certificates, signer)
+        Self::of_info(info, certificates, Signer::parse(only)?)
     }
 
     fn of_info(
