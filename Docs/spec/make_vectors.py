@@ -1039,6 +1039,9 @@ def pin_cases():
     right("valid-signature-predicate", "predicateType and predicate are free", envelope(free))
     case("consistent-presence-signed", "presence is never valid", plain, "consistent", level="presence", **signed(envelope(payload)))
 
+    for name, predicate_type in (("attestation", "urn:runpack:storage-retention:v1"), ("unknown-type", "urn:runpack:pack:v2")):
+        other = statement(BASE, predicateType=predicate_type, predicate={})
+        wrong(f"l13-{name}-for-signature", f"a statement of type {predicate_type} vouches for no pack", envelope(other))
     wrong("b18-wrong-key", "signed by a key that is not trusted", envelope(payload, [foreign]))
     wrong("b18-keyid-only", "another key's signature with the trusted key's id", envelope(payload, [signature(payload, OTHER_KEY, keyid=KEY.keyid)]))
     wrong("b18-no-signatures", "no signatures", envelope(payload, []))

@@ -749,7 +749,10 @@ def judge_envelope(data, key, pack_id):
     statement = parse_strict(payload, LIMITS["json_depth"], integers_only=False)
     insist(set(statement) == {"_type", "subject", "predicateType", "predicate"}, "statement members")
     insist(statement["_type"] == "https://in-toto.io/Statement/v1", "_type")
-    insist(isinstance(statement["predicateType"], str), "predicateType")
+    predicate_type = statement["predicateType"]
+    insist(isinstance(predicate_type, str), "predicateType")
+    ours = predicate_type.startswith("urn:runpack:")
+    insist(not ours or predicate_type == "urn:runpack:pack:v1", "a statement about something else than the pack")
     subjects = statement["subject"]
     insist(isinstance(subjects, list) and len(subjects) == 1, "not exactly one subject")
     subject = subjects[0]

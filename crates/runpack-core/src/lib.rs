@@ -12,6 +12,7 @@
 //! | read artifacts, never an unverified byte | [`verify::Pack::pinned`] → [`read::PinnedPack::read`] |
 //! | carry a pack as one file | [`bundle`] |
 //! | sign and check signatures | [`sign`] |
+//! | check what somebody attests of the store | [`attestation::verify`] |
 //! | say beforehand which pack it must be | [`pin::Pins`], `receipt::ReceiptBook` |
 //! | keep packs somewhere else | implement [`store::ArtifactReader`] and [`store::ArtifactSink`] |
 //!
@@ -62,6 +63,7 @@
 #[doc = include_str!("../../../README.md")]
 mod readme {}
 
+pub mod attestation;
 #[cfg(feature = "file")]
 mod blocking;
 pub mod bundle;

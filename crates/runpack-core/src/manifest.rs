@@ -294,6 +294,11 @@ impl Manifest {
         self.document.to_bytes(self.bytes)
     }
 
+    /// How long the canonical bytes are.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The SHA-256 of the canonical bytes.
     pub fn pack_id(&self) -> PackId {
         self.pack_id

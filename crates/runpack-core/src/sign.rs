@@ -4,8 +4,8 @@
 //!
 //! Invariants: what is signed is the pre-authentication encoding of payload type and payload, never the
 //! payload alone (B17); a key id proves nothing (B18); a signature has one spelling, strict DER with low
-//! S (B20); it counts only for the pack id that is in the statement (B21); no key material reaches a
-//! message or a debug print (K01).
+//! S (B20); it counts only for the pack id that is in the statement (B21), and an attestation about the
+//! store vouches for no pack (L13); no key material reaches a message or a debug print (K01).
 //!
 //! ```no_run
 //! use runpack_core::sign::{Envelope, SigningKey, VerifyingKey, sign};
@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod bundle;
 mod document;
 mod envelope;
 mod json;
@@ -76,9 +77,12 @@ pub enum SignError {
     TooMany,
     /// What is to be signed is larger than a verifier takes.
     #[error(
-        "the envelope is over {ENVELOPE_BYTES_MAX} bytes, which no verifier takes: shorten the predicate"
+        "the envelope is larger than any verifier takes, shorten the predicate, bytes_max=`{bytes_max}`"
     )]
-    Size,
+    Size {
+        /// The most that it may have.
+        bytes_max: usize,
+    },
     /// The predicate cannot be written as JSON, or not as a verifier takes it.
     #[error("the predicate is not JSON that a verifier takes: {0}")]
     Predicate(String),
@@ -88,9 +92,12 @@ pub enum SignError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignatureError {
-    /// Larger than [`ENVELOPE_BYTES_MAX`].
-    #[error("a signature file has at most {ENVELOPE_BYTES_MAX} bytes")]
-    Size,
+    /// Larger than it may be.
+    #[error("the signature file is larger than it may be, bytes_max=`{bytes_max}`")]
+    Size {
+        /// The most that it may have.
+        bytes_max: usize,
+    },
     /// Not strict JSON.
     #[error("the {part} of the signature is not strict JSON: {fault}")]
     Json {
@@ -135,6 +142,15 @@ pub enum SignatureError {
     /// No trusted key made the signature.
     #[error("the document is signed by no key that is trusted")]
     NoTrustedKey,
+    /// Signed, but saying something else than what is asked for.
+    #[error(
+        "the signature is about something else: an attestation and a signature of a pack cannot stand for each other, predicate_type=`{}`",
+        crate::display::Printable(found)
+    )]
+    Predicate {
+        /// The predicate type that was signed: untrusted text.
+        found: String,
+    },
     /// No signature verifies under the trusted key.
     #[error("no signature verifies under the trusted key, key=`{key_id}`")]
     NotVerified {

@@ -10,7 +10,7 @@ use super::statement::members;
 use super::{SignError, SignatureError, Signer, Statement, VerifyingKey, signature};
 use crate::id::PackId;
 
-/// The largest envelope, and the largest statement.
+/// The largest envelope that vouches for a pack. Others name their own bound.
 pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
 
 /// The most signatures of an envelope. Stops one made to cost a verification each.
@@ -24,6 +24,7 @@ const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub struct Envelope {
     statement: Statement,
     signatures: Vec<Signed>,
+    bytes_max: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +35,7 @@ struct Signed {
 }
 
 #[derive(Serialize)]
-struct Wire {
+pub(super) struct Wire {
     payload: String,
     #[serde(rename = "payloadType")]
     payload_type: &'static str,
@@ -54,9 +55,22 @@ impl Envelope {
     /// # Errors
     /// As the signer fails.
     pub fn sign(statement: &Statement, signer: &dyn Signer) -> Result<Self, SignError> {
+        Self::sign_within(statement.clone(), signer, ENVELOPE_BYTES_MAX)
+    }
+
+    /// Signs a statement whose envelope may have `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// As the signer fails.
+    pub fn sign_within(
+        statement: Statement,
+        signer: &dyn Signer,
+        bytes_max: usize,
+    ) -> Result<Self, SignError> {
         let mut envelope = Self {
-            statement: statement.clone(),
+            statement,
             signatures: Vec::new(),
+            bytes_max,
         };
         envelope.countersign(signer)?;
         Ok(envelope)
@@ -86,9 +100,11 @@ impl Envelope {
             key_id: Some(key.key_id().to_string()),
             signature,
         });
-        if self.to_bytes().len() > ENVELOPE_BYTES_MAX {
+        if self.to_bytes().len() > self.bytes_max {
             self.signatures.pop();
-            return Err(SignError::Size);
+            return Err(SignError::Size {
+                bytes_max: self.bytes_max,
+            });
         }
         Ok(())
     }
@@ -98,13 +114,28 @@ impl Envelope {
     /// # Errors
     /// It is not one in the only form that is taken.
     pub fn parse(bytes: &[u8]) -> Result<Self, SignatureError> {
-        if bytes.len() > ENVELOPE_BYTES_MAX {
-            return Err(SignatureError::Size);
+        Self::parse_within(bytes, ENVELOPE_BYTES_MAX)
+    }
+
+    /// Reads an envelope of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// It is not one in the only form that is taken.
+    pub fn parse_within(bytes: &[u8], bytes_max: usize) -> Result<Self, SignatureError> {
+        if bytes.len() > bytes_max {
+            return Err(SignatureError::Size { bytes_max });
         }
         let envelope = json::parse(bytes).map_err(|fault| SignatureError::Json {
             part: "envelope",
             fault: fault.to_string(),
         })?;
+        Self::from_object(envelope, bytes_max)
+    }
+
+    pub(super) fn from_object(
+        envelope: json::Object,
+        bytes_max: usize,
+    ) -> Result<Self, SignatureError> {
         let [payload, payload_type, signatures] =
             members(envelope, ["payload", "payloadType", "signatures"])
                 .ok_or(SignatureError::Schema("the members of the envelope"))?;
@@ -134,14 +165,44 @@ impl Envelope {
         Ok(Self {
             statement: Statement::parse(&payload)?,
             signatures: known,
+            bytes_max,
         })
     }
 
-    /// Whether one of the signatures is the trusted key's, and for this pack.
+    /// Whether one of the signatures is the trusted key's, and vouches for this pack.
     ///
     /// # Errors
-    /// It is for another pack, or no signature verifies.
+    /// It is for another pack, says something else of it, or no signature verifies.
     pub fn verify(&self, trusted: &VerifyingKey, pack_id: PackId) -> Result<(), SignatureError> {
+        if self.statement.is_about_the_pack_alone() {
+            self.verify_any(trusted, pack_id)
+        } else {
+            Err(SignatureError::Predicate {
+                found: self.statement.predicate_type().to_owned(),
+            })
+        }
+    }
+
+    /// Whether one of the signatures is the trusted key's over this predicate, for this pack.
+    ///
+    /// # Errors
+    /// It is for another pack, has another predicate, or no signature verifies.
+    pub fn verify_predicate(
+        &self,
+        trusted: &VerifyingKey,
+        pack_id: PackId,
+        predicate_type: &str,
+    ) -> Result<(), SignatureError> {
+        if self.statement.predicate_type() == predicate_type {
+            self.verify_any(trusted, pack_id)
+        } else {
+            Err(SignatureError::Predicate {
+                found: self.statement.predicate_type().to_owned(),
+            })
+        }
+    }
+
+    fn verify_any(&self, trusted: &VerifyingKey, pack_id: PackId) -> Result<(), SignatureError> {
         let signed = self.statement.pack_id();
         if signed != pack_id {
             return Err(SignatureError::OtherPack {
@@ -175,9 +236,21 @@ impl Envelope {
             .map(|signed| signed.key_id.as_deref())
     }
 
+    /// The signatures, strict DER: what a time stamp is over.
+    pub fn signatures(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.signatures
+            .iter()
+            .map(|signed| signed.signature.to_der().as_bytes().to_vec())
+    }
+
     /// The envelope as a file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let wire = Wire {
+        // Text in a fixed shape always becomes JSON.
+        serde_json::to_vec(&self.wire()).unwrap_or_default()
+    }
+
+    pub(super) fn wire(&self) -> Wire {
+        Wire {
             payload: STANDARD.encode(self.statement.payload()),
             payload_type: PAYLOAD_TYPE,
             signatures: self
@@ -188,9 +261,7 @@ impl Envelope {
                     sig: STANDARD.encode(signed.signature.to_der().as_bytes()),
                 })
                 .collect(),
-        };
-        // Text in a fixed shape always becomes JSON.
-        serde_json::to_vec(&wire).unwrap_or_default()
+        }
     }
 
     /// What is signed (DSSE v1, PAE): lengths make it unambiguous.

@@ -128,8 +128,15 @@ impl SigningKey {
             _ => return Err(KeyError::Label),
         }
         let (_, pkcs8) = SecretDocument::from_pem(pem).map_err(|_| KeyError::Pem)?;
-        let key = ecdsa::SigningKey::from_pkcs8_der(pkcs8.as_bytes())
-            .map_err(|_| KeyError::Unsupported)?;
+        Self::from_pkcs8_der(pkcs8.as_bytes())
+    }
+
+    /// Reads a private key, PKCS#8 in DER, not encrypted. The caller wipes the bytes.
+    ///
+    /// # Errors
+    /// It is not a P-256 key.
+    pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
+        let key = ecdsa::SigningKey::from_pkcs8_der(der).map_err(|_| KeyError::Unsupported)?;
         let public_key = VerifyingKey::of(*key.verifying_key())?;
         Ok(Self { key, public_key })
     }

@@ -10,6 +10,9 @@ use crate::id::PackId;
 const TYPE: &str = "https://in-toto.io/Statement/v1";
 const PACK_PREDICATE_TYPE: &str = "urn:runpack:pack:v1";
 
+/// Predicate types that Runpack gives a meaning to. What is not known here says nothing of a pack.
+const RESERVED: &str = "urn:runpack:";
+
 /// What is signed: a pack id, what people call the pack, and a predicate about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
@@ -81,10 +84,11 @@ impl Statement {
     /// # Errors
     /// It is not strict JSON, or not about exactly one pack.
     pub fn parse(payload: &[u8]) -> Result<Self, SignatureError> {
-        let statement = json::parse(payload).map_err(|fault| SignatureError::Json {
-            part: "statement",
-            fault: fault.to_string(),
-        })?;
+        let statement =
+            json::parse_without(payload, "predicate").map_err(|fault| SignatureError::Json {
+                part: "statement",
+                fault: fault.to_string(),
+            })?;
         let [statement_type, subject, predicate_type, _] = members(
             statement,
             ["_type", "subject", "predicateType", "predicate"],
@@ -123,6 +127,12 @@ impl Statement {
     /// What kind of predicate there is: untrusted text, show it escaped.
     pub fn predicate_type(&self) -> &str {
         &self.predicate_type
+    }
+
+    /// Whether it says that this is the pack and nothing else that Runpack gives a meaning to: an
+    /// attestation of what a store does vouches for no pack (L13).
+    pub(super) fn is_about_the_pack_alone(&self) -> bool {
+        self.predicate_type == PACK_PREDICATE_TYPE || !self.predicate_type.starts_with(RESERVED)
     }
 
     /// The bytes that are signed, JSON with the predicate in it.

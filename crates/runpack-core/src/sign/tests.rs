@@ -265,7 +265,12 @@ fn b01_b02_b07_b08_envelope_and_statement_are_strict_json() {
         );
     }
     let large = vec![b' '; ENVELOPE_BYTES_MAX + 1];
-    assert_eq!(judged_bytes(&large), Err(SignatureError::Size));
+    assert_eq!(
+        judged_bytes(&large),
+        Err(SignatureError::Size {
+            bytes_max: ENVELOPE_BYTES_MAX
+        })
+    );
 }
 
 #[test]
@@ -502,7 +507,7 @@ fn countersigned_by_another_key_and_not_twice() {
     }
     let statement = Statement::with_predicate(pack(), "x", "x", &"y".repeat(ENVELOPE_BYTES_MAX));
     let too_large = Envelope::sign(&statement.unwrap(), &key());
-    assert!(matches!(too_large, Err(SignError::Size)));
+    assert!(matches!(too_large, Err(SignError::Size { .. })));
 }
 
 #[test]
