@@ -13,6 +13,7 @@ pub mod matter;
 pub mod policy;
 pub mod prove;
 pub mod receipt;
+pub mod replicas;
 pub mod report;
 pub mod retention;
 pub mod routing;

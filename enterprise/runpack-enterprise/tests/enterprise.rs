@@ -11,6 +11,7 @@
 mod enterprise {
     mod holding;
     mod locking;
+    mod policy;
     mod proving;
     mod support;
 }
