@@ -3,12 +3,13 @@
 //! What the source says of a replication (`COMPLETED`) is a claim; what was found at the replica decides. Nothing here
 //! asks a store: whoever did hands over what was found, and what could not be looked at stays visible as such.
 
-use std::fmt;
+mod finding;
 
 use runpack_core::digest::Digest;
 use runpack_core::key::ObjectKey;
 use runpack_core::time::Timestamp;
-use serde::{Serialize, Serializer};
+
+pub use finding::{ReplicaCode, ReplicaFinding};
 
 use crate::retention::LockMode;
 
@@ -126,88 +127,6 @@ pub struct ReplicaRules {
     pub now: Timestamp,
     /// How long a replication may be under way.
     pub pending_seconds_max: u64,
-}
-
-/// The stable name of a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum ReplicaCode {
-    /// The copy is not there.
-    Missing,
-    /// The replication is not done in time.
-    PendingLong,
-    /// The source says that it went wrong.
-    Failed,
-    /// The source says nothing of a replication.
-    NotReplicated,
-    /// What was taken for the source is a copy itself.
-    SourceIsReplica,
-    /// Size or bytes are others.
-    Differs,
-    /// Whether the bytes are the same was not observed.
-    BytesNotObserved,
-    /// The copy has no lock where the source has one.
-    Unlocked,
-    /// The copy's lock ends earlier.
-    LockShorter,
-    /// The copy's lock is softer.
-    LockSofter,
-    /// The source is held and the copy is not.
-    HoldMissing,
-    /// A lock was not observed.
-    LockNotObserved,
-    /// Something lies over the copy.
-    Shadowed,
-    /// Nobody could look at the replica.
-    NotObserved,
-}
-
-impl ReplicaCode {
-    /// As reports write it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "replica.missing",
-            Self::PendingLong => "replica.pending_long",
-            Self::Failed => "replica.failed",
-            Self::NotReplicated => "replica.not_replicated",
-            Self::SourceIsReplica => "replica.source_is_replica",
-            Self::Differs => "replica.differs",
-            Self::BytesNotObserved => "replica.bytes_not_observed",
-            Self::Unlocked => "replica.unlocked",
-            Self::LockShorter => "replica.lock_shorter",
-            Self::LockSofter => "replica.lock_softer",
-            Self::HoldMissing => "replica.hold_missing",
-            Self::LockNotObserved => "replica.lock_not_observed",
-            Self::Shadowed => "replica.shadowed",
-            Self::NotObserved => "replica.not_observed",
-        }
-    }
-}
-
-impl fmt::Display for ReplicaCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for ReplicaCode {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-/// One thing that is wrong with a copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ReplicaFinding {
-    /// The stable code.
-    pub code: ReplicaCode,
-    /// The key.
-    pub key: String,
-    /// The version at the source. Untrusted text: show it escaped.
-    pub version: String,
-    /// What was found, for people.
-    pub text: String,
 }
 
 /// Judges every version's copy. No finding means that each was found, is the same, and is locked no less.

@@ -8,6 +8,7 @@
 //! by its source (`policy/s3-action.go`).
 
 mod principal;
+mod roles;
 mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -117,14 +117,13 @@ fn is_meant(principal: &Principal, who: &Who, account: Option<&str>) -> Truth {
     };
     let whole = whole_account(arn);
     match who {
-        Who::Anonymous | Who::Elsewhere => Truth::No,
         Who::InAccount => match (whole, account) {
             (None, _) => Truth::No,
             (Some(_), None) => Truth::Maybe,
             (Some(named), Some(account)) => (named == account).into(),
         },
         Who::Named(Principal::Aws(asking)) => is_same(arn, whole, asking),
-        Who::Named(_) => Truth::No,
+        Who::Anonymous | Who::Elsewhere | Who::Named(_) => Truth::No,
         // Whoever is named is asked about by name; here it is the others.
         Who::Fitting(pattern) => match (whole, account_of(pattern)) {
             (None, _) => Truth::No,

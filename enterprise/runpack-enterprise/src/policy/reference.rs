@@ -11,8 +11,8 @@ pub(super) fn glob(pattern: &str, text: &str) -> bool {
     match rest.next() {
         None => text.is_empty(),
         Some('*') => {
-            let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-            ends.into_iter().any(|at| glob(rest.as_str(), &text[at..]))
+            let mut ends = 0..=text.len();
+            ends.any(|at| text.get(at..).is_some_and(|text| glob(rest.as_str(), text)))
         }
         Some(part) => {
             let mut found = text.chars();

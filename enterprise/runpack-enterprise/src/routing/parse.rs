@@ -29,14 +29,17 @@ pub(super) fn routing(value: &Value) -> Result<Routing, ConfigError> {
     for (index, value) in written.iter().enumerate() {
         let mut below = Section::new(format!("{PATH}.routes[{index}]"), value)?;
         let selector = selector(&mut below)?;
-        let route = route(below)?;
+        let route = route(below, OF_ROUTE)?;
         if let Some(first) = routes.get(&selector) {
             let rule = format!("this repeats {}, remove one, {selector}", first.path);
             return Err(ConfigError::new(route.path, rule));
         }
         routes.insert(selector, route);
     }
-    let default = section.section("default")?.map(route).transpose()?;
+    let default = section
+        .section("default")?
+        .map(|below| route(below, OF_DEFAULT))
+        .transpose()?;
     section.finish("routes and default")?;
     if routes.is_empty() && default.is_none() {
         return Err(ConfigError::new(
@@ -75,7 +78,11 @@ fn selector(section: &mut Section<'_>) -> Result<Selector, ConfigError> {
     })
 }
 
-fn route(mut section: Section<'_>) -> Result<Route, ConfigError> {
+const OF_DEFAULT: &str = "bucket, path_prefix, region, endpoint, mode, retain_for and legal_hold";
+const OF_ROUTE: &str =
+    "tenant, namespace, bucket, path_prefix, region, endpoint, mode, retain_for and legal_hold";
+
+fn route(mut section: Section<'_>, known: &str) -> Result<Route, ConfigError> {
     let terms = terms(&mut section)?;
     let route = Route {
         path: section.path().to_owned(),
@@ -85,7 +92,7 @@ fn route(mut section: Section<'_>) -> Result<Route, ConfigError> {
         endpoint: section.parsed("endpoint")?,
         terms,
     };
-    section.finish("tenant, namespace (of a route, not of the default), bucket, path_prefix, region, endpoint, mode, retain_for and legal_hold")?;
+    section.finish(known)?;
     Ok(route)
 }
 

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 
-fn refused(value: Value) -> String {
-    LockTerms::parse(&value).unwrap_err().to_string()
+fn refused(value: &Value) -> String {
+    LockTerms::parse(value).unwrap_err().to_string()
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!(terms.legal_hold().map(Matter::as_str), Some("smith-v-acme"));
     assert_eq!(
         terms.lock_while_writing().duration(),
-        Duration::from_secs(36 * 3_600)
+        Duration::from_hours(36)
     );
     assert_eq!(terms.lock_while_writing().to_string(), "36h");
 }
@@ -105,13 +105,13 @@ fn errors_name_the_key_and_say_what_to_write() {
             "runpacks.s3.object_lock.lock_while_writing: a pack is not locked longer while it is written than when it is there, make it at most the retention, retain_for=`1d` lock_while_writing=`2d`",
         ),
     ] {
-        assert_eq!(refused(value.clone()), message, "{value}");
+        assert_eq!(refused(&value), message, "{value}");
     }
 }
 
 #[test]
 fn a_key_cannot_bring_lines_into_a_message() {
-    let message = refused(json!({"mode": "compliance", "retain_for": "7y", "a\nb": 1}));
+    let message = refused(&json!({"mode": "compliance", "retain_for": "7y", "a\nb": 1}));
     assert!(
         message.starts_with("runpacks.s3.object_lock.a\\nb: "),
         "{message}"

@@ -29,7 +29,7 @@ fn what_is_not_understood_is_refused() {
     let with = |more: &str| format!(r#"{{"Statement":[{{{OPEN}{more}}}]}}"#);
     PolicyDocument::parse(&with("")).unwrap();
     for bad in [
-        "".to_owned(),
+        String::new(),
         "[]".to_owned(),
         "null".to_owned(),
         "{}".to_owned(),

@@ -6,13 +6,13 @@ use super::{Dialect, PolicyInput, PrincipalArn, StatementKind, WriteLock};
 
 /// A policy that is being written.
 pub(super) struct Draft<'a> {
-    input: &'a PolicyInput,
-    statements: Vec<Value>,
-    notes: Vec<String>,
+    pub(super) input: &'a PolicyInput,
+    pub(super) statements: Vec<Value>,
+    pub(super) notes: Vec<String>,
 }
 
 /// What a statement is about.
-enum Resources {
+pub(super) enum Resources {
     /// All objects below the prefix.
     Objects,
     /// The same without what `store status` and a proof try things with.
@@ -133,7 +133,7 @@ impl<'a> Draft<'a> {
                 "s3:PutBucketPublicAccessBlock",
             ]),
             Dialect::MinIo => {
-                actions.extend(["s3:ForceDeleteBucket", "s3:PutEncryptionConfiguration"])
+                actions.extend(["s3:ForceDeleteBucket", "s3:PutEncryptionConfiguration"]);
             }
         }
         if self.input.administrators.is_empty() {
@@ -278,7 +278,7 @@ impl<'a> Draft<'a> {
         self.statements.push(statement);
     }
 
-    fn add_resources(&self, members: &mut Map<String, Value>, resources: &Resources) {
+    pub(super) fn add_resources(&self, members: &mut Map<String, Value>, resources: &Resources) {
         let bucket = format!("arn:aws:s3:::{}", self.input.bucket);
         let below = format!("{bucket}/{}", self.input.path_prefix.as_str());
         let has_prefix = !self.input.path_prefix.as_str().is_empty();
@@ -295,106 +295,6 @@ impl<'a> Draft<'a> {
             Resources::Everything => ("Resource", json!([bucket, format!("{bucket}/*")])),
         };
         members.insert(name.to_owned(), value);
-    }
-
-    /// What each role needs, where it was named.
-    pub(super) fn allow(&mut self) {
-        let input = self.input;
-        let look = [
-            "s3:ListBucket",
-            "s3:ListBucketVersions",
-            "s3:GetBucketVersioning",
-            "s3:GetBucketObjectLockConfiguration",
-        ];
-        let read = [
-            "s3:GetObject",
-            "s3:GetObjectVersion",
-            "s3:GetObjectRetention",
-            "s3:GetObjectLegalHold",
-        ];
-        let write = [
-            "s3:PutObject",
-            "s3:PutObjectRetention",
-            "s3:AbortMultipartUpload",
-            "s3:ListMultipartUploadParts",
-        ];
-        let encryption = match input.dialect {
-            Dialect::Ceph => "s3:GetBucketEncryption",
-            Dialect::Aws | Dialect::MinIo => "s3:GetEncryptionConfiguration",
-        };
-        let mut audit = vec![
-            encryption,
-            "s3:GetBucketPolicy",
-            "s3:GetLifecycleConfiguration",
-            "s3:GetReplicationConfiguration",
-        ];
-        if input.dialect != Dialect::MinIo {
-            audit.extend(["s3:GetBucketLogging", "s3:GetBucketPublicAccessBlock"]);
-        }
-        self.permit(
-            "Writer",
-            &input.writers,
-            &[&look[..], &[encryption, "s3:ListBucketMultipartUploads"]].concat(),
-            &[&read[..], &write].concat(),
-        );
-        self.permit(
-            "Holder",
-            &input.holders,
-            &look,
-            &[&read[..], &["s3:PutObjectLegalHold"]].concat(),
-        );
-        self.permit(
-            "Auditor",
-            &input.auditors,
-            &[&look[..], &audit].concat(),
-            &read,
-        );
-        self.permit(
-            "Cleaner",
-            &input.cleaners,
-            &look,
-            &[
-                &read[..],
-                &[
-                    "s3:DeleteObject",
-                    "s3:DeleteObjectVersion",
-                    "s3:AbortMultipartUpload",
-                ],
-            ]
-            .concat(),
-        );
-    }
-
-    fn permit(
-        &mut self,
-        role: &str,
-        principals: &[PrincipalArn],
-        on_bucket: &[&str],
-        on_objects: &[&str],
-    ) {
-        if principals.is_empty() {
-            return;
-        }
-        if self.input.dialect == Dialect::MinIo {
-            self.notes.push(format!("what a {} may do is left out: give it in a policy of its own, since this one is attached to everybody", role.to_ascii_lowercase()));
-            return;
-        }
-        let arns: Vec<_> = principals.iter().map(PrincipalArn::as_str).collect();
-        for (place, actions, resources) in [
-            ("Bucket", on_bucket, Resources::Bucket),
-            ("Objects", on_objects, Resources::Objects),
-        ] {
-            let mut statement = json!({
-                "Sid": format!("Allow{role}{place}"),
-                "Effect": "Allow",
-                "Principal": {"AWS": arns},
-                "Action": actions,
-            });
-            if let Some(members) = statement.as_object_mut() {
-                self.add_resources(members, &resources);
-            }
-            self.statements.push(statement);
-        }
     }
 
     fn note(&mut self, kind: StatementKind, text: &str) {

@@ -27,7 +27,7 @@ pub(super) fn judge(inputs: &Inputs, findings: &mut Vec<LintFinding>) {
                 LintCode::PolicyAbsent,
                 Severity::Medium,
                 text,
-                "set the policy that `policy generate` prints",
+                "set a bucket policy with the statements of the WORM guide",
             ));
             empty
         }

@@ -1,5 +1,6 @@
 //! One finding for each way to lose evidence, none where there is none, and never silence about what nobody saw.
 
+use runpack_core::store::s3::PathPrefix;
 use serde_json::{Value, json};
 
 use super::*;
@@ -83,7 +84,7 @@ fn after(change: impl FnOnce(&mut Inputs)) -> Vec<(LintCode, Severity)> {
     found(&inputs)
 }
 
-fn with_policy(statements: Value) -> Vec<(LintCode, Severity)> {
+fn with_policy(statements: &Value) -> Vec<(LintCode, Severity)> {
     after(|inputs| inputs.policy = Observed::Found(json!({"Statement": statements}).to_string()))
 }
 
@@ -147,7 +148,7 @@ fn what_was_not_observed_is_never_clean() {
                 inputs.replication = Observed::Found(Replication {
                     rules: vec![rule()],
                     failed: hidden(why),
-                })
+                });
             },
             LintCode::ReplicationNotObserved,
         ),
@@ -156,7 +157,7 @@ fn what_was_not_observed_is_never_clean() {
                 inputs.encryption = Observed::Found(BucketEncryption::KeyService {
                     key: None,
                     state: hidden(why),
-                })
+                });
             },
             LintCode::EncryptionNotObserved,
         ),
@@ -173,7 +174,7 @@ fn what_was_not_observed_is_never_clean() {
     }
     let mut nothing = Inputs::new(
         "evidence".parse().unwrap(),
-        Default::default(),
+        PathPrefix::default(),
         Dialect::Aws,
     );
     nothing.account = None;
@@ -393,7 +394,7 @@ fn l12_replication_without_a_lock_or_not_at_all() {
             inputs.replication = Observed::Found(Replication {
                 rules: vec![rule],
                 failed: Observed::Found(0),
-            })
+            });
         })
     };
     let absent = (LintCode::ReplicationAbsent, Severity::Medium);
@@ -426,7 +427,7 @@ fn l12_replication_without_a_lock_or_not_at_all() {
         inputs.replication = Observed::Found(Replication {
             rules: vec![rule()],
             failed: Observed::Found(3),
-        })
+        });
     });
     assert_eq!(failing, [(LintCode::ReplicationFailing, Severity::High)]);
 }
@@ -444,7 +445,7 @@ fn a_policy_that_is_absent_or_not_understood() {
         assert!(absent.iter().any(|(found, _)| *found == code), "{code:?}");
     }
     let malformed = after(|inputs| {
-        inputs.policy = Observed::Found(r#"{"Statement":[],"Statement":[]}"#.to_owned())
+        inputs.policy = Observed::Found(r#"{"Statement":[],"Statement":[]}"#.to_owned());
     });
     assert_eq!(malformed, [(LintCode::PolicyMalformed, Severity::High)]);
 }
@@ -485,7 +486,7 @@ fn l04_l08_whoever_is_allowed_is_named() {
 #[test]
 fn broad_allows_are_found() {
     let broad = |statement: Value| {
-        let mut codes = with_policy(json!([statement]));
+        let mut codes = with_policy(&json!([statement]));
         codes.retain(|(code, _)| {
             matches!(
                 code,
@@ -528,7 +529,7 @@ fn broad_allows_are_found() {
 #[test]
 fn a_deny_with_a_gap_counts_for_nothing() {
     let bypass = |statement: Value| {
-        let codes = with_policy(json!([statement]));
+        let codes = with_policy(&json!([statement]));
         codes
             .iter()
             .any(|(code, _)| *code == LintCode::PolicyBypass)
@@ -577,7 +578,7 @@ fn minio_bucket_policies_bind_nobody_with_credentials() {
 fn findings_come_worst_first_and_each_says_what_to_do() {
     let findings = lint(&Inputs::new(
         "evidence".parse().unwrap(),
-        Default::default(),
+        PathPrefix::default(),
         Dialect::Ceph,
     ));
     assert!(findings.is_sorted_by_key(|finding| finding.severity));
