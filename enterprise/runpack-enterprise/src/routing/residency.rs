@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use runpack_core::key::Location;
+use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::store::s3::{BucketName, Endpoint, PathPrefix};
 
@@ -144,6 +144,19 @@ impl Routing {
                     .ok_or_else(|| ResidencyError::Stranger { bucket: bucket() })
             }
             Attribution::Unsaid => Err(ResidencyError::Unsaid { bucket: bucket() }),
+        }
+    }
+
+    /// The same by a key. One that no layout derives says nothing.
+    ///
+    /// # Errors
+    /// It may not, or the key does not say.
+    pub fn admits_key(&self, key: &ObjectKey, store: &StoreIdentity) -> Result<(), ResidencyError> {
+        match Location::parse(key.as_str()) {
+            Some(location) => self.admits_location(&location, store),
+            None => Err(ResidencyError::Unsaid {
+                bucket: store.bucket.clone(),
+            }),
         }
     }
 

@@ -318,7 +318,10 @@ fn a_key_says_whose_it_is_or_is_refused() {
     let routing = routing(&json!({"routes": [{"tenant": "acme", "bucket": "acme-eu"}]}));
     let here = store("acme-eu");
     let admits = |key: &str, store: &StoreIdentity| {
-        routing.admits_location(&Location::parse(key).unwrap(), store)
+        let location = Location::parse(key).unwrap();
+        let found = routing.admits_location(&location, store);
+        assert_eq!(routing.admits_key(&location.key().unwrap(), store), found);
+        found
     };
     let zeros = "0".repeat(64);
     for mine in [
