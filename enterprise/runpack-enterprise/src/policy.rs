@@ -1,6 +1,6 @@
 //! Bucket policies: made so that evidence stays, and judged by what they still let happen.
 //!
-//! Nothing here asks a store. [`generate`] makes a document, [`lint`] judges documents that somebody else read.
+//! Nothing here asks a store. [`generate()`] makes a document, [`lint()`] judges documents that somebody else read.
 //! The judgement is conservative: a statement that is not understood to the end counts for an attacker, an `Allow`
 //! as if it applied, a `Deny` as if it did not; what was not observed is a finding, and never clean.
 //!
