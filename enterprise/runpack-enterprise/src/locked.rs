@@ -17,14 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use runpack_core::display;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::sign::{Signer, VerifyingKey};
 use runpack_core::store::s3::{Lock, PutPolicy, S3Store};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, Source, StoreError, VersionId,
-    Whole,
+    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, Source, State,
+    StoreError, VersionId, Whole,
 };
 use runpack_core::time::{Clock, Timestamp};
 use serde_json::json;
@@ -378,8 +379,18 @@ impl ArtifactReader for LockedStore {
         self.store.stat(&self.pinned(object)?).await
     }
 
+    /// With what a delete marker hides: it is there, and read by version.
     fn list(&self, prefix: &KeyPrefix) -> ListStream {
-        self.store.list(prefix)
+        let mut last = None;
+        let entries = self.store.holdings(prefix).try_filter_map(move |held| {
+            let is_new = held.state == State::Object && last.as_ref() != Some(&held.key);
+            if is_new {
+                last = Some(held.key.clone());
+            }
+            let entry = is_new.then(|| ListEntry::new(held.key, held.bytes));
+            futures_util::future::ready(Ok(entry))
+        });
+        Box::pin(entries)
     }
 
     async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError> {

@@ -66,7 +66,7 @@ impl SignedDocument {
         bytes_max: usize,
     ) -> Result<Self, SignatureError> {
         if bytes.len() > bytes_max {
-            return Err(SignatureError::Size);
+            return Err(SignatureError::Size { bytes_max });
         }
         let envelope = json::parse(bytes).map_err(|fault| SignatureError::Json {
             part: "envelope",
