@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use runpack_core::attestation::Basis;
 use runpack_core::commitment::{ChunkHasher, Content};
 use runpack_core::digest::{Digest, Hasher};
 use runpack_core::id::PackId;
@@ -66,6 +67,8 @@ pub struct Pinned {
     pub object: ObjectRef,
     /// What its bytes are.
     pub declared: Declared,
+    /// How that is known: measured where they were read, else by the store's own checksum.
+    pub content: Basis,
     /// What the store says of it.
     pub protection: Protection,
     /// When it was written, by the store's clock.
@@ -204,6 +207,30 @@ fn bundle_key(manifest: &Manifest) -> Result<ObjectKey, StoreError> {
     location.key().map_err(|error| unusable(error.to_string()))
 }
 
+impl Pinned {
+    /// The same, every byte of it read and hashed again.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyExists`] where the bytes are others; as the store fails.
+    pub async fn read_again(mut self, guard: &Guard) -> Result<Self, StoreError> {
+        if self.content == Basis::Measured {
+            return Ok(self);
+        }
+        // One byte more than was declared tells it apart (threat S03).
+        let bytes_max = self.declared.bytes.saturating_add(1);
+        let found = hash(guard, &self.object, bytes_max).await?;
+        if found != self.declared {
+            return Err(StoreError::AlreadyExists {
+                key: self.part.key.to_string(),
+                ours: self.declared.commitment(),
+                theirs: found.commitment(),
+            });
+        }
+        self.content = Basis::Measured;
+        Ok(self)
+    }
+}
+
 async fn pinned(
     guard: &Guard,
     part: &Part,
@@ -231,7 +258,7 @@ async fn pinned(
             Err(StoreError::NotFound { .. }) => continue,
             Err(error) => return Err(error),
         };
-        let found = content(guard, &object, part, &protection, held.bytes).await?;
+        let (found, basis) = content(guard, &object, part, &protection, held.bytes).await?;
         let is_it = part.declared.as_ref().is_none_or(|ours| *ours == found);
         if is_it {
             let shadows = versions.iter().skip(at.saturating_add(1));
@@ -244,6 +271,7 @@ async fn pinned(
                 part: part.clone(),
                 object,
                 declared: found,
+                content: basis,
                 protection,
                 modified: held.modified,
                 shadows: shadows.collect(),
@@ -278,17 +306,18 @@ async fn content(
     part: &Part,
     protection: &Protection,
     listed_bytes: u64,
-) -> Result<Declared, StoreError> {
+) -> Result<(Declared, Basis), StoreError> {
     if let Some(declared) = &part.declared
         && protection.bytes == declared.bytes
         && protection.checksum.is_some()
         && protection.checksum == Some(checksum(declared))
     {
-        return Ok(declared.clone());
+        return Ok((declared.clone(), Basis::ProviderAsserted));
     }
     // One byte more than was declared tells it apart (threat S03).
     let bytes = part.declared.as_ref().map_or(listed_bytes, |d| d.bytes);
-    hash(guard, object, bytes.saturating_add(1)).await
+    let found = hash(guard, object, bytes.saturating_add(1)).await?;
+    Ok((found, Basis::Measured))
 }
 
 /// The digests of a version's bytes, as far as `bytes_max`.

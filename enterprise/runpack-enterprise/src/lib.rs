@@ -10,6 +10,7 @@ pub mod keys;
 pub mod ledger;
 pub mod locked;
 pub mod matter;
+pub mod observe;
 pub mod policy;
 pub mod prove;
 pub mod receipt;

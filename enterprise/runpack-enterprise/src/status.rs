@@ -9,15 +9,14 @@ use runpack_core::id::PackId;
 use runpack_core::store::s3::{Lock, LockMode};
 use runpack_core::store::{State, StoreError};
 use runpack_core::time::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::evidence::{Evidence, Pinned, Role};
 use crate::guard::{Guard, Hold};
 use crate::receipt::LockReceipt;
 
 /// What one thing that is wrong is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     /// A version is not locked.
     NotLocked,
@@ -50,7 +49,28 @@ pub struct Finding {
     pub text: String,
 }
 
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 impl Code {
+    /// As reports write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotLocked => "not-locked",
+            Self::LockEnded => "lock-ended",
+            Self::Governance => "governance",
+            Self::LessThanReceipt => "less-than-receipt",
+            Self::ManifestShorter => "manifest-shorter",
+            Self::DeleteMarker => "delete-marker",
+            Self::NewerVersion => "newer-version",
+            Self::NoReceipt => "no-receipt",
+            Self::OtherPack => "other-pack",
+        }
+    }
+
     /// Whether the evidence may be lost or hidden by it; others are to be known.
     pub const fn is_fault(self) -> bool {
         !matches!(self, Self::Governance | Self::NoReceipt)

@@ -52,6 +52,7 @@ pub use profile::{
     Versioning, WritingRules, is_stale,
 };
 pub use restore::Restore;
+pub use sdk::AnswerBody;
 pub use settings::{
     Addressing, BucketName, CreateOnly, Credentials, Deadlines, Encryption, Endpoint, PathPrefix,
     PlainHttp, S3Settings, Secret, SettingError,

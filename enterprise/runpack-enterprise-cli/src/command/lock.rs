@@ -184,11 +184,10 @@ fn text_of(context: &Context, pack: &BucketPack, status: &Status) -> String {
         ("receipt", receipt),
     ]));
     for finding in status.findings.iter().take(FINDINGS_SHOWN) {
-        let word = serde_json::to_value(finding.code).unwrap_or_default();
-        let word = word.as_str().unwrap_or_default().to_owned();
+        let word = finding.code.as_str();
         let (key, what) = (safe(&finding.key), safe(&finding.text));
         text.extend([
-            "  ", &word, "  ", &key, ": ", &what, "
+            "  ", word, "  ", &key, ": ", &what, "
 ",
         ]);
     }
