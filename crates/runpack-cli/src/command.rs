@@ -23,6 +23,7 @@ mod sign;
 mod store;
 mod unbundle;
 mod verify;
+mod verify_attestation;
 
 use clap::Subcommand;
 
@@ -34,6 +35,7 @@ use crate::failure::{Exit, Failure};
 pub(crate) enum BuiltIn {
     Export(Box<export::Export>),
     Verify(Box<verify::Verify>),
+    VerifyAttestation(verify_attestation::VerifyAttestation),
     Sign(sign::Sign),
     Bundle(bundle::Bundle),
     Unbundle(Box<unbundle::Unbundle>),
@@ -63,6 +65,7 @@ impl Execute for BuiltIn {
         match self {
             Self::Export(command) => command.execute(context),
             Self::Verify(command) => command.execute(context),
+            Self::VerifyAttestation(command) => command.execute(context),
             Self::Sign(command) => command.execute(context),
             Self::Bundle(command) => command.execute(context),
             Self::Unbundle(command) => command.execute(context),

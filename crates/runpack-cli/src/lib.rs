@@ -16,6 +16,7 @@ macro_rules! add {
 }
 
 pub mod app;
+pub mod attestation;
 pub mod bundle_file;
 pub mod check;
 pub mod clock;

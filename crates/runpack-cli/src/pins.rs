@@ -197,22 +197,28 @@ impl Known {
     }
 }
 
+/// Reads a public key that is trusted.
+///
+/// # Errors
+/// There is none at this path.
+pub fn public_key(path: &Path) -> Result<VerifyingKey, Failure> {
+    let help = "give the signer's public key, `openssl pkey -in key.pem -pubout` writes it";
+    let pem = file::read_capped(path, KEY_BYTES_MAX, "the public key", help)?;
+    VerifyingKey::from_pem(&String::from_utf8_lossy(&pem)).map_err(|error| {
+        Failure::new(
+            format!("this is no public key, path=`{}`", path.display()),
+            help,
+        )
+        .because(&error)
+    })
+}
+
 fn signature(
     key: &Path,
     signature: Option<&Path>,
     target: &Target,
 ) -> Result<(VerifyingKey, Result<Envelope, String>), Failure> {
-    let help =
-        "give the signer's public key as --key, `openssl pkey -in key.pem -pubout` writes it";
-    let pem = file::read_capped(key, KEY_BYTES_MAX, "the public key", help)?;
-    let pem = String::from_utf8_lossy(&pem);
-    let key: VerifyingKey = VerifyingKey::from_pem(&pem).map_err(|error| {
-        Failure::new(
-            format!("this is no public key, path=`{}`", key.display()),
-            help,
-        )
-        .because(&error)
-    })?;
+    let key = public_key(key)?;
     let path = match signature {
         Some(path) => path.to_owned(),
         // Whoever keeps the pack put it there.

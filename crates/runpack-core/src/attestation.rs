@@ -222,7 +222,14 @@ pub fn verify(
     }
     let (envelope, timestamps) = if SigstoreBundle::is_one(file) {
         let bundle = SigstoreBundle::parse(file, ATTESTATION_BYTES_MAX)?;
-        (bundle.envelope().clone(), bundle.timestamps().to_vec())
+        let envelope = bundle.envelope();
+        envelope.verify_predicate(trusted, expected.pack_id(), PREDICATE_TYPE)?;
+        if !bundle.names(trusted) {
+            return Err(AttestationError::Contradiction(
+                "it names another key than the one that signed it",
+            ));
+        }
+        (envelope.clone(), bundle.timestamps().to_vec())
     } else {
         let envelope = Envelope::parse_within(file, ATTESTATION_BYTES_MAX)?;
         (envelope, Vec::new())

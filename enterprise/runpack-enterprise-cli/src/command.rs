@@ -5,10 +5,12 @@
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
+mod attest;
 mod audit;
 mod hold;
 mod lock;
 pub(crate) mod prove;
+mod report;
 
 use clap::Subcommand;
 use runpack_cli::{Context, Exit, Failure, Run};
@@ -19,6 +21,8 @@ pub(crate) enum More {
     Lock(lock::LockCommand),
     Hold(hold::HoldCommand),
     Prove(prove::Prove),
+    Attest(attest::AttestCommand),
+    Report(report::ReportCommand),
     Audit(audit::AuditCommand),
 }
 
@@ -28,6 +32,8 @@ impl Run for More {
             Self::Lock(command) => command.run(context),
             Self::Hold(command) => command.run(context),
             Self::Prove(command) => command.run(context),
+            Self::Attest(command) => command.run(context),
+            Self::Report(command) => command.run(context),
             Self::Audit(command) => command.run(context),
         }
     }

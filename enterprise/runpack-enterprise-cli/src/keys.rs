@@ -1,11 +1,12 @@
 //! The keys that were named on the command line.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use runpack_cli::file::read_capped;
+use runpack_cli::pins::public_key;
 use runpack_cli::{Context, Failure};
-use runpack_core::sign::{Signer, SigningKey, VerifyingKey};
+use runpack_core::sign::{Signer, VerifyingKey};
+use runpack_enterprise::keys::{Passphrase, signing_key};
 
 use crate::options;
 
@@ -32,7 +33,19 @@ pub(crate) fn optional_signer(context: &Context) -> Result<Option<Arc<dyn Signer
     let Some(path) = options::signing_key(&context.given) else {
         return Ok(None);
     };
-    let key = SigningKey::from_pem(&text(&path)?).map_err(|error| not_a_key(&path, &error))?;
+    let passphrase = context.environment.key_passphrase.as_ref();
+    let passphrase = passphrase.map(|text| Passphrase::new(text.reveal().to_owned()));
+    let help = "give your private key as --signing-key PRIVATE.pem; RUNPACK_KEY_PASSPHRASE opens an encrypted one";
+    let bytes = read_capped(&path, KEY_BYTES_MAX, "the private key", help)?;
+    // What is no text is no PEM, and is told without a word of it.
+    let pem = String::from_utf8(bytes).unwrap_or_default();
+    let key = signing_key(&pem, passphrase.as_ref()).map_err(|error| {
+        Failure::new(
+            format!("this is no private key, path=`{}`", path.display()),
+            help,
+        )
+        .because(&error)
+    })?;
     Ok(Some(Arc::new(key)))
 }
 
@@ -44,7 +57,7 @@ pub(crate) fn trusted(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
     let paths = options::trusted_keys(&context.given);
     let mut keys = paths
         .iter()
-        .map(|path| VerifyingKey::from_pem(&text(path)?).map_err(|error| not_a_key(path, &error)))
+        .map(|path| public_key(path))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(signer) = optional_signer(context)? {
         keys.push(signer.public_key());
@@ -56,25 +69,4 @@ pub(crate) fn trusted(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
         ));
     }
     Ok(keys)
-}
-
-fn text(path: &Path) -> Result<String, Failure> {
-    let bytes = read_capped(
-        path,
-        KEY_BYTES_MAX,
-        "the key",
-        "give a key in PEM, at most 64 KiB",
-    )?;
-    // What is no text is no PEM, and is told without a word of it.
-    Ok(String::from_utf8(bytes).unwrap_or_default())
-}
-
-fn not_a_key(path: &Path, error: &dyn std::error::Error) -> Failure {
-    Failure::new(
-        format!(
-            "this is not the key that is needed, path=`{}`",
-            path.display()
-        ),
-        error.to_string(),
-    )
 }

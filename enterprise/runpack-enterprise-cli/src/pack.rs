@@ -5,16 +5,19 @@ use runpack_cli::clock::SystemClock;
 use runpack_cli::storage::Storage;
 use runpack_cli::target::{FilesAt, Target, TargetOptions};
 use runpack_cli::{Context, Failure};
+use runpack_core::attestation::Predicate;
+use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
-use runpack_core::store::Whole;
 use runpack_core::store::s3::S3Store;
+use runpack_core::store::{VersionId, Whole};
 use runpack_core::time::Clock as _;
 use runpack_core::verify::Pack;
 use runpack_enterprise::evidence::Evidence;
 use runpack_enterprise::guard::Guard;
 use runpack_enterprise::receipt::LockReceipt;
 use runpack_enterprise::status::Status;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::desk::Desk;
@@ -108,6 +111,30 @@ impl BucketPack {
             self.receipt.as_ref(),
             SystemClock.now(),
         );
+        Ok(context.wait(status)??)
+    }
+
+    /// As [`BucketPack::status`], of the versions that were attested: those that are gone are left out.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn status_of(
+        &self,
+        context: &Context,
+        attested: &Predicate,
+    ) -> Result<Status, Failure> {
+        let pins: HashMap<ObjectKey, VersionId> = attested
+            .objects
+            .iter()
+            .filter_map(|object| {
+                let key = Location::parse(&object.key)?.key().ok()?;
+                Some((key, VersionId::new(object.version_id.as_deref()?)))
+            })
+            .collect();
+        let guard = self.guard();
+        let now = SystemClock.now();
+        let receipt = self.receipt.as_ref();
+        let status = Status::of_present(&guard, &self.evidence, &pins, receipt, now);
         Ok(context.wait(status)??)
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use runpack_core::attestation::Basis;
 use runpack_core::commitment::{ChunkHasher, Content};
 use runpack_core::digest::{Digest, Hasher};
@@ -160,6 +160,34 @@ impl Evidence {
         guard: &Guard,
         pins: &HashMap<ObjectKey, VersionId>,
     ) -> Result<Vec<Pinned>, StoreError> {
+        let found = self.look(guard, pins).await?;
+        found.into_iter().collect()
+    }
+
+    /// As [`Evidence::find`], leaving out what is gone or has other bytes: for whoever compares.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn find_present(
+        &self,
+        guard: &Guard,
+        pins: &HashMap<ObjectKey, VersionId>,
+    ) -> Result<Vec<Pinned>, StoreError> {
+        let found = self.look(guard, pins).await?;
+        let there = found.into_iter().filter(|found| {
+            !matches!(
+                found,
+                Err(StoreError::NotFound { .. } | StoreError::AlreadyExists { .. })
+            )
+        });
+        there.collect()
+    }
+
+    async fn look(
+        &self,
+        guard: &Guard,
+        pins: &HashMap<ObjectKey, VersionId>,
+    ) -> Result<Vec<Result<Pinned, StoreError>>, StoreError> {
         let mut held = self.held(guard).await?;
         let parts = self.parts.iter().map(|part| {
             let versions = held.remove(part.key.as_str()).unwrap_or_default();
@@ -167,7 +195,7 @@ impl Evidence {
             async move { pinned(guard, part, versions, pin).await }
         });
         let parts: Vec<_> = parts.collect();
-        stream::iter(parts).buffered(IN_FLIGHT).try_collect().await
+        Ok(stream::iter(parts).buffered(IN_FLIGHT).collect().await)
     }
 
     /// Everything under the keys, oldest first.

@@ -6,8 +6,9 @@
 use std::collections::HashMap;
 
 use runpack_core::id::PackId;
+use runpack_core::key::ObjectKey;
 use runpack_core::store::s3::{Lock, LockMode};
-use runpack_core::store::{State, StoreError};
+use runpack_core::store::{State, StoreError, VersionId};
 use runpack_core::time::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -103,6 +104,30 @@ impl Status {
     ) -> Result<Self, StoreError> {
         let pins = receipt.map(LockReceipt::pins).unwrap_or_default();
         let versions = evidence.find(guard, &pins).await?;
+        Ok(Self::judged(evidence, versions, receipt, now))
+    }
+
+    /// The same of versions that are known from somewhere else than the receipt; those that are gone are left out.
+    ///
+    /// # Errors
+    /// A lock cannot be read; as the store fails.
+    pub async fn of_present(
+        guard: &Guard,
+        evidence: &Evidence,
+        pins: &HashMap<ObjectKey, VersionId>,
+        receipt: Option<&LockReceipt>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let versions = evidence.find_present(guard, pins).await?;
+        Ok(Self::judged(evidence, versions, receipt, now))
+    }
+
+    fn judged(
+        evidence: &Evidence,
+        versions: Vec<Pinned>,
+        receipt: Option<&LockReceipt>,
+        now: Timestamp,
+    ) -> Self {
         let mut status = Self {
             pack_id: evidence.pack_id,
             weakest: weakest(&versions),
@@ -110,7 +135,7 @@ impl Status {
             versions,
         };
         status.judge(receipt, now);
-        Ok(status)
+        status
     }
 
     /// Whether nothing is wrong that could lose or hide the evidence.

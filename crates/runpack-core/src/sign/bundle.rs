@@ -163,6 +163,14 @@ impl SigstoreBundle {
         })
     }
 
+    /// Whether what it says of its key, if it says anything, is this one: a hint that contradicts was put there by
+    /// somebody else.
+    pub fn names(&self, key: &VerifyingKey) -> bool {
+        let key_id = key.key_id();
+        let is_ours = |named: Option<&str>| named.is_none_or(|named| named == key_id.to_string());
+        self.hint == STANDARD.encode(key_id.as_bytes()) && self.envelope.key_ids().all(is_ours)
+    }
+
     /// The envelope.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope

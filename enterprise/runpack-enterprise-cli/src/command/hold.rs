@@ -235,7 +235,7 @@ impl HoldList {
     }
 }
 
-fn of_hold(error: &HoldError) -> Failure {
+pub(super) fn of_hold(error: &HoldError) -> Failure {
     let exit = match error {
         HoldError::Ledger(LedgerError::Unproven { .. } | LedgerError::RolledBack { .. })
         | HoldError::OtherVersions => Exit::Invalid,

@@ -99,8 +99,8 @@ fn terms_with_a_matter_hold_every_pack() {
 fn the_audit_log_is_signed_exported_and_held_against_its_heads() {
     let desk = held();
     change(&desk, "place", "m-1", 0);
-    desk.line("audit sign --signing-key key.pem").expect(0);
     change(&desk, "release", "m-1", 0);
+    desk.line("audit sign --signing-key key.pem").expect(0);
     let checked = desk.json("audit verify --trusted-key key.pub.pem", 0);
     assert_eq!(checked["heads"], 1);
     desk.line("audit export --out log.jsonl").expect(0);

@@ -85,6 +85,11 @@ impl Desk {
 
     /// Runs a line in which `@` stands for the store.
     pub(crate) fn line(&self, line: &str) -> Said {
+        self.line_with(line, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn line_with(&self, line: &str, variables: &[(&str, &str)]) -> Said {
         let server = self.bucket.server();
         let store = format!("s3://{}", self.bucket.name);
         let output = Command::new(env!("CARGO_BIN_EXE_runpack-enterprise"))
@@ -96,6 +101,7 @@ impl Desk {
             .env("RUNPACK_STORE_REGION", &server.region)
             .env("RUNPACK_STORE_ACCESS_KEY", &server.access_key)
             .env("RUNPACK_STORE_SECRET_KEY", &server.secret_key)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .args(
                 line.split_whitespace()

@@ -76,7 +76,7 @@ impl Capability {
             Self::Organizational => Found::new(
                 Outcome::NotObserved,
                 Basis::NotObserved,
-                &[],
+                &["/non_claims"],
                 "A matter of the organization: nothing in a store shows it.",
             ),
         }
