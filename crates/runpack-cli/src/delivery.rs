@@ -15,7 +15,7 @@ use runpack_core::manifest::Manifest;
 use runpack_core::pack::{Commit, CommittedPack, PackError};
 use runpack_core::progress::Progress;
 use runpack_core::reference::{self, Ensured};
-use runpack_core::store::{Declared, Outcome, Source, StoreError, Whole};
+use runpack_core::store::{Declared, Outcome, Receipt, Source, StoreError, Whole};
 use runpack_core::time::Clock as _;
 use runpack_core::verify::{Container, Level};
 
@@ -173,33 +173,29 @@ pub(crate) async fn bundle(
         .map_err(|error| BundleFault::Failed(PackError::from(error).into()))?;
     let ours = new.manifest.pack_id();
     let store = to.store();
-    store.expect(Whole::Bundle(&new.manifest)).await?;
+    store.expect(new.manifest.subject()).await?;
     let is_there = |error: &StoreError| matches!(error, StoreError::AlreadyExists { .. });
     let found = match store.find(&key, &new.declared).await {
-        Err(error) if !is_there(&error) => return Err(error.into()),
+        Ok(None) => store.send(&key, new.declared, new.source).await.map(Some),
         found => found,
     };
-    let commit = match found {
-        Ok(Some(_)) => Commit::Again,
-        Ok(None) => match store.send(&key, new.declared, new.source).await {
-            Ok(receipt) if receipt.outcome == Outcome::Created => {
-                // In a bucket that keeps versions something older may have been hidden by a delete marker, and the
-                // oldest is what everybody reads.
-                let (oldest, _) = to.reader().oldest(&key).await?;
-                if receipt.version.is_some() && oldest.version != receipt.version {
-                    same(to, &key, ours, limits).await?
-                } else {
-                    Commit::New
-                }
-            }
-            Ok(_) => Commit::Again,
-            Err(error) if is_there(&error) => same(to, &key, ours, limits).await?,
-            Err(error) => return Err(error.into()),
-        },
+    let receipt = match found {
+        Ok(receipt) => receipt,
         // Other bytes, which may be the same pack compressed in another way.
-        Err(_) => same(to, &key, ours, limits).await?,
+        Err(error) if is_there(&error) => None,
+        Err(error) => return Err(error.into()),
     };
-    store.seal(Whole::Bundle(&new.manifest)).await?;
+    // In a bucket that keeps versions something older may be hidden by a delete marker, and the oldest is what
+    // everybody reads.
+    let (oldest, _) = to.reader().oldest(&key).await?;
+    let is_oldest =
+        |receipt: &Receipt| receipt.version.is_none() || receipt.version == oldest.version;
+    let commit = match receipt.filter(is_oldest).map(|receipt| receipt.outcome) {
+        Some(Outcome::Created) => Commit::New,
+        Some(Outcome::AlreadyThere) => Commit::Again,
+        None => same(to, &key, ours, limits).await?,
+    };
+    store.seal(Whole::Bundle(&new.manifest, &oldest)).await?;
     let reference = refer(context, to, &new.manifest).await;
     Ok(Delivered {
         manifest: new.manifest,

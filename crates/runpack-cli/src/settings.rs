@@ -336,9 +336,8 @@ impl Settings {
     /// The same for another service of buckets, as far as it is named.
     pub(crate) fn at(mut self, endpoint: Option<Endpoint>, region: Option<String>) -> Self {
         let named = |what| Origin::Flag(what);
-        if endpoint.is_some() {
-            (self.endpoint.value, self.endpoint.origin) = (endpoint, named("runpacks.policy"));
-        }
+        // A route is whole: one without an endpoint is to Amazon S3.
+        (self.endpoint.value, self.endpoint.origin) = (endpoint, named("runpacks.policy"));
         if region.is_some() {
             (self.region.value, self.region.origin) = (region, named("runpacks.policy"));
         }

@@ -201,6 +201,7 @@ impl PackDraft {
     /// # Errors
     /// The first that occurs; what was written stays as residue, which the next export uses.
     pub async fn stage(mut self, store: Arc<dyn Store>) -> Result<StagedPack, PackError> {
+        store.expect(&self.subject).await?;
         let staged = stage::stage(&mut self, &store).await?;
         let manifest = Manifest::new(
             self.subject,

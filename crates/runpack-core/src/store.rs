@@ -40,7 +40,7 @@ pub use source::{BytesSource, Source};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::{KeyPrefix, ObjectKey};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Subject};
 
 /// The version of an object in a versioned store, as the store names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -263,13 +263,13 @@ pub trait ArtifactReader: Send + Sync + fmt::Debug {
     fn storage_uri(&self, key: &ObjectKey) -> String;
 }
 
-/// What is, or is to be, whole in a store.
+/// What is whole in a store.
 #[derive(Debug, Clone, Copy)]
 pub enum Whole<'a> {
     /// A pack: its manifest is there, and every artifact.
     Pack(&'a Manifest),
-    /// The pack with this manifest, as one object.
-    Bundle(&'a Manifest),
+    /// The pack with this manifest as one object, whose bytes were found to be it.
+    Bundle(&'a Manifest, &'a ObjectRef),
 }
 
 /// Writing objects.
@@ -348,13 +348,18 @@ pub trait ArtifactSink: Send + Sync + fmt::Debug {
         declared: &Declared,
     ) -> Result<Option<Receipt>, StoreError>;
 
-    /// Hears what is about to be written, before its first byte: what must not come here is refused now.
+    /// Hears whose pack is about to be written, before its first byte: what must not come here is refused now.
     ///
     /// # Errors
     /// It must not.
-    async fn expect(&self, whole: Whole<'_>) -> Result<(), StoreError> {
-        let _ = whole;
+    async fn expect(&self, subject: &Subject) -> Result<(), StoreError> {
+        let _ = subject;
         Ok(())
+    }
+
+    /// Whether [`ArtifactSink::seal`] does anything, so that what is there already is sealed too.
+    fn seals(&self) -> bool {
+        false
     }
 
     /// Hears that something is whole, after its commit and before anybody is told of it: what is to be done to evidence

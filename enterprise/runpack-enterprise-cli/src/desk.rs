@@ -105,7 +105,7 @@ impl Desk {
 pub(crate) fn of_audit(error: &AuditError) -> Failure {
     let failure = Failure::new(
         "the audit log cannot be relied on",
-        "`runpack-enterprise audit verify` says what is wrong with it",
+        "keep it as it is, and compare it with a copy or a signed head from before",
     );
     let exit = match error {
         AuditError::Io { .. } | AuditError::Sign(_) => runpack_cli::Exit::Trouble,

@@ -4,7 +4,7 @@ use clap::Args;
 use runpack_cli::clock::SystemClock;
 use runpack_cli::storage::Storage;
 use runpack_cli::target::{FilesAt, Target, TargetOptions};
-use runpack_cli::{Context, Failure};
+use runpack_cli::{Context, Exit, Failure};
 use runpack_core::attestation::Predicate;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
@@ -12,7 +12,7 @@ use runpack_core::manifest::Manifest;
 use runpack_core::store::s3::S3Store;
 use runpack_core::store::{VersionId, Whole};
 use runpack_core::time::Clock as _;
-use runpack_core::verify::Pack;
+use runpack_core::verify::{Pack, Verdict};
 use runpack_enterprise::evidence::Evidence;
 use runpack_enterprise::guard::Guard;
 use runpack_enterprise::receipt::LockReceipt;
@@ -58,16 +58,20 @@ impl PackOptions {
         let limits = Limits::default();
         let pack = context.wait(Pack::open(files.container, &limits))?;
         let pack = pack.map_err(|report| {
+            let exit = match report.verdict {
+                Verdict::Undecided => Exit::Trouble,
+                _ => Exit::Invalid,
+            };
             let findings = report.findings.iter();
             let findings = findings
                 .map(|found| format!("{}: {}", found.code, found.detail))
                 .collect();
             Failure::new(
-                "the pack's manifest is not sound, so nothing is known of its versions",
+                "the pack's manifest is not there, not sound or cannot be read, so nothing is known of its versions",
                 "`runpack-enterprise verify` says what is wrong with it",
             )
             .with_details(findings)
-            .with_exit(runpack_cli::Exit::Invalid)
+            .with_exit(exit)
         })?;
         BucketPack::of(*storage, store, Arc::clone(pack.manifest()), desk)
     }

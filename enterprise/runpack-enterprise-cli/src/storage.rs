@@ -133,7 +133,7 @@ fn tenure(
 }
 
 /// Makes sure that the bucket enforces locks of these modes: by the last transcript, else by trying now.
-fn proven(
+pub(crate) fn proven(
     context: &Context,
     desk: &Desk,
     store: &S3Store,

@@ -14,9 +14,8 @@ use runpack_core::commitment::{ChunkHasher, Content};
 use runpack_core::digest::{Digest, Hasher};
 use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
-use runpack_core::manifest::Manifest;
 use runpack_core::store::{
-    ArtifactReader, Declared, Housekeeping as _, ObjectRef, State, StoreError, VersionId, Whole,
+    ArtifactReader, Declared, ObjectRef, State, StoreError, VersionId, Whole,
 };
 use runpack_core::time::Timestamp;
 
@@ -25,6 +24,8 @@ use crate::guard::{Guard, Protection};
 
 /// Requests under way at once.
 pub(crate) const IN_FLIGHT: usize = 16;
+/// The most versions and markers of one object: stops one that was made to exhaust memory.
+const VERSIONS_MAX: usize = 10_000;
 
 /// What a part of the evidence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +95,7 @@ struct Held {
     bytes: u64,
     modified: Timestamp,
     state: State,
+    is_latest: bool,
 }
 
 impl Evidence {
@@ -130,18 +132,15 @@ impl Evidence {
                     prefix: Location::pack_prefix(subject),
                 })
             }
-            Whole::Bundle(manifest) => {
-                let key = bundle_key(manifest)?;
-                Ok(Self {
-                    pack_id: manifest.pack_id(),
-                    prefix: KeyPrefix::of(&key),
-                    parts: vec![Part {
-                        key,
-                        role: Role::Bundle,
-                        declared: None,
-                    }],
-                })
-            }
+            Whole::Bundle(manifest, object) => Ok(Self {
+                pack_id: manifest.pack_id(),
+                prefix: KeyPrefix::of(&object.key),
+                parts: vec![Part {
+                    key: object.key.clone(),
+                    role: Role::Bundle,
+                    declared: None,
+                }],
+            }),
         }
     }
 
@@ -205,34 +204,55 @@ impl Evidence {
             .iter()
             .map(|part| (part.key.to_string(), Vec::new()))
             .collect();
-        let mut holdings = guard.store().holdings(&self.prefix);
+        let mut holdings = guard.store().versions_below(&self.prefix);
         while let Some(found) = holdings.next().await {
             let found = found?;
             let (Some(versions), Some(version)) = (held.get_mut(&found.key), found.version) else {
                 continue;
             };
-            if found.state != State::Upload {
-                versions.push(Held {
-                    version,
-                    bytes: found.bytes,
-                    modified: found.modified,
-                    state: found.state,
-                });
+            if versions.len() >= VERSIONS_MAX {
+                return Err(unusable(format!(
+                    "an object has more than {VERSIONS_MAX} versions, which nobody who keeps evidence makes: look at it, key=`{}`",
+                    found.key
+                )));
             }
+            versions.push(Held {
+                version,
+                bytes: found.bytes,
+                modified: found.modified,
+                state: found.state,
+                is_latest: found.is_latest,
+            });
         }
+        // They come newest first. The store's order counts and not its times: those of an upload in parts may be of its
+        // beginning.
         for versions in held.values_mut() {
-            // They come newest first, and times have whole seconds: reversed, and then in order of time.
             versions.reverse();
-            versions.sort_by_key(|held| held.modified);
         }
         Ok(held)
     }
 }
 
-fn bundle_key(manifest: &Manifest) -> Result<ObjectKey, StoreError> {
-    let location = Location::bundle(manifest)
-        .ok_or_else(|| unusable("a bundle of such a pack has no place in a store"))?;
-    location.key().map_err(|error| unusable(error.to_string()))
+/// What stands over the version at `at`, of versions in the store's order and markers before them: nothing over the
+/// latest; else every newer version, and every marker that may be newer.
+fn shadows(versions: &[Held], at: usize) -> Vec<Shadow> {
+    let Some(pinned) = versions.get(at).filter(|held| !held.is_latest) else {
+        return Vec::new();
+    };
+    let over = versions
+        .iter()
+        .enumerate()
+        .filter(|(place, held)| match held.state {
+            State::DeleteMarker => held.is_latest || held.modified >= pinned.modified,
+            State::Object => *place > at,
+            State::Upload => false,
+        });
+    let over = over.map(|(_, held)| Shadow {
+        state: held.state,
+        version: held.version.clone(),
+        modified: held.modified,
+    });
+    over.collect()
 }
 
 impl Pinned {
@@ -289,12 +309,6 @@ async fn pinned(
         let (found, basis) = content(guard, &object, part, &protection, held.bytes).await?;
         let is_it = part.declared.as_ref().is_none_or(|ours| *ours == found);
         if is_it {
-            let shadows = versions.iter().skip(at.saturating_add(1));
-            let shadows = shadows.map(|held| Shadow {
-                state: held.state,
-                version: held.version.clone(),
-                modified: held.modified,
-            });
             return Ok(Pinned {
                 part: part.clone(),
                 object,
@@ -302,7 +316,7 @@ async fn pinned(
                 content: basis,
                 protection,
                 modified: held.modified,
-                shadows: shadows.collect(),
+                shadows: shadows(&versions, at),
             });
         }
         other.get_or_insert(found);

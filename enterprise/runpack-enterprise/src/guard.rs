@@ -162,11 +162,12 @@ impl Guard {
             .await;
         match asked {
             Ok(found) => {
-                let status = found.legal_hold.and_then(|hold| hold.status);
-                Ok(match status {
-                    Some(ObjectLockLegalHoldStatus::On) => Hold::On,
-                    _ => Hold::Off,
-                })
+                match found.legal_hold.and_then(|hold| hold.status) {
+                    Some(ObjectLockLegalHoldStatus::On) => Ok(Hold::On),
+                    Some(ObjectLockLegalHoldStatus::Off) => Ok(Hold::Off),
+                    _ => Err(self
+                        .senseless(object, "it says neither that it is held nor that it is not")),
+                }
             }
             Err(error) if is_no_lock(error.code()) => Ok(Hold::Off),
             Err(error) => Err(store.error(error, READING, key)),
@@ -208,6 +209,19 @@ impl Guard {
     /// fails.
     pub async fn ensure(&self, object: &ObjectRef, asked: Lock) -> Result<Protection, StoreError> {
         let found = self.inspect(object).await?;
+        self.raise(object, found, asked).await
+    }
+
+    /// As [`Guard::ensure`], of a version that was looked at a moment ago.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn raise(
+        &self,
+        object: &ObjectRef,
+        found: Protection,
+        asked: Lock,
+    ) -> Result<Protection, StoreError> {
         if found.lock.is_some_and(|lock| lock.covers(&asked)) {
             return Ok(found);
         }
@@ -216,8 +230,16 @@ impl Guard {
             mode: asked.mode.max(found.mode),
             until: asked.until.max(found.until),
         });
-        self.retain(object, asked).await?;
-        self.kept(object, asked).await
+        let hardens = found.lock.is_some_and(|lock| lock.mode < asked.mode);
+        match self.retain(object, asked).await {
+            Err(StoreError::Denied { key, .. }) if hardens => Err(StoreError::Unusable {
+                reason: format!(
+                    "it does not let these credentials turn a lock in governance mode into one in compliance mode: use some with the right to bypass governance, key=`{key}`"
+                ),
+            }),
+            Err(error) => Err(error),
+            Ok(()) => self.kept(object, asked).await,
+        }
     }
 
     /// Reads back that a version is locked at least so.

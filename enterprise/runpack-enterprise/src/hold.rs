@@ -75,11 +75,9 @@ pub enum HoldError {
         /// The matter.
         matter: Matter,
     },
-    /// Nothing on this machine says where the ledger ends.
-    #[error(
-        "this machine has no pinned head of the ledger, so it cannot tell a ledger that was cut: say what its last entry is with --expect-head, from the machine that wrote it"
-    )]
-    Unpinned,
+    /// A matter was placed while the holds were being cleared.
+    #[error("a matter was placed at the same moment, and the versions stay held")]
+    Placed,
     /// The versions are others than were held.
     #[error(
         "the versions of the pack are others than those that were held, so nothing is cleared: `lock status` shows them"
@@ -168,15 +166,13 @@ impl Holdable<'_> {
         let held = self.held(&ledger)?;
         let is_new = !held.matters.contains(matter);
         let ledger = if is_new {
+            // What is held and not by this ledger is somebody else's.
             let is_on = |pinned: &Pinned| pinned.protection.hold == Hold::On;
-            // Bits that an unfinished release of ours left on are not somebody else's.
-            let was_ours = held.versions.is_some() && !held.was_held_before;
-            let was_held = held.matters.is_empty() && !was_ours && self.versions.iter().any(is_on);
+            let was_held = !held.is_ours && self.versions.iter().any(is_on);
             let make = self.entry(ledgers, (Act::Place, matter), actor, was_held)?;
             let judge = |_: &Ledger| Ok::<_, HoldError>(());
             ledgers.append(actor.signer, make, judge).await?
         } else {
-            ledgers.pin(&ledger)?;
             ledger
         };
         self.set(ledgers, Hold::On).await?;
@@ -190,8 +186,8 @@ impl Holdable<'_> {
     /// Ends a matter's hold, and clears the bits if it was the last.
     ///
     /// # Errors
-    /// [`HoldError::Unpinned`], [`HoldError::NotHeld`], [`HoldError::OtherVersions`]; the ledger does not prove what it
-    /// says; as the store fails. No bit is cleared then.
+    /// [`HoldError::NotHeld`], [`HoldError::OtherVersions`]; the ledger does not prove what it says, or this machine cannot
+    /// tell whether it does; as the store fails. No bit is left cleared while a matter needs it.
     pub async fn release(
         &self,
         ledgers: &Ledgers<'_>,
@@ -199,16 +195,15 @@ impl Holdable<'_> {
         actor: &Actor<'_>,
     ) -> Result<Changed, HoldError> {
         if ledgers.book.of(ledgers.place)?.is_none() {
-            return Err(HoldError::Unpinned);
+            return Err(LedgerError::Unpinned.into());
         }
         let mut ledger = ledgers.read().await?;
-        let commit = self.commit()?;
         let is_new = self.held(&ledger)?.matters.contains(matter);
         if is_new {
             let make = self.entry(ledgers, (Act::Release, matter), actor, false)?;
-            let judge = |ledger: &Ledger| self.held(ledger).map(drop);
+            let judge = |_: &Ledger| Ok::<_, HoldError>(());
             ledger = ledgers.append(actor.signer, make, judge).await?;
-        } else if !ledger.has_released(self.pack_id, commit, matter) {
+        } else if !ledger.has_released(self.pack_id, self.commit()?, matter) {
             return Err(HoldError::NotHeld {
                 matter: matter.clone(),
             });
@@ -219,22 +214,47 @@ impl Holdable<'_> {
             Bits::On
         } else if held.was_held_before {
             Bits::LeftOn
+        } else if !held.is_ours {
+            // They were cleared before; what is on now is somebody else's.
+            Bits::Cleared
         } else if held.versions != Some(self.versions_sha256()) {
             return Err(HoldError::OtherVersions);
         } else {
-            self.set(ledgers, Hold::Off).await?;
-            self.check_again(ledgers).await?
+            match self.clear(ledgers, matter, actor).await {
+                Err(HoldError::Placed) => Bits::On,
+                cleared => cleared.map(|()| Bits::Cleared)?,
+            }
         };
+        let held = self.held(&ledgers.read().await?)?;
         Ok(Changed { held, is_new, bits })
     }
 
-    /// Somebody may have placed a hold while the bits were cleared: then they go on again.
-    async fn check_again(&self, ledgers: &Ledgers<'_>) -> Result<Bits, HoldError> {
-        let ledger = ledgers.read().await?;
-        if self.held(&ledger)?.matters.is_empty() {
-            return Ok(Bits::Cleared);
+    /// Clears the bits and says so in the ledger. If anything fails, or somebody placed a hold meanwhile, they go on again.
+    async fn clear(
+        &self,
+        ledgers: &Ledgers<'_>,
+        matter: &Matter,
+        actor: &Actor<'_>,
+    ) -> Result<(), HoldError> {
+        let make = self.entry(ledgers, (Act::Clear, matter), actor, false)?;
+        let judge = |ledger: &Ledger| {
+            if self.held(ledger)?.matters.is_empty() {
+                Ok(())
+            } else {
+                Err(HoldError::Placed)
+            }
+        };
+        let cleared = async {
+            self.set(ledgers, Hold::Off).await?;
+            // Whoever places a hold after this entry sets the bits after it too.
+            ledgers.append(actor.signer, make, judge).await.map(drop)
+        };
+        match cleared.await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.set(ledgers, Hold::On).await?;
+                Err(error)
+            }
         }
-        self.set(ledgers, Hold::On).await?;
-        Ok(Bits::On)
     }
 }

@@ -12,20 +12,22 @@ mod pin;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::sign::{SignError, SignedDocument, Signer, VerifyingKey};
+use runpack_core::store::s3::Lock;
 use runpack_core::store::{
-    ArtifactReader as _, ArtifactSink as _, Declared, Housekeeping as _, ObjectRef, State,
-    StoreError, VersionId,
+    ArtifactReader as _, ArtifactSink as _, Declared, ObjectRef, State, StoreError, VersionId,
 };
 
 pub use entry::{Act, Entry, Format, Previous};
 pub use pin::{HeadBook, HeadPin};
 
+use crate::evidence::IN_FLIGHT;
 use crate::guard::{Guard, Hold};
 use crate::matter::Matter;
 use entry::{ENTRY_BYTES_MAX, ENTRY_TYPE};
@@ -33,7 +35,7 @@ use entry::{ENTRY_BYTES_MAX, ENTRY_TYPE};
 /// The most entries: reading them all is what proves a ledger.
 const ENTRIES_MAX: u32 = 1_000_000;
 /// How often an entry is tried that others get in before.
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: u32 = 24;
 
 /// Why a ledger is not believed, or was not written.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,11 @@ pub enum LedgerError {
         /// How many entries there are.
         entries: u32,
     },
+    /// Nothing on this machine says where the ledger ends.
+    #[error(
+        "this machine has not seen the ledger of holds before, so it cannot tell one that was cut: say what its last entry is with --expect-head, from the machine that wrote it"
+    )]
+    Unpinned,
     /// Others kept writing.
     #[error("others kept writing to the ledger of holds, try again")]
     Busy,
@@ -102,6 +109,27 @@ pub struct Held {
     pub was_held_before: bool,
     /// The versions that are held: the digest of their list, from the last placing.
     pub versions: Option<Digest>,
+    /// Whether holds may be on that the ledger placed and has not cleared yet.
+    pub is_ours: bool,
+}
+
+impl Held {
+    fn take(&mut self, entry: &Entry) {
+        match entry.act {
+            Act::Place => {
+                if !self.is_ours {
+                    self.was_held_before = entry.was_held;
+                }
+                self.is_ours = true;
+                self.matters.insert(entry.matter.clone());
+                self.versions = Some(entry.versions_sha256);
+            }
+            Act::Release => {
+                self.matters.remove(&entry.matter);
+            }
+            Act::Clear => *self = Self::default(),
+        }
+    }
 }
 
 /// How to come to a ledger.
@@ -115,6 +143,8 @@ pub struct Ledgers<'a> {
     pub trusted: &'a [VerifyingKey],
     /// The heads that this machine knows.
     pub book: &'a HeadBook,
+    /// The lock of new entries, beside their own hold.
+    pub lock: Option<Lock>,
 }
 
 impl Ledgers<'_> {
@@ -124,8 +154,16 @@ impl Ledgers<'_> {
     /// [`LedgerError::Unproven`], [`LedgerError::RolledBack`]; as the store fails.
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
         let versions = self.versions().await?;
+        let reads: Vec<_> =
+            versions
+                .into_iter()
+                .map(|(sequence, version)| async move {
+                    (sequence, self.entry(sequence, version).await)
+                })
+                .collect();
+        let mut reads = stream::iter(reads).buffered(IN_FLIGHT).enumerate();
         let mut entries: Vec<Signed> = Vec::new();
-        for (place, (sequence, version)) in versions.into_iter().enumerate() {
+        while let Some((place, (sequence, signed))) = reads.next().await {
             let unproven = |fault: &str| LedgerError::Unproven {
                 sequence,
                 fault: fault.to_owned(),
@@ -133,7 +171,7 @@ impl Ledgers<'_> {
             if usize::try_from(sequence).ok() != Some(place) {
                 return Err(unproven("an entry before it is missing"));
             }
-            let signed = self.entry(sequence, version).await?;
+            let signed = signed?;
             let previous = entries.last().map(Signed::as_previous);
             if signed.entry.previous != previous {
                 return Err(unproven("the entry before it is another than was written"));
@@ -143,6 +181,8 @@ impl Ledgers<'_> {
         let ledger = Ledger { entries };
         if let Some(pin) = self.book.of(self.place)? {
             ledger.holds_to(&pin)?;
+            // What was seen is not to be taken back either.
+            self.pin(&ledger)?;
         }
         Ok(ledger)
     }
@@ -169,7 +209,8 @@ impl Ledgers<'_> {
     /// The oldest version of every entry, by number.
     async fn versions(&self) -> Result<BTreeMap<u32, Option<VersionId>>, LedgerError> {
         let mut versions = BTreeMap::new();
-        let mut holdings = self.guard.store().holdings(&Location::holds_prefix());
+        let prefix = Location::holds_prefix();
+        let mut holdings = self.guard.store().versions_below(&prefix);
         while let Some(found) = holdings.next().await {
             let found = found?;
             let Some(Location::Hold { sequence }) = Location::parse(&found.key) else {
@@ -236,8 +277,16 @@ impl Ledgers<'_> {
         make: impl Fn(u32, Option<Previous>) -> Entry,
         judge: impl Fn(&Ledger) -> Result<(), E>,
     ) -> Result<Ledger, E> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            // Others who write at the same moment do not wait as long as we do.
+            let pause = Duration::from_millis(
+                u64::from(attempt).saturating_mul(u64::from(std::process::id() % 64)),
+            );
+            tokio::time::sleep(pause).await;
             let mut ledger = self.read().await?;
+            if !ledger.entries.is_empty() && self.book.of(self.place)?.is_none() {
+                return Err(LedgerError::Unpinned.into());
+            }
             judge(&ledger)?;
             let sequence = u32::try_from(ledger.entries.len()).unwrap_or(ENTRIES_MAX);
             let entry = make(sequence, ledger.entries.last().map(Signed::as_previous));
@@ -277,6 +326,9 @@ impl Ledgers<'_> {
             return Ok(None);
         }
         self.guard.set_hold(&oldest, Hold::On).await?;
+        if let Some(lock) = self.lock {
+            self.guard.ensure(&oldest, lock).await?;
+        }
         Ok(Some(oldest.version))
     }
 
@@ -341,44 +393,31 @@ impl Ledger {
     /// Who holds the pack with this commit.
     pub fn held(&self, pack_id: PackId, commit: &ObjectKey) -> Held {
         let mut held = Held::default();
-        let ours = self
-            .entries()
-            .filter(|entry| entry.pack_id == pack_id && entry.commit == commit.as_str());
-        for entry in ours {
-            match entry.act {
-                Act::Place => {
-                    held.was_held_before |= entry.was_held;
-                    held.matters.insert(entry.matter.clone());
-                    held.versions = Some(entry.versions_sha256);
-                }
-                Act::Release => {
-                    held.matters.remove(&entry.matter);
-                }
-            }
-        }
+        self.entries()
+            .filter(|entry| entry.pack_id == pack_id && entry.commit == commit.as_str())
+            .for_each(|entry| held.take(entry));
         held
     }
 
     /// Whether this matter held the pack once and does not any more.
     pub fn has_released(&self, pack_id: PackId, commit: &ObjectKey, matter: &Matter) -> bool {
         let last = self.entries().rfind(|entry| {
-            entry.pack_id == pack_id && entry.commit == commit.as_str() && entry.matter == *matter
+            entry.pack_id == pack_id
+                && entry.commit == commit.as_str()
+                && entry.matter == *matter
+                && entry.act != Act::Clear
         });
         last.is_some_and(|entry| entry.act == Act::Release)
     }
 
     /// Every pack that is held now, with where it is and by whom.
     pub fn all_held(&self) -> BTreeMap<(String, PackId), Held> {
-        let mut all = BTreeMap::new();
+        let mut all: BTreeMap<(String, PackId), Held> = BTreeMap::new();
         for entry in self.entries() {
-            let Some(commit) = Location::parse(&entry.commit).and_then(|l| l.key().ok()) else {
-                continue;
-            };
-            let held = self.held(entry.pack_id, &commit);
-            if !held.matters.is_empty() {
-                all.insert((entry.commit.clone(), entry.pack_id), held);
-            }
+            let key = (entry.commit.clone(), entry.pack_id);
+            all.entry(key).or_default().take(entry);
         }
+        all.retain(|_, held| !held.matters.is_empty());
         all
     }
 }

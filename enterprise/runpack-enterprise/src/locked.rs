@@ -6,20 +6,25 @@
 //! [`ArtifactSink::seal`] gives all versions of a pack one full lock, the manifest first, before anybody is told that it is
 //! committed. What was receipted is read by version, whatever stands over it now (threats L01, L03, L05 to L07, L11).
 
+mod brief;
+mod pins;
 mod seal;
 
 pub use seal::Sealed;
 
+use brief::Brief;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use runpack_core::display;
-use runpack_core::key::{KeyPrefix, Location, ObjectKey};
+use runpack_core::key::{KeyPrefix, ObjectKey};
+use runpack_core::manifest::Subject;
 use runpack_core::sign::{Signer, VerifyingKey};
 use runpack_core::store::s3::{Lock, PutPolicy, S3Store};
 use runpack_core::store::{
@@ -101,86 +106,11 @@ pub struct LockedStore {
     pins: Arc<Mutex<HashMap<ObjectKey, Option<Arc<Pins>>>>>,
 }
 
+/// Packs whose versions are kept at hand.
+const PACKS_KNOWN_MAX: usize = 16;
+
 /// The version of each key.
 pub type Pins = HashMap<ObjectKey, VersionId>;
-
-/// The short lock of what is new.
-#[derive(Debug)]
-struct Brief {
-    tenure: Tenure,
-    clock: Arc<dyn Clock>,
-    /// How far the store's clock is ahead of ours, in seconds.
-    ahead: u64,
-}
-
-impl Brief {
-    /// # Errors
-    /// What has this key must not come here.
-    fn lock(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
-        let terms = self.tenure.of_key(key)?;
-        Ok(terms.filter(|_| is_evidence(key)).map(|terms| {
-            let writing = terms.lock_while_writing().duration().as_secs();
-            let now = self.clock.now().unix_seconds();
-            let until = now.saturating_add(self.ahead).saturating_add(writing);
-            Lock {
-                mode: terms.mode(),
-                until: Timestamp::from_unix_seconds(until).unwrap_or(Timestamp::MAX),
-            }
-        }))
-    }
-}
-
-impl PutPolicy for Brief {
-    fn lock(&self, key: &ObjectKey) -> Option<Lock> {
-        // What must not come here was refused before.
-        Brief::lock(self, key).ok().flatten()
-    }
-}
-
-/// Whether what has this key is kept: all but what Runpack may have to write anew.
-fn is_evidence(key: &ObjectKey) -> bool {
-    !matches!(
-        Location::parse(key.as_str()),
-        Some(Location::Probe { .. } | Location::Reference { .. }) | None
-    )
-}
-
-/// The manifest of the pack to which what has this key belongs, or the bundle itself.
-fn commit_of(key: &ObjectKey) -> Option<ObjectKey> {
-    let location = Location::parse(key.as_str())?;
-    let commit = match location {
-        Location::Run {
-            tenant,
-            namespace,
-            scenario,
-            run_id,
-            spec_hash,
-            artifact: Some(_),
-        } => Location::Run {
-            tenant,
-            namespace,
-            scenario,
-            run_id,
-            spec_hash,
-            artifact: None,
-        },
-        Location::Execution { execution_id, .. } => Location::Execution {
-            execution_id,
-            artifact: None,
-        },
-        Location::Pipeline {
-            tenant,
-            run_id,
-            object: runpack_core::key::PipelineObject::StepArtifact { step_id, .. },
-        } => Location::Pipeline {
-            tenant,
-            run_id,
-            object: runpack_core::key::PipelineObject::StepManifest { step_id },
-        },
-        other => other,
-    };
-    commit.key().ok()
-}
 
 impl LockedStore {
     /// A store for writing: looks first whether the bucket can keep anything locked, if something is to be.
@@ -336,31 +266,6 @@ impl LockedStore {
             ))
         })
     }
-
-    /// The versions that were receipted of the pack to which this key belongs.
-    fn pins_of(&self, key: &ObjectKey) -> Result<Option<Arc<Pins>>, StoreError> {
-        let Some(commit) = commit_of(key) else {
-            return Ok(None);
-        };
-        let mut known = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pins) = known.get(&commit) {
-            return Ok(pins.clone());
-        }
-        let receipt = self.locking.book.of(&self.locking.place, &commit)?;
-        let pins = receipt.map(|receipt| Arc::new(receipt.pins()));
-        known.insert(commit, pins.clone());
-        Ok(pins)
-    }
-
-    /// The version that is read where none is asked for.
-    fn pinned(&self, object: &ObjectRef) -> Result<ObjectRef, StoreError> {
-        let mut pinned = object.clone();
-        if pinned.version.is_none() {
-            let pins = self.pins_of(&object.key)?;
-            pinned.version = pins.and_then(|pins| pins.get(&object.key).cloned());
-        }
-        Ok(pinned)
-    }
 }
 
 pub(crate) fn until(terms: &LockTerms, now: Timestamp) -> Result<Timestamp, StoreError> {
@@ -382,30 +287,39 @@ impl ArtifactReader for LockedStore {
     /// With what a delete marker hides: it is there, and read by version.
     fn list(&self, prefix: &KeyPrefix) -> ListStream {
         let mut last = None;
-        let entries = self.store.holdings(prefix).try_filter_map(move |held| {
-            let is_new = held.state == State::Object && last.as_ref() != Some(&held.key);
-            if is_new {
-                last = Some(held.key.clone());
-            }
-            let entry = is_new.then(|| ListEntry::new(held.key, held.bytes));
-            futures_util::future::ready(Ok(entry))
-        });
+        let entries = self
+            .store
+            .versions_below(prefix)
+            .try_filter_map(move |held| {
+                let is_new = held.state == State::Object && last.as_ref() != Some(&held.key);
+                if is_new {
+                    last = Some(held.key.clone());
+                }
+                let entry = is_new.then(|| ListEntry::new(held.key, held.bytes));
+                futures_util::future::ready(Ok(entry))
+            });
         Box::pin(entries)
     }
 
     async fn versions(&self, key: &ObjectKey) -> Result<Vec<ObjectStat>, StoreError> {
         let versions = self.store.versions(key).await?;
         let pin = self.pins_of(key)?.and_then(|pins| pins.get(key).cloned());
-        let is_gone = |pin: &VersionId| {
-            !versions
-                .iter()
-                .any(|stat| stat.version.as_ref() == Some(pin))
+        let Some(pin) = pin else {
+            return Ok(versions);
         };
-        match pin {
-            Some(pin) if is_gone(&pin) => Err(StoreError::NotFound {
+        let is_pin = |stat: &ObjectStat| stat.version.as_ref() == Some(&pin);
+        match versions.iter().position(is_pin) {
+            // What was receipted is the object, whatever the store calls older.
+            Some(at) => {
+                let mut versions = versions;
+                if let Some(upto) = versions.get_mut(..=at) {
+                    upto.rotate_right(1);
+                }
+                Ok(versions)
+            }
+            None => Err(StoreError::NotFound {
                 key: format!("{key} in the receipted version {}", pin.as_str()),
             }),
-            _ => Ok(versions),
         }
     }
 
@@ -470,12 +384,15 @@ impl ArtifactSink for LockedStore {
         }
     }
 
-    async fn expect(&self, whole: Whole<'_>) -> Result<(), StoreError> {
-        let (Whole::Pack(manifest) | Whole::Bundle(manifest)) = whole;
-        self.brief()?
-            .tenure
-            .of_subject(manifest.subject())
+    async fn expect(&self, subject: &Subject) -> Result<(), StoreError> {
+        let terms = self.brief()?.tenure.of_subject(subject);
+        terms
             .map(drop)
+            .map_err(|error| self.refused("residency", error, ""))
+    }
+
+    fn seals(&self) -> bool {
+        true
     }
 
     async fn seal(&self, whole: Whole<'_>) -> Result<(), StoreError> {

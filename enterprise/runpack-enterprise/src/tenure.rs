@@ -74,10 +74,17 @@ impl Tenure {
                 let route = routing.route_of(&owner).map_err(refused)?;
                 Ok(route.terms().or(self.terms.as_ref()))
             }
-            Attribution::Housekeeping | Attribution::Unsaid => Ok(self
-                .all()
-                .max_by_key(|terms| (terms.mode(), terms.lock_while_writing().duration()))),
+            Attribution::Housekeeping => {
+                routing.admits_location(&location, store).map_err(refused)?;
+                Ok(self.hardest())
+            }
+            Attribution::Unsaid => Ok(self.hardest()),
         }
+    }
+
+    fn hardest(&self) -> Option<&LockTerms> {
+        self.all()
+            .max_by_key(|terms| (terms.mode(), terms.lock_while_writing().duration()))
     }
 }
 

@@ -179,12 +179,13 @@ impl Presign {
         if matches!(address, storage::StoreAddress::File(_)) {
             return Err(no_bucket());
         }
-        let (location, measured) = match &self.artifact {
+        let (location, measured, subject) = match &self.artifact {
             Some(name) => self.artifact_to_be(name, file, context)?,
             None => bundle_to_be(file, limits, context)?,
         };
         let key = location.key().map_err(PackError::from)?;
         let storage = Storage::open(context, &address, Access::Write)?;
+        context.wait(storage.store().expect(&subject))??;
         let store = bucket(&storage)?;
         let expires = self.expires.duration();
         let presigned = store.presign_put(&key, measured.bytes, &measured.sha256, expires);
@@ -197,7 +198,7 @@ impl Presign {
         name: &ArtifactName,
         file: &Path,
         context: &Context,
-    ) -> Result<(Location, Measured), Failure> {
+    ) -> Result<(Location, Measured, Subject), Failure> {
         let locate = &self.target.locate;
         let whose = locate.run.whose(context)?;
         let (Some(tenant), Some(namespace), Some(scenario), Some(run_id), Some(spec_hash)) = (
@@ -221,7 +222,7 @@ impl Presign {
         };
         let measured = measure(file)?;
         let location = Location::artifact(&subject, name, measured.commitment);
-        Ok((location, measured))
+        Ok((location, measured, subject))
     }
 }
 
@@ -229,7 +230,7 @@ fn bundle_to_be(
     file: &Path,
     limits: &Limits,
     context: &Context,
-) -> Result<(Location, Measured), Failure> {
+) -> Result<(Location, Measured, Subject), Failure> {
     let bundle = BundleTarget::File(file.to_owned());
     let bounds = limits.clone();
     let outcome = bundle.read(context, "verifying", move |source| {
@@ -249,7 +250,8 @@ fn bundle_to_be(
             "unbundle it, and push the directory",
         )
     })?;
-    Ok((location, measure(file)?))
+    let subject = manifest.subject().clone();
+    Ok((location, measure(file)?, subject))
 }
 
 /// What a URL to put a file is bound to.

@@ -37,6 +37,8 @@ pub struct Holding {
     pub modified: Timestamp,
     /// What it is.
     pub state: State,
+    /// Whether the store says that it is what a reader gets who names no version.
+    pub is_latest: bool,
 }
 
 impl Holding {
@@ -48,6 +50,7 @@ impl Holding {
             bytes,
             modified,
             state: State::Object,
+            is_latest: true,
         }
     }
 
@@ -55,6 +58,13 @@ impl Holding {
     #[must_use]
     pub fn with_version(mut self, version: VersionId) -> Self {
         self.version = Some(version);
+        self
+    }
+
+    /// The same, being the latest or not.
+    #[must_use]
+    pub fn with_latest(mut self, is_latest: bool) -> Self {
+        self.is_latest = is_latest;
         self
     }
 

@@ -253,6 +253,7 @@ fn ledger(
         place,
         trusted: &trusted,
         book: &book,
+        lock: None,
     };
     let read = context.wait(ledgers.read())?;
     read.map(Some)

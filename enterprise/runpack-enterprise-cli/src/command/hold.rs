@@ -7,6 +7,7 @@ use runpack_cli::storage::{Access, Storage, StoreAddress, parse_store};
 use runpack_cli::table::{Align, columns, fields, safe};
 use runpack_cli::{Context, Exit, Failure};
 use runpack_core::digest::Digest;
+use runpack_core::store::s3::Lock;
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::guard::Guard;
 use runpack_enterprise::hold::{Actor, Bits, Changed, HoldError, Holdable};
@@ -98,6 +99,7 @@ impl HoldChange {
             place: &place,
             trusted: &trusted,
             book: &book,
+            lock: lock_of_entries(context)?,
         };
         let holdable = Holdable {
             pack_id: status.pack_id,
@@ -181,6 +183,7 @@ impl HoldList {
             place: &place,
             trusted: &trusted,
             book: &book,
+            lock: None,
         };
         let ledger = context
             .wait(ledgers.read())?
@@ -235,22 +238,40 @@ impl HoldList {
     }
 }
 
+/// Entries are locked as packs are, where the configuration says how.
+fn lock_of_entries(context: &Context) -> Result<Option<Lock>, Failure> {
+    let terms = crate::storage::terms(&context.settings()?)?;
+    let lock = terms.map(|terms| {
+        let until = terms.retain_until(context.now.time);
+        until.map(|until| Lock {
+            mode: terms.mode(),
+            until,
+        })
+    });
+    lock.transpose()
+        .map_err(|error| Failure::new(error.to_string(), "correct `object_lock`"))
+}
+
 pub(super) fn of_hold(error: &HoldError) -> Failure {
     let exit = match error {
         HoldError::Ledger(LedgerError::Unproven { .. } | LedgerError::RolledBack { .. })
         | HoldError::OtherVersions => Exit::Invalid,
         _ => Exit::Trouble,
     };
-    let help = match error {
-        HoldError::Store(_) | HoldError::Ledger(LedgerError::Store(_)) => {
-            "nothing is lost: the same command again goes on from there"
-        }
-        HoldError::Ledger(LedgerError::Unproven { .. } | LedgerError::RolledBack { .. }) => {
-            "no hold was changed; compare with the machine that wrote the ledger last"
-        }
-        _ => "no hold was cleared",
+    let (what, help) = match error {
+        HoldError::Store(_) | HoldError::Ledger(LedgerError::Store(_) | LedgerError::Busy) => (
+            "the hold was not changed, or not on every version",
+            "nothing is lost: the same command again goes on from there",
+        ),
+        HoldError::Ledger(LedgerError::Unproven { .. } | LedgerError::RolledBack { .. }) => (
+            "the ledger of holds is not to be believed",
+            "no hold was changed; compare with the machine that wrote the ledger last",
+        ),
+        HoldError::Ledger(LedgerError::Unpinned) => (
+            "this machine cannot tell whether the ledger of holds is whole",
+            "`hold list` on the machine that wrote it last shows its head",
+        ),
+        _ => ("the hold was not changed", "no hold was cleared"),
     };
-    Failure::new("the hold was not changed", help)
-        .because(error)
-        .with_exit(exit)
+    Failure::new(what, help).because(error).with_exit(exit)
 }

@@ -231,6 +231,8 @@ fn set(
     let locking = desk.locking(context, &pack.storage)?;
     let lockable = context.wait(Lockable::check(&pack.store, &SystemClock))??;
     let asked = how.lock(context, lockable.now)?;
+    let place = pack.storage.place();
+    crate::storage::proven(context, desk, &pack.store, &place, &[asked.mode])?;
     let store = LockedStore::for_locking(pack.store.clone(), asked, locking);
     let sealed = context.wait(async {
         let known = store.known(&pack.evidence)?;

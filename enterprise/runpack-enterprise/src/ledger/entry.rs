@@ -28,6 +28,8 @@ pub enum Act {
     Place,
     /// The matter does not need it any more.
     Release,
+    /// No matter was left, and the holds of the versions are off.
+    Clear,
 }
 
 /// The entry before one.

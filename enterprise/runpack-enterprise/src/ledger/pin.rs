@@ -1,5 +1,6 @@
 //! The head of a ledger as this machine saw it last: what a ledger that was cut or taken back does not agree with.
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -65,16 +66,27 @@ impl HeadBook {
             .ok_or_else(|| failed(io::ErrorKind::InvalidData.into()))
     }
 
+    /// Keeps a head, unless a later one is known: of two who write at once the slower does not take the pin back.
     pub(super) fn keep(&self, place: &str, head: HeadPin) -> Result<(), LedgerError> {
         let path = self.path(place);
+        let failed = |source| LedgerError::Pin {
+            path: path.clone(),
+            source,
+        };
+        fs::create_dir_all(&self.root).map_err(failed)?;
+        let lock = fs::File::create(path.with_extension("lock")).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        if self
+            .of(place)?
+            .is_some_and(|known| known.sequence >= head.sequence)
+        {
+            return Ok(());
+        }
         let kept = Kept {
             place: place.to_owned(),
             head,
         };
         let bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-        durable::replace(&path, &bytes).map_err(|source| LedgerError::Pin {
-            path: path.clone(),
-            source,
-        })
+        durable::replace(&path, &bytes).map_err(failed)
     }
 }

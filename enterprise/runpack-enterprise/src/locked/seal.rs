@@ -34,13 +34,25 @@ pub struct Sealed {
 impl LockedStore {
     /// Locks what is whole by the terms of this store. Done again it changes nothing: the time counts from the commit.
     pub(super) async fn seal_whole(&self, whole: Whole<'_>) -> Result<(), StoreError> {
-        let (Whole::Pack(manifest) | Whole::Bundle(manifest)) = whole;
+        let (Whole::Pack(manifest) | Whole::Bundle(manifest, _)) = whole;
         let Some(terms) = self.brief()?.tenure.of_subject(manifest.subject())? else {
             return Ok(());
         };
         let lockable = Lockable::check(&self.store, &*self.locking.clock).await?;
         let evidence = Evidence::of(whole)?;
-        let versions = evidence.find(&self.guard, &self.known(&evidence)?).await?;
+        let mut pins = self.known(&evidence)?;
+        if let Whole::Bundle(
+            _,
+            ObjectRef {
+                key,
+                version: Some(version),
+            },
+        ) = whole
+        {
+            // Whose bytes were just found to be the bundle.
+            pins.insert(key.clone(), version.clone());
+        }
+        let versions = evidence.find(&self.guard, &pins).await?;
         let commit = versions
             .first()
             .ok_or_else(|| unusable("a pack has no objects"))?;
@@ -60,7 +72,7 @@ impl LockedStore {
             .lock_all(&evidence, versions, asked, "lock.seal", &lockable)
             .await?;
         match terms.legal_hold() {
-            Some(matter) => self.hold(&evidence, &sealed.versions, matter).await,
+            Some(matter) => self.hold(&evidence, &sealed, matter).await,
             None => Ok(()),
         }
     }
@@ -69,9 +81,10 @@ impl LockedStore {
     async fn hold(
         &self,
         evidence: &Evidence,
-        versions: &[Pinned],
+        sealed: &Sealed,
         matter: &Matter,
     ) -> Result<(), StoreError> {
+        let (versions, asked) = (&sealed.versions, sealed.asked);
         let locking = &self.locking;
         let Some(holder) = &locking.holder else {
             return Err(unusable("there is no key to sign a legal hold with"));
@@ -85,6 +98,7 @@ impl LockedStore {
             place: &locking.place,
             trusted: &holder.trusted,
             book: &holder.book,
+            lock: Some(asked),
         };
         let actor = Actor {
             by: locking.audit.by(),
@@ -115,34 +129,56 @@ impl LockedStore {
         action: &str,
         lockable: &Lockable,
     ) -> Result<Sealed, StoreError> {
-        // A manifest is locked for as long as the longest of its artifacts (threat L11).
-        let longest = versions.iter().filter_map(|v| v.protection.lock);
-        let asked = longest.fold(asked, |asked, found| Lock {
-            mode: asked.mode.max(found.mode),
-            until: asked.until.max(found.until),
+        let before = self.receipt(evidence)?;
+        // What was receipted is not given up: a lock that was cut since is put back.
+        let asked = before.iter().fold(asked, |asked, before| Lock {
+            mode: asked.mode.max(before.asked.mode),
+            until: asked.until.max(before.asked.until),
         });
-        let short = |pinned: &&Pinned| !pinned.protection.lock.is_some_and(|l| l.covers(&asked));
-        let to_lock = versions.iter().filter(short).count();
-        if to_lock > 0 && asked.mode == LockMode::Compliance {
-            self.consented(&versions, asked)?;
+        // A manifest is locked for as long as the longest of its artifacts (threat L11).
+        let longest = versions.iter().filter_map(|pinned| pinned.protection.lock);
+        let commits = longest.fold(asked, |commits, found| Lock {
+            mode: commits.mode.max(found.mode),
+            until: commits.until.max(found.until),
+        });
+        let asked_of = |at: usize| if at == 0 { commits } else { asked };
+        let is_short = |(at, pinned): &(usize, &Pinned)| {
+            !pinned
+                .protection
+                .lock
+                .is_some_and(|lock| lock.covers(&asked_of(*at)))
+        };
+        let to_lock = versions.iter().enumerate().filter(is_short).count();
+        if to_lock > 0 && commits.mode == LockMode::Compliance {
+            self.consented(&versions, commits)?;
         }
         let mut versions = versions.into_iter();
         let commit = versions
             .next()
             .ok_or_else(|| unusable("a pack has no objects"))?;
         // The manifest first: at no moment is it locked for less than an artifact.
-        let commit = ensure(&self.guard, commit, asked).await?;
+        let commit = ensure(&self.guard, commit, commits).await?;
         let rest: Vec<_> = versions
             .map(|pinned| ensure(&self.guard, pinned, asked))
             .collect();
         let rest: Vec<Pinned> = stream::iter(rest).buffered(IN_FLIGHT).try_collect().await?;
         let versions: Vec<Pinned> = std::iter::once(commit).chain(rest).collect();
+        let locked: Vec<LockedVersion> = versions.iter().map(LockedVersion::of).collect();
+        if let Some(before) = before.filter(|before| to_lock == 0 && before.versions == locked) {
+            // Done before, and nothing has changed since.
+            return Ok(Sealed {
+                asked,
+                versions,
+                receipt: before,
+                is_changed: false,
+            });
+        }
         let receipt = LockReceipt::new(
             evidence.pack_id,
             &self.locking.place,
             (self.locking.clock.now(), lockable.store_now),
             asked,
-            versions.iter().map(LockedVersion::of).collect(),
+            locked,
         );
         self.keep(evidence, &receipt, asked).await?;
         let detail = json!({
@@ -167,11 +203,15 @@ impl LockedStore {
     /// # Errors
     /// The receipt is there and cannot be read.
     pub fn known(&self, evidence: &Evidence) -> Result<Pins, StoreError> {
-        let Some(commit) = evidence.parts().first() else {
-            return Ok(Pins::new());
-        };
-        let receipt = self.locking.book.of(&self.locking.place, &commit.key)?;
+        let receipt = self.receipt(evidence)?;
         Ok(receipt.map(|receipt| receipt.pins()).unwrap_or_default())
+    }
+
+    fn receipt(&self, evidence: &Evidence) -> Result<Option<LockReceipt>, StoreError> {
+        match evidence.parts().first() {
+            Some(commit) => self.locking.book.of(&self.locking.place, &commit.key),
+            None => Ok(None),
+        }
     }
 
     fn consented(&self, versions: &[Pinned], asked: Lock) -> Result<(), StoreError> {
@@ -195,6 +235,7 @@ impl LockedStore {
             return Ok(());
         };
         self.locking.book.keep(&commit.key, receipt)?;
+        self.know(commit.key.clone(), receipt);
         let bytes = receipt.to_bytes();
         let declared = Declared::of(&bytes);
         let location = Location::Receipt {
@@ -214,12 +255,11 @@ impl LockedStore {
 }
 
 async fn ensure(guard: &Guard, pinned: Pinned, asked: Lock) -> Result<Pinned, StoreError> {
-    let is_covered = pinned.protection.lock.is_some_and(|l| l.covers(&asked));
-    if is_covered {
-        // It was read a moment ago.
-        return Ok(pinned);
-    }
-    let protection = guard.ensure(&pinned.object, asked).await?;
+    let Pinned {
+        object, protection, ..
+    } = &pinned;
+    // It was looked at a moment ago.
+    let protection = guard.raise(object, protection.clone(), asked).await?;
     Ok(Pinned {
         protection,
         ..pinned

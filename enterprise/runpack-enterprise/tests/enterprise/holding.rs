@@ -56,6 +56,7 @@ impl Case {
             place: PLACE,
             trusted: &self.trusted,
             book: &self.book,
+            lock: None,
         }
     }
 
@@ -206,7 +207,13 @@ fn a_machine_without_a_pin_clears_nothing() {
             HeadBook::new(case.vault.state.path().join("other")),
         );
         let released = case.act(false, "m-1").await;
-        assert!(matches!(released, Err(HoldError::Unpinned)), "{released:?}");
+        let is_unpinned = |result: &Result<Changed, HoldError>| {
+            matches!(result, Err(HoldError::Ledger(LedgerError::Unpinned)))
+        };
+        assert!(is_unpinned(&released), "{released:?}");
+        // Nor does it place any: it would take a ledger that was cut for a whole one.
+        let placed = case.act(true, "m-2").await;
+        assert!(is_unpinned(&placed), "{placed:?}");
         assert_eq!(case.is_held().await, [true; 3]);
         // It may take the head from somebody who knows it.
         let head = pinned.of(PLACE).unwrap().unwrap();
@@ -286,8 +293,56 @@ fn a_ledger_with_a_changed_missing_or_foreign_entry_clears_nothing() {
 }
 
 #[test]
+fn a_hold_that_somebody_set_after_the_last_release_is_not_ours_to_clear() {
+    block_on(async {
+        let case = Case::new().await;
+        case.place("m-1").await;
+        assert_eq!(case.act(false, "m-1").await.unwrap().bits, Bits::Cleared);
+        // By hand, outside of the ledger.
+        let versions = case.versions().await;
+        case.guard
+            .set_hold(&versions[0].object, Hold::On)
+            .await
+            .unwrap();
+        case.act(false, "m-1").await.unwrap();
+        assert!(case.is_held().await[0]);
+        case.place("m-2").await;
+        assert_eq!(case.act(false, "m-2").await.unwrap().bits, Bits::LeftOn);
+        assert!(case.is_held().await[0]);
+    });
+}
+
+#[test]
+fn a_ledger_that_was_seen_is_not_taken_back_either() {
+    block_on(async {
+        let mut case = Case::new().await;
+        case.place("m-1").await;
+        let other = HeadBook::new(case.vault.state.path().join("other"));
+        let writer = std::mem::replace(&mut case.book, other);
+        let head = writer.of(PLACE).unwrap().unwrap();
+        case.ledgers().adopt(head.entry.sha256).await.unwrap();
+        // Another machine writes; this one only reads.
+        let reader = std::mem::replace(&mut case.book, writer);
+        case.place("m-2").await;
+        case.book = reader;
+        assert_eq!(case.ledgers().read().await.unwrap().entries().count(), 2);
+        case.remove_entries(1).await;
+        let released = case.act(false, "m-1").await;
+        assert!(
+            matches!(
+                released,
+                Err(HoldError::Ledger(LedgerError::RolledBack { known: 1, .. }))
+            ),
+            "{released:?}"
+        );
+    });
+}
+
+#[test]
 fn two_who_write_at_once_make_one_ledger() {
     let case = block_on(Case::new());
+    // A machine that has seen the ledger.
+    block_on(case.place("m-first"));
     std::thread::scope(|scope| {
         for number in 0..4 {
             let case = &case;
@@ -316,10 +371,12 @@ fn two_who_write_at_once_make_one_ledger() {
         }
     });
     let ledger = block_on(case.ledgers().read()).unwrap();
-    assert_eq!(ledger.entries().count(), 4);
+    assert_eq!(ledger.entries().count(), 5);
     for number in 0..4 {
         let released = block_on(case.act(false, &format!("m-{number}"))).unwrap();
-        let expected = if number == 3 { Bits::Cleared } else { Bits::On };
+        let expected = Bits::On;
         assert_eq!(released.bits, expected);
     }
+    let last = block_on(case.act(false, "m-first")).unwrap();
+    assert_eq!(last.bits, Bits::Cleared);
 }

@@ -12,7 +12,7 @@ use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::pack::Commit;
 use runpack_core::progress::Progress;
-use runpack_core::store::StoreError;
+use runpack_core::store::{StoreError, Whole};
 use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
 use serde::Serialize;
 
@@ -187,6 +187,8 @@ impl Job<'_> {
             Err(error) => return Err(error),
         };
         if there.is_some_and(|there| there == *manifest.to_bytes()) {
+            // Whoever brought it may have died before it was sealed.
+            self.to.store().seal(Whole::Pack(&manifest)).await?;
             return Ok(ToDo::Nothing(Ended::There));
         }
         // What differs only in time or program is found out by the commit.
@@ -217,7 +219,9 @@ impl Job<'_> {
         }
         // One of another size may be the same pack, compressed in another way, or something else: copying finds out.
         match self.to.reader().oldest(&key).await {
-            Ok((_, bytes)) if bytes == stored.bytes => Ok(ToDo::Nothing(Ended::There)),
+            Ok((_, bytes)) if bytes == stored.bytes && !self.to.store().seals() => {
+                Ok(ToDo::Nothing(Ended::There))
+            }
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(ToDo::Bundle(stored, pack_id)),
             Err(error) => Err(error),
         }

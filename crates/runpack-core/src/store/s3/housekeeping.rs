@@ -25,10 +25,18 @@ enum Part {
     Uploads,
 }
 
+/// Whether unfinished uploads are asked for too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uploads {
+    Told,
+    LeftOut,
+}
+
 struct Walk {
     store: S3Store,
     prefix: String,
     part: Part,
+    uploads: Uploads,
     way: Way,
 }
 
@@ -75,7 +83,8 @@ impl Walk {
         // By its name, `null` too: what is removed is this one and no other.
         Ok(Holding::object(line.key, line.bytes, modified)
             .with_version(VersionId::new(&line.version))
-            .with_state(line.state))
+            .with_state(line.state)
+            .with_latest(line.is_latest))
     }
 
     /// Goes on after a page; `None` at the end of everything.
@@ -87,6 +96,7 @@ impl Walk {
             return Ok(Some(self));
         }
         Ok(match self.part {
+            Part::Versions | Part::Objects if self.uploads == Uploads::LeftOut => None,
             Part::Versions | Part::Objects => Some(Self {
                 part: Part::Uploads,
                 way: Way::default(),
@@ -195,21 +205,7 @@ impl Housekeeping for S3Store {
     }
 
     fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream {
-        let walk = Walk {
-            store: self.clone(),
-            prefix: prefix.as_str().to_owned(),
-            part: Part::Versions,
-            way: Way::default(),
-        };
-        let pages = stream::try_unfold(Some(walk), |walk| async move {
-            let Some(mut walk) = walk else {
-                return Ok::<_, StoreError>(None);
-            };
-            let (holdings, next) = walk.page().await?;
-            let walk = walk.after(holdings.len(), next)?;
-            Ok(Some((stream::iter(holdings.into_iter().map(Ok)), walk)))
-        });
-        Box::pin(pages.try_flatten())
+        self.walk(prefix, Uploads::Told)
     }
 
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
@@ -228,5 +224,31 @@ impl Housekeeping for S3Store {
             .send()
             .await;
         self.removed(deleted.map(drop).map_err(Fault::from), key)
+    }
+}
+
+impl S3Store {
+    /// Every version and marker whose key starts with `prefix`, newest first under each key, markers after versions.
+    pub fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
+        self.walk(prefix, Uploads::LeftOut)
+    }
+
+    fn walk(&self, prefix: &KeyPrefix, uploads: Uploads) -> HoldingStream {
+        let walk = Walk {
+            store: self.clone(),
+            prefix: prefix.as_str().to_owned(),
+            part: Part::Versions,
+            uploads,
+            way: Way::default(),
+        };
+        let pages = stream::try_unfold(Some(walk), |walk| async move {
+            let Some(mut walk) = walk else {
+                return Ok::<_, StoreError>(None);
+            };
+            let (holdings, next) = walk.page().await?;
+            let walk = walk.after(holdings.len(), next)?;
+            Ok(Some((stream::iter(holdings.into_iter().map(Ok)), walk)))
+        });
+        Box::pin(pages.try_flatten())
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{S3Store, SettingError};
 use crate::key::ObjectKey;
+use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// How hard a lock is (Amazon S3 user guide, "Object Lock retention modes").
@@ -77,18 +78,25 @@ impl Lock {
 /// stores take its absence for one that is off.
 pub trait PutPolicy: Send + Sync + fmt::Debug {
     /// The lock that a new version under `key` gets from its first moment; `None` leaves it to the bucket.
-    fn lock(&self, key: &ObjectKey) -> Option<Lock>;
+    ///
+    /// # Errors
+    /// It must not be written here: nothing is sent.
+    fn lock(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError>;
 }
 
 /// The lock of a new version, as a request has it.
-pub(super) fn lock(store: &S3Store, key: &ObjectKey) -> (Option<ObjectLockMode>, Option<DateTime>) {
-    let lock = store.policy.as_ref().and_then(|policy| policy.lock(key));
-    lock.map_or((None, None), |lock| {
+pub(super) fn lock(
+    store: &S3Store,
+    key: &ObjectKey,
+) -> Result<(Option<ObjectLockMode>, Option<DateTime>), StoreError> {
+    let policy = store.policy.as_ref();
+    let lock = policy.map(|policy| policy.lock(key)).transpose()?.flatten();
+    Ok(lock.map_or((None, None), |lock| {
         // Timestamps end with the year 9999.
         let seconds = i64::try_from(lock.until.unix_seconds()).unwrap_or(i64::MAX);
         let mode = ObjectLockMode::from(lock.mode.as_str());
         (Some(mode), Some(DateTime::from_secs(seconds)))
-    })
+    }))
 }
 
 #[cfg(test)]

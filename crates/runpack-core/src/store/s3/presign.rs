@@ -117,7 +117,7 @@ impl S3Store {
             )));
         }
         let (encryption, key_id) = encryption(self);
-        let (lock_mode, locked_until) = policy::lock(self, key);
+        let (lock_mode, locked_until) = policy::lock(self, key)?;
         let signed = self
             .shared
             .clients

@@ -57,7 +57,7 @@ impl Write<'_> {
 
     fn request(&self, body: SdkBody, checksum: &str) -> Result<PutObjectFluentBuilder, StoreError> {
         let (encryption, key_id) = encryption(self.store);
-        let (lock_mode, locked_until) = policy::lock(self.store, self.key);
+        let (lock_mode, locked_until) = policy::lock(self.store, self.key)?;
         // The declaration has at most one chunk, which any integer holds.
         let bytes = i64::try_from(self.declared.bytes).unwrap_or(i64::MAX);
         let client = self.store.client()?;

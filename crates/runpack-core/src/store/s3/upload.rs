@@ -58,7 +58,7 @@ impl Upload {
         const BEGINNING: &str = "beginning an upload";
         let store = write.store;
         let (encryption, key_id) = encryption(store);
-        let (lock_mode, locked_until) = policy::lock(store, write.key);
+        let (lock_mode, locked_until) = policy::lock(store, write.key)?;
         let begun = store
             .client()?
             .create_multipart_upload()

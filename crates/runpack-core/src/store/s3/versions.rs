@@ -22,7 +22,7 @@ pub(super) struct Line {
     pub(super) bytes: u64,
     pub(super) modified: Option<Timestamp>,
     pub(super) state: State,
-    is_latest: bool,
+    pub(super) is_latest: bool,
 }
 
 /// Why there is no page.
