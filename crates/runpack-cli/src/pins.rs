@@ -197,17 +197,19 @@ impl Known {
     }
 }
 
-/// Reads a public key that is trusted.
+/// Reads a public key that is trusted, which `flag` named.
 ///
 /// # Errors
 /// There is none at this path.
-pub fn public_key(path: &Path) -> Result<VerifyingKey, Failure> {
-    let help = "give the signer's public key, `openssl pkey -in key.pem -pubout` writes it";
-    let pem = file::read_capped(path, KEY_BYTES_MAX, "the public key", help)?;
+pub fn public_key(path: &Path, flag: &str) -> Result<VerifyingKey, Failure> {
+    let help = format!(
+        "give the signer's public key as {flag}, `openssl pkey -in key.pem -pubout` writes it"
+    );
+    let pem = file::read_capped(path, KEY_BYTES_MAX, "the public key", &help)?;
     VerifyingKey::from_pem(&String::from_utf8_lossy(&pem)).map_err(|error| {
         Failure::new(
             format!("this is no public key, path=`{}`", path.display()),
-            help,
+            help.clone(),
         )
         .because(&error)
     })
@@ -218,7 +220,7 @@ fn signature(
     signature: Option<&Path>,
     target: &Target,
 ) -> Result<(VerifyingKey, Result<Envelope, String>), Failure> {
-    let key = public_key(key)?;
+    let key = public_key(key, "--key")?;
     let path = match signature {
         Some(path) => path.to_owned(),
         // Whoever keeps the pack put it there.

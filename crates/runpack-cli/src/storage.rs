@@ -86,6 +86,12 @@ pub trait StoragePolicy: fmt::Debug + Sync {
         Ok(opened)
     }
 
+    /// Whether the configuration leaves it to the program where packs go.
+    fn routes(&self, settings: &Settings) -> bool {
+        let _ = settings;
+        false
+    }
+
     /// Where new packs about `subject` go, if the configuration leaves it to the program.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ pub(crate) fn trusted(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
     let paths = options::trusted_keys(&context.given);
     let mut keys = paths
         .iter()
-        .map(|path| public_key(path))
+        .map(|path| public_key(path, "--trusted-key"))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(signer) = optional_signer(context)? {
         keys.push(signer.public_key());

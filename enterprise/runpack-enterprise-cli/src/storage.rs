@@ -72,6 +72,10 @@ impl StoragePolicy for LockingStorage {
         ))
     }
 
+    fn routes(&self, settings: &Settings) -> bool {
+        settings.policy.value.is_some()
+    }
+
     fn route(&self, subject: &Subject, settings: &Settings) -> Result<Option<Route>, Failure> {
         let Some(routing) = routing(settings)? else {
             return Ok(None);

@@ -11,7 +11,7 @@ use runpack_core::commitment::ChunkHasher;
 use runpack_core::directory::FileSource;
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
-use runpack_core::manifest::Manifest;
+use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::progress::Progress;
 use runpack_core::store::Declared;
 use runpack_core::verify::{Level, Pack, Verdict, VerifyReport};
@@ -26,6 +26,7 @@ use crate::output::Format;
 use crate::pins::{Known, PinOptions};
 use crate::progress::Meter;
 use crate::report::html::shell_word;
+use crate::settings::Settings;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
 use crate::table::{fields, safe};
 use crate::target::{BundleTarget, FilesTarget, Locate, Target};
@@ -79,14 +80,17 @@ impl Execute for Push {
             (_, true) => false,
             (false, false) => settings.verify_on_push.value,
         };
-        let address = match self.to.clone() {
-            Some(address) => address,
-            None => settings.remote()?,
-        };
         let target = Target::locate(&self.target, &Locate::default(), context)?;
         let options = PinOptions::of_pack_id(self.expect_pack_id, self.no_receipts);
         let known = Known::gather(&options, &target, context)?;
-        let to = Storage::open(context, &address, Access::Write)?;
+        let to = match &self.to {
+            Some(address) => Storage::open(context, address, Access::Write)?,
+            None if context.storage.routes(&settings) => {
+                let subject = subject(context, &target, &limits)?;
+                Storage::open_for(context, &subject, None, Settings::remote)?
+            }
+            None => Storage::open(context, &settings.remote()?, Access::Write)?,
+        };
         let delivered = match &target {
             Target::Files(files) => {
                 if verifies {
@@ -110,6 +114,32 @@ impl Execute for Push {
         print(context, &to, &delivered, &receipt)?;
         Ok(Exit::Success)
     }
+}
+
+/// Whose pack it is, as its manifest says.
+fn subject(context: &Context, target: &Target, limits: &Limits) -> Result<Subject, Failure> {
+    let none = || {
+        Failure::new(
+            "whose pack it is cannot be told, so policy routes it nowhere",
+            "`runpack verify` says what is wrong with it",
+        )
+        .with_exit(Exit::Invalid)
+    };
+    let manifest = match target {
+        Target::Files(files) => {
+            let pack = context.wait(Pack::open(Arc::clone(&files.container), limits))?;
+            Some(Arc::clone(pack.map_err(|_| none())?.manifest()))
+        }
+        Target::Bundle(bundle) => {
+            let bounds = limits.clone();
+            let read = move |source| verify_bundle(source, &bounds, Level::Presence);
+            let outcome: BundleOutcome = bundle.read(context, "reading", read)?;
+            outcome.manifest
+        }
+    };
+    manifest
+        .map(|manifest| manifest.subject().clone())
+        .ok_or_else(none)
 }
 
 fn refuse(report: &VerifyReport) -> Result<(), Failure> {

@@ -32,7 +32,7 @@ pub(crate) struct VerifyAttestation {
 
 impl Execute for VerifyAttestation {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let key = pins::public_key(&self.key)?;
+        let key = pins::public_key(&self.key, "--key")?;
         let attestation = self.attestation.verify(&[key])?;
         match context.output.format() {
             Format::Json => context.output.print_json(&json_of(&attestation))?,

@@ -105,6 +105,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
     for name in [
         "export",
         "verify",
+        "verify-attestation",
         "sign",
         "bundle",
         "unbundle",

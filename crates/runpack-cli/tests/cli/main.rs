@@ -15,6 +15,7 @@
 )]
 
 mod action;
+mod attestation;
 mod config;
 mod crash;
 mod job;

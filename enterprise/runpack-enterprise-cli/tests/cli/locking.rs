@@ -50,6 +50,43 @@ fn a_bundle_is_locked_too() {
 }
 
 #[test]
+fn a_bundle_over_other_bytes_is_not_acknowledged_however_often_it_is_pushed() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
+    desk.configure("{mode: governance, retain_for: 1d}", "");
+    let line = format!(
+        "export run {RUN} --spec run/spec.json --to file:packs --bundle run.tar.gz --created-at 2026-11-20T12:00:00Z --json"
+    );
+    let exported = desk.line(&line).expect(0).json();
+    let hex = exported["pack_id"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("sha256:")
+        .to_owned();
+    // Somebody was there before, and hid it.
+    let name = format!("2026/11/run-1/{hex}.tar.gz");
+    block_on(desk.bucket.put_raw(&name, "no bundle at all"));
+    block_on(desk.bucket.delete_raw(&name));
+    for _ in 0..3 {
+        desk.line("push run.tar.gz --to @").expect(1);
+    }
+    assert!(desk.audited("lock.seal").is_empty());
+}
+
+#[test]
+fn a_mirror_locks_what_somebody_brought_and_did_not_lock() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
+    desk.configure("", "");
+    let line = format!("export run {RUN} --spec run/spec.json --to file:packs");
+    desk.line(&line).expect(0);
+    desk.line("mirror --from file:packs --to @").expect(0);
+    desk.json(&format!("lock status @ {RUN}"), 1);
+    desk.configure("{mode: governance, retain_for: 1d}", "");
+    desk.line("mirror --from file:packs --to @").expect(0);
+    let status = desk.json(&format!("lock status @ {RUN}"), 0);
+    assert_eq!(status["weakest"]["mode"], "GOVERNANCE");
+}
+
+#[test]
 fn compliance_is_consented_to_or_not_begun() {
     let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
     desk.configure(
@@ -217,6 +254,12 @@ fn routes_take_packs_to_their_bucket_and_to_no_other() {
     export("beta", "").expect(0);
     assert_eq!(block_on(desk.bucket.versions_raw("tenant/acme/")).len(), 3);
     assert_eq!(block_on(other.versions_raw("tenant/beta/")).len(), 3);
+    // A bundle and a directory are pushed by whose they are.
+    let line = "export run --tenant beta --namespace prod --scenario loan --run-id run-2 --spec run/spec.json --to file:packs --bundle two.tar.gz";
+    desk.line(line).expect(0);
+    desk.line("push two.tar.gz").expect(0);
+    assert_eq!(block_on(other.versions_raw("20")).len(), 1);
+    assert!(block_on(desk.bucket.versions_raw("20")).is_empty());
     // To another bucket by hand: refused, and nothing is written there.
     let refused = export("beta", &format!("--to s3://{}", desk.bucket.name)).expect(2);
     assert!(refused.err.contains("another store"), "{}", refused.err);
