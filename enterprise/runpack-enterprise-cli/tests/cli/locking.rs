@@ -78,10 +78,10 @@ fn a_mirror_locks_what_somebody_brought_and_did_not_lock() {
     desk.configure("", "");
     let line = format!("export run {RUN} --spec run/spec.json --to file:packs");
     desk.line(&line).expect(0);
-    desk.line("mirror --from file:packs --to @").expect(0);
+    desk.line("mirror file:packs @").expect(0);
     desk.json(&format!("lock status @ {RUN}"), 1);
     desk.configure("{mode: governance, retain_for: 1d}", "");
-    desk.line("mirror --from file:packs --to @").expect(0);
+    desk.line("mirror file:packs @").expect(0);
     let status = desk.json(&format!("lock status @ {RUN}"), 0);
     assert_eq!(status["weakest"]["mode"], "GOVERNANCE");
 }
