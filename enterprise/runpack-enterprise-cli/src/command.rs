@@ -8,7 +8,9 @@
 mod audit;
 mod hold;
 mod lock;
+mod policy;
 pub(crate) mod prove;
+mod replicas;
 
 use clap::Subcommand;
 use runpack_cli::{Context, Exit, Failure, Run};
@@ -19,6 +21,8 @@ pub(crate) enum More {
     Lock(lock::LockCommand),
     Hold(hold::HoldCommand),
     Prove(prove::Prove),
+    Policy(policy::PolicyCommand),
+    Replicas(replicas::ReplicasCommand),
     Audit(audit::AuditCommand),
 }
 
@@ -28,6 +32,8 @@ impl Run for More {
             Self::Lock(command) => command.run(context),
             Self::Hold(command) => command.run(context),
             Self::Prove(command) => command.run(context),
+            Self::Policy(command) => command.run(context),
+            Self::Replicas(command) => command.run(context),
             Self::Audit(command) => command.run(context),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bucket;
+pub mod copies;
 mod durable;
 pub mod evidence;
 pub mod guard;
@@ -10,6 +11,7 @@ pub mod keys;
 pub mod ledger;
 pub mod locked;
 pub mod matter;
+pub mod observe;
 pub mod policy;
 pub mod prove;
 pub mod receipt;
