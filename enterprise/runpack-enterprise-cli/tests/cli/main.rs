@@ -9,4 +9,6 @@
 
 mod holding;
 mod locking;
+mod policies;
+mod replicas;
 mod support;
