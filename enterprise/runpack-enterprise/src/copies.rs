@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::store::{Declared, ObjectRef, State, StoreError};
 
 use crate::evidence::{Evidence, Held, IN_FLIGHT, Pinned, checksum, hash};
+use crate::facts::object_lock;
 use crate::guard::{Glimpse, Guard, Hold};
-use crate::observe::object_lock;
 use crate::policy::Observed;
 use crate::replicas::{Above, AtReplica, Bytes, FoundLock, FoundVersion, Pair, ReplicationStatus};
 

@@ -43,7 +43,6 @@ impl Pair {
         block_on(self.second.versions_raw("tenant/"))
     }
 
-    /// Locks a copy for so many days from the source's point of view.
     fn lock(&self, copy: &RawVersion, mode: LockMode, until: Timestamp) {
         let lock = (mode, until);
         let set = self
@@ -64,7 +63,8 @@ impl Pair {
 
     fn lock_all(&self, copies: &[RawVersion]) {
         // The artifacts' locks may end a moment after the manifest's; a day later is later for all.
-        let until = Timestamp::from_unix_seconds(self.until().unix_seconds() + 86_400).unwrap();
+        let until = self.until().unix_seconds().saturating_add(86_400);
+        let until = Timestamp::from_unix_seconds(until).unwrap();
         for copy in copies {
             self.lock(copy, LockMode::Governance, until);
         }
@@ -134,7 +134,8 @@ fn l12_copies_that_are_locked_for_less_are_found() {
     let pair = Pair::new(BucketKind::Locked);
     let copies = pair.copy();
     pair.lock_all(&copies[1..]);
-    let sooner = Timestamp::from_unix_seconds(pair.until().unix_seconds() - 86_400).unwrap();
+    let sooner = pair.until().unix_seconds().saturating_sub(86_400);
+    let sooner = Timestamp::from_unix_seconds(sooner).unwrap();
     pair.lock(&copies[0], LockMode::Governance, sooner);
     let report = pair.verify(1);
     assert_eq!(codes(&report), ["replica.lock_shorter"], "{report}");

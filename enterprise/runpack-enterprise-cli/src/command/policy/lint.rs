@@ -10,7 +10,7 @@ use runpack_cli::table::{count, fields, safe};
 use runpack_cli::{Context, Exit, Failure};
 use runpack_core::store::s3::{LockMode, S3Store};
 use runpack_enterprise::audit::Outcome;
-use runpack_enterprise::observe;
+use runpack_enterprise::facts;
 use runpack_enterprise::policy::{Basis, Dialect, LintFinding, Observed, Severity, lint};
 use runpack_enterprise::retention::RetainFor;
 use runpack_enterprise::terms::RetainUntil;
@@ -56,7 +56,7 @@ impl PolicyLint {
         let store = storage.s3().ok_or_else(no_bucket)?;
         let dialect = self.dialect(store)?;
         let given = self.policy.as_deref().map(document).transpose()?;
-        let mut inputs = context.wait(observe::inputs(store, dialect))?;
+        let mut inputs = context.wait(facts::inputs(store, dialect))?;
         if let Some(text) = given {
             inputs.policy = Observed::Found(text);
         }

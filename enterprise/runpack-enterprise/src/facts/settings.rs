@@ -189,3 +189,6 @@ fn switches(block: &PublicAccessBlockConfiguration) -> PublicAccessBlock {
         restrict_public_buckets: is_on(block.restrict_public_buckets),
     }
 }
+
+#[cfg(test)]
+mod tests;

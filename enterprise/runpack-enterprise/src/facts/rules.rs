@@ -169,3 +169,6 @@ fn replication(rule: TheirReplication) -> Option<ReplicationRule> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;
