@@ -206,12 +206,12 @@ impl Settings {
         Self::of(&context.config()?, environment, &context.service, keys)
     }
 
-    /// What counts for the store that a mirror copies from, where it has a configuration file of its own: that file and
-    /// its own keys, and nothing that is said for the other store.
+    /// What counts for a second store, such as the one that a mirror copies from, where it has a configuration file of
+    /// its own: that file and the keys of `RUNPACK_FROM_*`, and nothing that is said for the first store.
     ///
     /// # Errors
     /// As [`Settings::effective`].
-    pub(crate) fn of_source(context: &Context, file: &Path) -> Result<Self, Failure> {
+    pub fn of_source(context: &Context, file: &Path) -> Result<Self, Failure> {
         let (config, keys) = (
             context.config_at(Some(file))?,
             &context.environment.from_keys,

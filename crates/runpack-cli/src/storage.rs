@@ -174,7 +174,10 @@ impl Storage {
     }
 
     /// Opens a bucket of the service that `settings` names, as [`Storage::open`].
-    pub(crate) fn open_bucket(
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_bucket(
         context: &Context,
         settings: &Settings,
         bucket: &BucketAddress,

@@ -9,7 +9,9 @@ mod attest;
 mod audit;
 mod hold;
 mod lock;
+mod policy;
 pub(crate) mod prove;
+mod replicas;
 mod report;
 
 use clap::Subcommand;
@@ -23,6 +25,8 @@ pub(crate) enum More {
     Prove(prove::Prove),
     Attest(attest::AttestCommand),
     Report(report::ReportCommand),
+    Policy(policy::PolicyCommand),
+    Replicas(replicas::ReplicasCommand),
     Audit(audit::AuditCommand),
 }
 
@@ -34,6 +38,8 @@ impl Run for More {
             Self::Prove(command) => command.run(context),
             Self::Attest(command) => command.run(context),
             Self::Report(command) => command.run(context),
+            Self::Policy(command) => command.run(context),
+            Self::Replicas(command) => command.run(context),
             Self::Audit(command) => command.run(context),
         }
     }

@@ -90,11 +90,11 @@ pub struct Shadow {
 }
 
 #[derive(Debug)]
-struct Held {
-    version: VersionId,
-    bytes: u64,
+pub(crate) struct Held {
+    pub(crate) version: VersionId,
+    pub(crate) bytes: u64,
     modified: Timestamp,
-    state: State,
+    pub(crate) state: State,
     is_latest: bool,
 }
 
@@ -198,7 +198,10 @@ impl Evidence {
     }
 
     /// Everything under the keys, oldest first.
-    async fn held(&self, guard: &Guard) -> Result<HashMap<String, Vec<Held>>, StoreError> {
+    pub(crate) async fn held(
+        &self,
+        guard: &Guard,
+    ) -> Result<HashMap<String, Vec<Held>>, StoreError> {
         let mut held: HashMap<String, Vec<Held>> = self
             .parts
             .iter()

@@ -49,6 +49,17 @@ pub struct Protection {
     pub encryption: (Option<String>, Option<String>),
 }
 
+/// What a store says of a version, to somebody who may not be allowed to see its lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glimpse {
+    /// The size.
+    pub bytes: u64,
+    /// The store's SHA-256 of it (base64), composite for what came in parts.
+    pub checksum: Option<String>,
+    /// Lock and hold; `None` where they could not be looked at.
+    pub lock: Option<(Option<Lock>, Hold)>,
+}
+
 /// The locks of a bucket's versions.
 #[derive(Debug, Clone)]
 pub struct Guard {
@@ -73,6 +84,44 @@ impl Guard {
     /// `s3:GetObjectLegalHold`); as the store fails.
     pub async fn inspect(&self, object: &ObjectRef) -> Result<Protection, StoreError> {
         let head = self.head(object).await?;
+        let (lock, hold) = self.locked(object, &head).await?;
+        Ok(Protection {
+            bytes: size(&head),
+            checksum: head.checksum_sha256().map(str::to_owned),
+            lock,
+            hold,
+            replication: head.replication_status().map(|s| s.as_str().to_owned()),
+            storage_class: head.storage_class().map(|c| c.as_str().to_owned()),
+            encryption: (
+                head.server_side_encryption().map(|e| e.as_str().to_owned()),
+                head.ssekms_key_id().map(str::to_owned),
+            ),
+        })
+    }
+
+    /// The same, where a lock that cannot be looked at is no failure but not observed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Denied`] where not even the version may be seen; as the store fails.
+    pub async fn glimpse(&self, object: &ObjectRef) -> Result<Glimpse, StoreError> {
+        let head = self.head(object).await?;
+        let lock = match self.locked(object, &head).await {
+            Ok(found) => Some(found),
+            Err(StoreError::Denied { .. } | StoreError::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Glimpse {
+            bytes: size(&head),
+            checksum: head.checksum_sha256().map(str::to_owned),
+            lock,
+        })
+    }
+
+    async fn locked(
+        &self,
+        object: &ObjectRef,
+        head: &HeadObjectOutput,
+    ) -> Result<(Option<Lock>, Hold), StoreError> {
         let lock = match (
             head.object_lock_mode(),
             head.object_lock_retain_until_date(),
@@ -86,21 +135,7 @@ impl Guard {
             Some(ObjectLockLegalHoldStatus::Off) => Hold::Off,
             _ => self.hold(object).await?,
         };
-        Ok(Protection {
-            bytes: head
-                .content_length()
-                .and_then(|bytes| u64::try_from(bytes).ok())
-                .unwrap_or(0),
-            checksum: head.checksum_sha256().map(str::to_owned),
-            lock,
-            hold,
-            replication: head.replication_status().map(|s| s.as_str().to_owned()),
-            storage_class: head.storage_class().map(|c| c.as_str().to_owned()),
-            encryption: (
-                head.server_side_encryption().map(|e| e.as_str().to_owned()),
-                head.ssekms_key_id().map(str::to_owned),
-            ),
-        })
+        Ok((lock, hold))
     }
 
     async fn head(&self, object: &ObjectRef) -> Result<HeadObjectOutput, StoreError> {
@@ -325,6 +360,11 @@ fn is_no_lock(code: Option<&str>) -> bool {
         code,
         Some("NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError")
     )
+}
+
+fn size(head: &HeadObjectOutput) -> u64 {
+    let bytes = head.content_length();
+    bytes.and_then(|b| u64::try_from(b).ok()).unwrap_or(0)
 }
 
 fn not_found(key: &str) -> StoreError {

@@ -2,8 +2,10 @@
 
 pub mod audit;
 pub mod bucket;
+pub mod copies;
 mod durable;
 pub mod evidence;
+pub mod facts;
 pub mod guard;
 pub mod hold;
 pub mod keys;

@@ -9,7 +9,7 @@ use runpack_core::digest::Digest;
 use runpack_core::key::ObjectKey;
 use runpack_core::time::Timestamp;
 
-pub use finding::{ReplicaCode, ReplicaFinding};
+pub use finding::{Bearing, ReplicaCode, ReplicaFinding};
 
 use crate::retention::LockMode;
 
@@ -118,6 +118,13 @@ pub struct Pair {
     pub source: FoundVersion,
     /// What was found at the replica.
     pub replica: AtReplica,
+}
+
+impl Pair {
+    /// Whether the copy is not there, and the source says that it is on its way: nothing is known of it yet.
+    pub fn is_under_way(&self) -> bool {
+        self.status == ReplicationStatus::Pending && self.replica == AtReplica::Missing
+    }
 }
 
 /// What a judgement rests on besides.

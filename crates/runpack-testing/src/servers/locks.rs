@@ -64,6 +64,15 @@ impl TestBucket {
         code(set.send().await)
     }
 
+    /// Places a legal hold on a version.
+    ///
+    /// # Errors
+    /// The server's code, if it does not.
+    pub async fn place_hold_raw(&self, name: &str, version: &str) -> Result<(), String> {
+        self.hold_raw(name, version, ObjectLockLegalHoldStatus::On)
+            .await
+    }
+
     /// Clears the legal hold of a version, as whoever has the right to can.
     ///
     /// # Errors

@@ -11,4 +11,6 @@
 mod attesting;
 mod holding;
 mod locking;
+mod policies;
+mod replicas;
 mod support;

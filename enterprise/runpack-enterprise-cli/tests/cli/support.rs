@@ -102,6 +102,8 @@ impl Desk {
             .env("RUNPACK_STORE_ACCESS_KEY", &server.access_key)
             .env("RUNPACK_STORE_SECRET_KEY", &server.secret_key)
             .envs(variables.iter().copied())
+            .env("RUNPACK_FROM_ACCESS_KEY", &server.access_key)
+            .env("RUNPACK_FROM_SECRET_KEY", &server.secret_key)
             .stdin(Stdio::null())
             .args(
                 line.split_whitespace()

@@ -4,6 +4,17 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+/// What a finding says of the copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Bearing {
+    /// The copy is not what it must be.
+    Fault,
+    /// Whether it is, is not known.
+    Open,
+    /// It is what it must be, as far as this goes; the rest is to be known.
+    Note,
+}
+
 /// The stable name of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -56,6 +67,26 @@ impl ReplicaCode {
             Self::LockNotObserved => "replica.lock_not_observed",
             Self::Shadowed => "replica.shadowed",
             Self::NotObserved => "replica.not_observed",
+        }
+    }
+}
+
+impl ReplicaCode {
+    /// What it says of the copy. What the source says of a replication that is not there is no fault: a pack that was
+    /// mirrored by hand is a copy as good as any.
+    pub const fn bearing(self) -> Bearing {
+        match self {
+            Self::Missing
+            | Self::PendingLong
+            | Self::Failed
+            | Self::Differs
+            | Self::Unlocked
+            | Self::LockShorter
+            | Self::LockSofter
+            | Self::HoldMissing
+            | Self::Shadowed => Bearing::Fault,
+            Self::BytesNotObserved | Self::LockNotObserved | Self::NotObserved => Bearing::Open,
+            Self::NotReplicated | Self::SourceIsReplica => Bearing::Note,
         }
     }
 }

@@ -25,6 +25,13 @@ pub(super) struct Line {
     pub(super) is_latest: bool,
 }
 
+impl Line {
+    /// Whether it is a marker that hides everything else under the key.
+    fn hides(&self) -> bool {
+        self.state == State::DeleteMarker && self.is_latest
+    }
+}
+
 /// Why there is no page.
 pub(super) enum NoPage {
     /// The store keeps no versions.
@@ -94,8 +101,9 @@ impl S3Store {
                 is_latest: marker.is_latest() == Some(true),
             });
         }
-        // The answer has the markers after all versions; whoever sweeps wants what is under one key together.
-        lines.sort_by(|a, b| a.key.cmp(&b.key));
+        // The answer has the markers after all versions; whoever sweeps wants what is under one key together. A marker
+        // that hides a version may have come in the same second, so that no time tells which is the newer (threat L05).
+        lines.sort_by(|a, b| a.key.cmp(&b.key).then(b.hides().cmp(&a.hides())));
         if page.is_truncated() != Some(true) {
             return Ok((lines, None));
         }

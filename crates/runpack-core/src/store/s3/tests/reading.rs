@@ -290,6 +290,37 @@ fn versions_are_oldest_first_and_only_the_keys_own() {
 }
 
 #[test]
+fn l05_of_what_came_in_one_second_the_current_is_first() {
+    let name = format!("some/prefix/{}", key("a.bin"));
+    let line = |tag: &str, version: &str, latest: bool| {
+        format!(
+            "<{tag}><Key>{name}</Key><VersionId>{version}</VersionId><IsLatest>{latest}</IsLatest><Size>7</Size><LastModified>2026-11-20T12:00:00.000Z</LastModified></{tag}>"
+        )
+    };
+    for (version, marker, order) in [(false, true, ["m", "v"]), (true, false, ["v", "m"])] {
+        let lines = [
+            line("Version", "v", version),
+            line("DeleteMarker", "m", marker),
+        ];
+        let answer = format!(
+            "<ListVersionsResult>{}</ListVersionsResult>",
+            lines.concat()
+        );
+        let uploads = xml("<ListMultipartUploadsResult/>");
+        let script = Script::of(vec![xml(&answer), uploads]);
+        let found: Vec<_> = block_on(async {
+            let holdings = store(&script).await.holdings(&KeyPrefix::all());
+            holdings.map(Result::unwrap).collect().await
+        });
+        let found: Vec<_> = found
+            .iter()
+            .map(|holding| holding.version.as_ref().unwrap().as_str())
+            .collect();
+        assert_eq!(found, order);
+    }
+}
+
+#[test]
 fn t04_the_time_is_the_stores_own() {
     let date = ("date", "Fri, 20 Nov 2026 12:00:00 GMT".to_owned());
     let script = Script::of(vec![Reply::Answer(200, vec![date], vec![]), status(200)]);
