@@ -10,6 +10,7 @@ use crate::manifest::{Manifest, Subject};
 /// Refuses what contradicts itself or the pack.
 pub(super) fn check(predicate: &Predicate, expected: Expected<'_>) -> Result<(), AttestationError> {
     claims(predicate)?;
+    times(predicate)?;
     for object in &predicate.objects {
         lock(object)?;
     }
@@ -31,6 +32,30 @@ pub(super) fn check(predicate: &Predicate, expected: Expected<'_>) -> Result<(),
         Role::Bundle => bundle(predicate, head, expected),
         _ => pack(predicate, head, expected),
     }
+}
+
+/// How far two clocks may be apart, in seconds: as far as a store's and a writer's (B22).
+const SKEW_SECONDS_MAX: u64 = 300;
+
+/// Refuses times that do not fit.
+fn times(predicate: &Predicate) -> Result<(), AttestationError> {
+    let observed_at = predicate.observed_at;
+    let tested = predicate.enforcement.value.as_ref();
+    if tested.is_some_and(|tested| tested.proved_at > observed_at) {
+        return Err(AttestationError::Contradiction(
+            "`proved_at` is after `observed_at`",
+        ));
+    }
+    let skew = predicate
+        .store_time
+        .value
+        .map(|theirs| theirs.unix_seconds().abs_diff(observed_at.unix_seconds()));
+    if skew.is_some_and(|skew| skew > SKEW_SECONDS_MAX) {
+        return Err(AttestationError::Contradiction(
+            "`store_time` and `observed_at` are more than five minutes apart",
+        ));
+    }
+    Ok(())
 }
 
 fn claims(predicate: &Predicate) -> Result<(), AttestationError> {

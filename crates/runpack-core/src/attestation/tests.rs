@@ -205,6 +205,19 @@ fn judged_by_manifest(file: &[u8]) -> Result<Attestation, AttestationError> {
 }
 
 #[test]
+fn b22_times_that_do_not_fit_are_refused() {
+    let refused = is_refused(|predicate| {
+        let tested = predicate.enforcement.value.as_mut().unwrap();
+        tested.proved_at = at("2026-11-20T13:00:01Z");
+    });
+    assert!(refused.to_string().contains("proved_at"), "{refused}");
+    for far in ["2026-11-20T12:54:59Z", "2026-11-20T13:05:01Z"] {
+        let refused = is_refused(|predicate| predicate.store_time = Claim::measured(at(far)));
+        assert!(refused.to_string().contains("store_time"), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_attested_verifies_as_bundle_and_as_envelope() {
     let file = file_of(&predicate());
     let attestation = judged(&file).unwrap();

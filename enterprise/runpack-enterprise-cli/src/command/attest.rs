@@ -14,6 +14,7 @@ use runpack_core::attestation::{self, Attestation, Expected, Observer, Predicate
 use runpack_core::digest::Digest;
 use runpack_core::sign::bundle::SigstoreBundle;
 use runpack_core::store::Housekeeping as _;
+use runpack_core::store::s3::SKEW_SECONDS_MAX;
 use runpack_core::time::Clock as _;
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::guard::Guard;
@@ -306,8 +307,15 @@ impl StampOptions {
             .map_err(|error| Failure::new(error.to_string(), help))?;
         let mut why = Vec::new();
         let mut earliest: Option<VerifiedTimestamp> = None;
+        let observed = attestation.predicate().observed_at.unix_seconds();
         for response in attestation.timestamps() {
             match verify(response, attestation.signature(), &roots) {
+                // What was signed before it was seen was not seen (threat B22).
+                Ok(stamp)
+                    if stamp.time.unix_seconds().saturating_add(SKEW_SECONDS_MAX) < observed =>
+                {
+                    why.push(format!("{} is before the observation", stamp.time));
+                }
                 Ok(stamp) if earliest.is_none_or(|known| stamp.time < known.time) => {
                     earliest = Some(stamp);
                 }

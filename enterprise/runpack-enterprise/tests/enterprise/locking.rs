@@ -1,9 +1,10 @@
 //! Locks of packs on a server that enforces them.
 
+use runpack_core::key::Location;
 use runpack_core::pin::Pins;
-use runpack_core::store::s3::{Lock, LockMode};
+use runpack_core::store::s3::{Lock, LockMode, S3Store};
 use runpack_core::store::{ArtifactSink as _, Declared, Housekeeping as _, StoreError};
-use runpack_core::time::{Clock as _, Timestamp};
+use runpack_core::time::{Clock as _, FixedClock, Timestamp};
 use runpack_core::verify::{Pack, StorePack, Verdict, VerifyOptions};
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::locked::LockedStore;
@@ -12,6 +13,7 @@ use runpack_enterprise::tenure::Tenure;
 use runpack_enterprise::terms::{LockTerms, RetainUntil, WritingLock};
 use runpack_testing::block_on;
 use runpack_testing::conformance::Subject;
+use runpack_testing::proxy::{Answer, Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Bypass};
 use std::sync::Arc;
 
@@ -138,9 +140,7 @@ fn what_an_attacker_tries_on_a_locked_pack_is_refused_and_written_down() {
             );
         }
         // Removal through Runpack itself is refused, and the log tells.
-        let mut holdings = store.holdings(&runpack_core::key::Location::pack_prefix(
-            manifest.subject(),
-        ));
+        let mut holdings = store.holdings(&Location::pack_prefix(manifest.subject()));
         let mut refused = 0;
         while let Some(holding) = futures_util::StreamExt::next(&mut holdings).await {
             let removed = store.remove(&holding.unwrap()).await;
@@ -347,10 +347,7 @@ fn what_runpack_may_have_to_write_anew_is_not_locked() {
     block_on(async {
         let vault = Vault::new().await;
         let store = vault.store(terms(LockMode::Governance, 600, 600)).await;
-        let key = runpack_core::key::Location::parse("_runpack/probe/p1")
-            .unwrap()
-            .key()
-            .unwrap();
+        let key = Location::parse("_runpack/probe/p1").unwrap().key().unwrap();
         store
             .put(&key, "x".into(), Declared::of(b"x"))
             .await
@@ -361,5 +358,91 @@ fn what_runpack_may_have_to_write_anew_is_not_locked() {
             .delete_version_raw(&raw[0].name, &raw[0].version)
             .await
             .unwrap();
+    });
+}
+
+#[test]
+fn l03_a_lock_configuration_that_gets_lost_stops_the_commit() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let proxy = FaultProxy::start(&vault.bucket.server().endpoint);
+        let settings = vault.bucket.settings_at(&proxy.endpoint());
+        let raw = S3Store::open(settings).await.unwrap();
+        let tenure = Tenure::of_terms(terms(LockMode::Governance, 600, 20));
+        let store = LockedStore::open(raw, tenure, vault.locking())
+            .await
+            .unwrap();
+        // As after a restart that lost it: the bucket says that it has no Object Lock.
+        let lost = Answer::error(404, "ObjectLockConfigurationNotFoundError");
+        let lost = Rule::new(Fault::Answer(lost)).method("GET");
+        proxy.plan(lost.query("object-lock").always());
+        let failed = export(&store, "run-1").await;
+        assert!(failed.is_err(), "{failed:?}");
+        assert_eq!(vault.logged("lock.seal")[0].outcome, Outcome::Refused);
+    });
+}
+
+#[test]
+fn l03_a_write_whose_lock_is_not_kept_fails() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let proxy = FaultProxy::start(&vault.bucket.server().endpoint);
+        let settings = vault.bucket.settings_at(&proxy.endpoint());
+        let raw = S3Store::open(settings).await.unwrap();
+        let tenure = Tenure::of_terms(terms(LockMode::Compliance, 600, 20));
+        let store = LockedStore::open(raw, tenure, vault.locking())
+            .await
+            .unwrap();
+        // The server shows less than was asked for.
+        let mode = "x-amz-object-lock-mode".to_owned();
+        let weaker = Fault::SetHeader(mode, Some("GOVERNANCE".to_owned()));
+        proxy.plan(
+            Rule::new(weaker)
+                .method("HEAD")
+                .key_contains("tenant/")
+                .always(),
+        );
+        let failed = export(&store, "run-1").await;
+        assert!(failed.is_err(), "{failed:?}");
+        assert!(!vault.logged("lock.read-back").is_empty());
+        assert!(vault.logged("lock.seal").is_empty());
+    });
+}
+
+#[test]
+fn l14_a_receipt_is_held_against_the_store_and_not_believed() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let store = vault.store(terms(LockMode::Governance, 600, 20)).await;
+        let manifest = export(&store, "run-1").await.unwrap();
+        let mut receipt = vault.receipt(&manifest).unwrap();
+        for locked in &mut receipt.versions {
+            locked.lock = Some(Lock {
+                mode: LockMode::Compliance,
+                until: later(86_400),
+            });
+        }
+        let commit = Location::manifest(manifest.subject()).key().unwrap();
+        vault.book().keep(&commit, &receipt).unwrap();
+        let status = vault.status(&manifest).await.unwrap();
+        let less = status.findings.iter();
+        let less = less.filter(|finding| finding.code == Code::LessThanReceipt);
+        assert_eq!(less.count(), 3);
+        assert!(status.weakest.unwrap().until < later(601));
+    });
+}
+
+#[test]
+fn t04_a_clock_that_is_far_off_locks_nothing() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let mut locking = vault.locking();
+        locking.clock = Arc::new(FixedClock(later(3_600)));
+        let tenure = Tenure::of_terms(terms(LockMode::Governance, 86_400, 20));
+        let opened = LockedStore::open(vault.raw().await, tenure, locking).await;
+        let Err(StoreError::Unusable { reason }) = opened else {
+            panic!("{opened:?}");
+        };
+        assert!(reason.contains("set the clock"), "{reason}");
     });
 }

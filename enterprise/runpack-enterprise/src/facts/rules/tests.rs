@@ -1,3 +1,5 @@
+//! Tests of rules as the store tells them.
+
 use aws_sdk_s3::types::{
     AbortIncompleteMultipartUpload, DeleteMarkerReplication, LifecycleRuleAndOperator,
     LifecycleRuleFilter, NoncurrentVersionExpiration, NoncurrentVersionTransition,

@@ -1,3 +1,5 @@
+//! Tests of settings as the store tells them.
+
 use aws_sdk_s3::types::{DefaultRetention as Theirs, ObjectLockRule};
 
 use super::*;
