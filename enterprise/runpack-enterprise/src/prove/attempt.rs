@@ -59,11 +59,11 @@ impl Attempt {
 
     /// Everything that is tried on locks of this mode, and on holds.
     pub(super) fn all(mode: LockMode) -> impl Iterator<Item = Self> {
-        let more: &[Self] = match mode {
+        let others: &[Self] = match mode {
             LockMode::Governance => &[],
             LockMode::Compliance => &Self::OF_COMPLIANCE,
         };
-        Self::OF_GOVERNANCE.iter().chain(more).copied()
+        Self::OF_GOVERNANCE.iter().chain(others).copied()
     }
 
     /// As it is written.

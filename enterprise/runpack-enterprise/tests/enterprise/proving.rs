@@ -1,5 +1,6 @@
 //! What is proved of servers that enforce locks, and of those that only take them.
 
+use runpack_core::key::Location;
 use runpack_core::store::s3::{LockMode, S3Store};
 use runpack_core::store::{ObjectRef, StoreError, VersionId};
 use runpack_enterprise::guard::Guard;
@@ -269,8 +270,10 @@ fn nothing_that_a_proof_leaves_is_locked_for_long() {
         let versions = bucket.versions_raw("_runpack/probe/").await;
         let mut locked = 0;
         for version in versions.iter().filter(|version| !version.is_marker) {
+            let probe = version.name.strip_prefix("_runpack/probe/").unwrap();
+            let probe = probe.parse().unwrap();
             let object = ObjectRef {
-                key: version.name.parse().unwrap(),
+                key: Location::Probe { probe }.key().unwrap(),
                 version: Some(VersionId::new(&version.version)),
             };
             let Some(lock) = guard.inspect(&object).await.unwrap().lock else {
