@@ -1,16 +1,20 @@
 //! The audit log: every enterprise action and every refusal, one line each, chained by digest, on this machine.
 //!
 //! A line carries the SHA-256 of the one before it, so that no line can be changed, removed or put in between without all
-//! after it being written again; signed heads ([`AuditLog::sign_head`]) keep even that from going unnoticed. Invariants: a
-//! line is durable before its action is told of; what a crash tore off was told to nobody, and that it was is in the next
-//! line.
+//! after it being written again. A signed head ([`AuditLog::sign_head`]) names the last line, and nobody without the key
+//! makes one of other lines. But log and heads are files of one machine: whoever owns it can cut both to an earlier state
+//! that holds. Only a head's digest that is kept elsewhere, and expected ([`AuditLog::expect`]), tells of that.
+//! Invariants: a line is durable before its action is told of; what a crash tore off was told to nobody, and that it was
+//! is in the next line.
+
+mod tail;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use runpack_core::digest::Digest;
-use runpack_core::sign::{SignError, SignedDocument, Signer, VerifyingKey};
+use runpack_core::sign::{SignError, SignatureError, SignedDocument, Signer, VerifyingKey};
 use runpack_core::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -112,6 +116,16 @@ pub enum AuditError {
         /// How many lines there are.
         entries: u64,
     },
+    /// A line that must be in it is not.
+    #[error(
+        "the line that is expected is not in the audit log: lines were cut off or written again, or it is the log of another machine, expected=`{line}` entries=`{entries}`"
+    )]
+    Missing {
+        /// The SHA-256 of the line.
+        line: Digest,
+        /// How many lines there are.
+        entries: u64,
+    },
     /// No trusted key signed a head.
     #[error("a head is signed by no key that is trusted, line=`{line}`")]
     Untrusted {
@@ -121,6 +135,15 @@ pub enum AuditError {
     /// The head was not signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+}
+
+/// What becomes of heads that other keys signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OtherKeys {
+    /// They are none.
+    Refused,
+    /// They are not looked at.
+    Passed,
 }
 
 /// The audit log of this machine.
@@ -170,7 +193,7 @@ impl AuditLog {
             source,
         };
         let mut file = self.open(&path).map_err(io)?;
-        let (tail, torn) = tail(&mut file, &path)?;
+        let (tail, torn) = tail::take(&mut file, &path)?;
         let mut detail = detail;
         if let (Some(torn), Some(members)) = (torn, detail.as_object_mut()) {
             let torn_off = serde_json::json!({"bytes": torn.len(), "sha256": Digest::of(&torn)});
@@ -210,16 +233,17 @@ impl AuditLog {
         Ok(file)
     }
 
-    /// Signs the last line, and keeps the signed head beside the log.
+    /// Signs the last line, and keeps the signed head beside the log. What this key signed before must hold.
     ///
     /// # Errors
-    /// The log does not hold, or the signer failed.
+    /// The log does not hold, or an earlier head of this key does not agree with it; the signer failed.
     pub fn sign_head(
         &self,
         clock: &dyn Clock,
         signer: &dyn Signer,
     ) -> Result<Option<Head>, AuditError> {
-        let checked = self.verify(&[])?;
+        let key = signer.public_key();
+        let checked = self.check(&[key], OtherKeys::Passed)?.0;
         let (Some(line), Some(sequence)) = (checked.last, checked.entries.checked_sub(1)) else {
             return Ok(None);
         };
@@ -247,6 +271,29 @@ impl AuditLog {
     /// # Errors
     /// It was changed, cut or cannot be read.
     pub fn verify(&self, trusted: &[VerifyingKey]) -> Result<Checked, AuditError> {
+        Ok(self.check(trusted, OtherKeys::Refused)?.0)
+    }
+
+    /// The same, and a line with this SHA-256 must be in it: what [`AuditLog::sign_head`] gave, kept where who owns this
+    /// machine cannot change it.
+    ///
+    /// # Errors
+    /// As [`AuditLog::verify`]; [`AuditError::Missing`].
+    pub fn expect(&self, trusted: &[VerifyingKey], line: Digest) -> Result<Checked, AuditError> {
+        let (checked, lines) = self.check(trusted, OtherKeys::Refused)?;
+        if lines.contains(&line) {
+            return Ok(checked);
+        }
+        let entries = checked.entries;
+        Err(AuditError::Missing { line, entries })
+    }
+
+    /// Reads the whole log; its lines' digests too.
+    fn check(
+        &self,
+        trusted: &[VerifyingKey],
+        others: OtherKeys,
+    ) -> Result<(Checked, Vec<Digest>), AuditError> {
         let mut lines: Vec<Digest> = Vec::new();
         let path = self.path();
         each_line(&path, LINE_BYTES_MAX, |number, line| {
@@ -274,7 +321,11 @@ impl AuditLog {
                 let untrusted = || AuditError::Untrusted { line: number };
                 let signed = SignedDocument::parse(line, HEAD_TYPE, HEAD_BYTES_MAX);
                 let signed = signed.map_err(|_| untrusted())?;
-                let payload = signed.verify(trusted).map_err(|_| untrusted())?;
+                let payload = match (signed.verify(trusted), others) {
+                    (Ok(payload), _) => payload,
+                    (Err(SignatureError::NoTrustedKey), OtherKeys::Passed) => return Ok(()),
+                    (Err(_), _) => return Err(untrusted()),
+                };
                 let head: Head = serde_json::from_slice(payload).map_err(|_| untrusted())?;
                 let there = usize::try_from(head.sequence)
                     .ok()
@@ -289,11 +340,13 @@ impl AuditLog {
                 Ok(())
             })?;
         }
-        Ok(Checked {
+        let last = lines.last().copied();
+        let checked = Checked {
             entries,
-            last: lines.last().copied(),
+            last,
             heads,
-        })
+        };
+        Ok((checked, lines))
     }
 
     /// Hands every entry to `take`, after the whole log was verified.
@@ -358,42 +411,6 @@ fn each_line(
             }
         }
     }
-}
-
-/// The last whole line, and what was torn off after it, which is removed.
-type Tail = (Option<(Entry, Digest)>, Option<Vec<u8>>);
-
-fn tail(file: &mut File, path: &Path) -> Result<Tail, AuditError> {
-    let io = |source| AuditError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let len = file.metadata().map_err(io)?.len();
-    // Two lines at most: the last whole one and what a crash left.
-    let from = len.saturating_sub(2 * (1 << 20));
-    file.seek(SeekFrom::Start(from)).map_err(io)?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(io)?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-    let (whole, torn) = match whole {
-        Some(at) => bytes.split_at(at.saturating_add(1)),
-        None => (bytes.split_at(0).0, bytes.as_slice()),
-    };
-    let torn = (!torn.is_empty()).then(|| torn.to_vec());
-    if let Some(torn) = &torn {
-        let kept = len.saturating_sub(u64::try_from(torn.len()).unwrap_or(0));
-        file.set_len(kept).map_err(io)?;
-    }
-    let Some(whole) = whole.strip_suffix(b"\n") else {
-        return Ok((None, torn));
-    };
-    let line = whole.rsplit(|byte| *byte == b'\n').next().unwrap_or(whole);
-    let entry = serde_json::from_slice(line).map_err(|_| AuditError::Changed {
-        path: path.to_owned(),
-        line: 0,
-        fault: "the last line is none of the log",
-    })?;
-    Ok((Some((entry, Digest::of(line))), torn))
 }
 
 #[cfg(test)]

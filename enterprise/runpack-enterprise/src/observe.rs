@@ -217,13 +217,11 @@ fn holds(ledger: &Ledger, status: &Status, commit: &Pinned) -> Claim<Holds> {
 /// What a transcript shows of locks of this mode. A bypass that these credentials have no right to try, or that governance
 /// allows to who has it, shows nothing of the lock and is left to the transcript.
 fn enforcement(proof: &Proof, mode: LockMode) -> Option<Enforcement> {
-    let counts = |tried: &&prove::Tried| {
-        let is_of_lock = tried.attempt != prove::Attempt::BypassDelete
-            || (mode == LockMode::Compliance && tried.result != prove::Result::NotProven);
-        is_of_lock && tried.mode.is_none_or(|of| of == mode)
-    };
     let is_tried = proof.attempts.iter().any(|tried| tried.mode == Some(mode));
-    let attempts: Vec<Attempt> = proof.attempts.iter().filter(counts).map(attempt).collect();
+    let attempts: Vec<Attempt> = {
+        let counted = proof.attempts.iter().filter(|tried| tried.counts_for(mode));
+        counted.map(attempt).collect()
+    };
     is_tried.then(|| Enforcement {
         verdict: Enforcement::follows(&attempts),
         attempts,
@@ -246,7 +244,7 @@ fn attempt(tried: &prove::Tried) -> Attempt {
         result: match tried.result {
             prove::Result::Enforced => AttemptResult::Refused,
             prove::Result::NotEnforced => AttemptResult::Succeeded,
-            prove::Result::NotProven => AttemptResult::NotObserved,
+            prove::Result::NotProven | prove::Result::NothingShown => AttemptResult::NotObserved,
         },
     }
 }

@@ -7,6 +7,7 @@ use runpack_cli::clock::SystemClock;
 use runpack_cli::output::{Format, Tone};
 use runpack_cli::table::fields;
 use runpack_cli::{Context, Exit, Failure};
+use runpack_core::digest::Digest;
 use runpack_enterprise::audit::Checked;
 use serde_json::json;
 
@@ -25,8 +26,15 @@ enum What {
     /// Hold every line, and every signed head, against what was written
     ///
     /// Heads are held against the log where --trusted-key or --signing-key names a key.
-    Verify,
-    /// Sign the last line: from then on nobody cuts the log off before it
+    Verify {
+        /// The SHA-256 of a line that must be in the log, as `audit sign` gave it
+        #[arg(long, value_name = "SHA256")]
+        expect_head: Option<Digest>,
+    },
+    /// Sign the last line, and print its digest to be kept elsewhere
+    ///
+    /// Log and signed heads are files of this machine, and whoever owns it can cut both. Keep the digest where they cannot
+    /// change it: `audit verify --expect-head` then says whether the log still goes so far.
     Sign,
     /// Write the log, verified, to a file or to standard output, one JSON object a line
     Export {
@@ -40,7 +48,7 @@ impl AuditCommand {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let desk = Desk::of(context)?;
         match self.what {
-            What::Verify => {
+            What::Verify { expect_head } => {
                 let is_keyed = !options::trusted_keys(&context.given).is_empty()
                     || options::signing_key(&context.given).is_some();
                 let trusted = if is_keyed {
@@ -48,7 +56,12 @@ impl AuditCommand {
                 } else {
                     Vec::new()
                 };
-                let checked = desk.audit().verify(&trusted).map_err(|e| of_audit(&e))?;
+                let audit = desk.audit();
+                let checked = match expect_head {
+                    Some(line) => audit.expect(&trusted, line),
+                    None => audit.verify(&trusted),
+                };
+                let checked = checked.map_err(|error| of_audit(&error))?;
                 print(context, &desk, &checked, is_keyed)?;
             }
             What::Sign => {
@@ -60,8 +73,9 @@ impl AuditCommand {
                 match (context.output.format(), head) {
                     (Format::Json, head) => context.output.print_json(&json!({"head": head}))?,
                     (Format::Text, Some(head)) => context.output.print(&format!(
-                        "signed line {} of the audit log, {}\n",
-                        head.sequence, head.line
+                        "signed line {} of the audit log, {line}\nkeep this elsewhere: `runpack-enterprise audit verify --expect-head {line}` says whether the log still goes so far\n",
+                        head.sequence,
+                        line = head.line
                     ))?,
                     (Format::Text, None) => {
                         context.output.print("the audit log is empty\n")?;

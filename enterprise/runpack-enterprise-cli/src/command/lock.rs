@@ -75,6 +75,14 @@ struct HowLong {
 
 impl HowLong {
     fn lock(&self, context: &Context, now: Timestamp) -> Result<Lock, Failure> {
+        let (mode, until) = self.asked(context)?;
+        let until = LockTerms::new(mode, until).retain_until(now);
+        let until = until.map_err(|error| Failure::new(error.to_string(), "give another end"))?;
+        Ok(Lock { mode, until })
+    }
+
+    /// What is asked for, by options and by configuration.
+    fn asked(&self, context: &Context) -> Result<(LockMode, RetainUntil), Failure> {
         let configured = crate::storage::terms(&context.settings()?)?;
         let mode = self.mode.or(configured.as_ref().map(LockTerms::mode));
         let mode = mode.ok_or_else(|| {
@@ -93,9 +101,7 @@ impl HowLong {
                 )
             })?,
         };
-        let until = LockTerms::new(mode, until).retain_until(now);
-        let until = until.map_err(|error| Failure::new(error.to_string(), "give another end"))?;
-        Ok(Lock { mode, until })
+        Ok((mode, until))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::desk::Desk;
 /// Prove what a bucket enforces of its locks
 ///
 /// Small versions are written under `_runpack/probe/`, locked for a minute, and everything is tried on them that an
-/// attacker would: delete, shorten, unlock, weaken, overwrite, bypass. Each attempt has a control that must work, for a
+/// attacker would: delete, shorten, unlock, weaken, each also with the right to bypass governance, overwrite. Each attempt has a control that must work, for a
 /// right that is missing is not a lock. The transcript is kept on this machine and counts for a week.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -140,6 +140,7 @@ fn text(context: &Context, storage: &Storage, proof: &Proof, modes: &[LockMode])
                 Found::Enforced => "enforced",
                 Found::NotEnforced => "NOT ENFORCED",
                 Found::NotProven => "not proven",
+                Found::NothingShown => "shows nothing",
             }
             .to_owned(),
         ]);

@@ -184,7 +184,22 @@ fn locks_are_set_and_made_longer_and_never_shorter() {
         (&1.into(), &0.into())
     );
     let status = desk.json(&format!("lock status @ {RUN}"), 0);
-    assert!(status["weakest"]["until"].as_str().unwrap() > until.as_str());
+    let longer = status["weakest"]["until"].as_str().unwrap().to_owned();
+    assert!(longer > until);
+    // Another end is another campaign, and not one that was done already.
+    let other = line.replace("3d", "9d");
+    let refused = desk.line(&other).expect(2);
+    assert!(refused.err.contains("another campaign"), "{}", refused.err);
+    let other = other.replace(" --campaign campaign.txt", "");
+    let begun = desk.json(&other, 0);
+    assert_eq!(begun["changed"], 1);
+    let again = desk.json(&other, 0);
+    assert_eq!(
+        (&again["campaign"], &again["changed"]),
+        (&begun["campaign"], &0.into())
+    );
+    let status = desk.json(&format!("lock status @ {RUN}"), 0);
+    assert!(status["weakest"]["until"].as_str().unwrap() > longer.as_str());
     desk.line(&format!(
         "lock set @ {RUN} --mode governance --until 2020-01-01T00:00:00Z"
     ))
@@ -292,4 +307,26 @@ fn a_presigned_put_asks_for_the_lock() {
     desk.configure("{mode: governance, retain_for: 1d}", "");
     let help = desk.line("presign --help").expect(0);
     assert!(help.out.contains("put"), "{}", help.out);
+}
+
+#[test]
+fn a_pack_that_a_campaign_cannot_lock_is_written_down_as_failed_and_tried_again() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
+    desk.configure("", "");
+    desk.export("").expect(0);
+    let names = block_on(desk.bucket.versions_raw("tenant/"));
+    let manifest = names.iter().find(|one| one.name.ends_with("manifest.json"));
+    let manifest = &manifest.unwrap().name;
+    let sound = block_on(desk.bucket.read_raw(manifest)).unwrap();
+    block_on(desk.bucket.put_raw(manifest, "{}"));
+    let line = "lock extend @ --tenant acme --mode governance --for 3d";
+    let failed = desk.json(line, 2);
+    assert_eq!(failed["packs"], 0);
+    assert_eq!(failed["failed"].as_array().unwrap().len(), 1);
+    let audited = desk.audited("lock.extend");
+    assert_eq!(audited.len(), 1);
+    assert_eq!(audited[0]["outcome"], "refused");
+    block_on(desk.bucket.put_raw(manifest, sound));
+    let done = desk.json(line, 0);
+    assert_eq!((&done["packs"], &done["changed"]), (&1.into(), &1.into()));
 }

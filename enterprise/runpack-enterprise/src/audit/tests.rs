@@ -123,3 +123,66 @@ fn many_writers_make_one_chain() {
     });
     assert_eq!(log(directory.path()).verify(&[]).unwrap().entries, 40);
 }
+
+#[test]
+fn nothing_is_signed_that_an_earlier_head_of_the_key_denies() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = written(directory.path(), 5);
+    let key = SigningKey::from_pem(KEY).unwrap();
+    log.sign_head(&clock(), &key).unwrap();
+    let whole = fs::read(log.path()).unwrap();
+    let lines: Vec<&[u8]> = whole.split_inclusive(|byte| *byte == b'\n').collect();
+    fs::write(log.path(), lines[..3].concat()).unwrap();
+    let found = log.sign_head(&clock(), &key);
+    assert!(matches!(found, Err(AuditError::Head { .. })), "{found:?}");
+    // Another key has signed nothing yet, and does not judge what this one did.
+    let other = SigningKey::from_pem(include_str!("../../tests/data/other.pem")).unwrap();
+    assert_eq!(
+        log.sign_head(&clock(), &other).unwrap().unwrap().sequence,
+        2
+    );
+}
+
+#[test]
+fn a_log_and_its_heads_that_were_both_cut_are_told_by_what_was_kept_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = written(directory.path(), 3);
+    let key = SigningKey::from_pem(KEY).unwrap();
+    let trusted = [key.public_key()];
+    let early = (
+        fs::read(log.path()).unwrap(),
+        log.sign_head(&clock(), &key).unwrap().unwrap(),
+    );
+    let heads = fs::read(log.heads_path()).unwrap();
+    written_more(&log);
+    let late = log.sign_head(&clock(), &key).unwrap().unwrap();
+    assert_eq!(log.expect(&trusted, late.line).unwrap().entries, 4);
+    assert_eq!(log.expect(&trusted, early.1.line).unwrap().entries, 4);
+    fs::write(log.path(), early.0).unwrap();
+    fs::write(log.heads_path(), heads).unwrap();
+    assert!(log.verify(&trusted).is_ok());
+    let found = log.expect(&trusted, late.line);
+    assert!(
+        matches!(found, Err(AuditError::Missing { entries: 3, .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn lines_longer_than_what_is_read_first_are_chained_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = log(directory.path());
+    for bytes in [10, 70_000, 65_536, 200_000, 10, 10] {
+        let detail = json!({"text": "x".repeat(bytes)});
+        log.append(&clock(), "test.long", Outcome::Done, detail)
+            .unwrap();
+    }
+    let mut bytes = fs::read(log.path()).unwrap();
+    bytes.extend_from_slice("y".repeat(100_000).as_bytes());
+    fs::write(log.path(), bytes).unwrap();
+    let entry = log
+        .append(&clock(), "test.after", Outcome::Done, json!({}))
+        .unwrap();
+    assert_eq!(entry.detail["torn_off_before"]["bytes"], 100_000);
+    assert_eq!(log.verify(&[]).unwrap().entries, 7);
+}

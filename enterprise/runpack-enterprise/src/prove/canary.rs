@@ -1,12 +1,12 @@
 //! Canaries: small objects under `_runpack/probe/` that somebody may try to remove.
 
-use std::fmt;
 use std::time::Duration;
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
-    ChecksumAlgorithm, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+    ChecksumAlgorithm, Delete, ObjectIdentifier, ObjectLockMode, ObjectLockRetention,
+    ObjectLockRetentionMode,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -19,7 +19,8 @@ use runpack_core::store::{
 };
 use runpack_core::time::{FixedClock, Timestamp};
 
-use super::Bypass;
+use super::answer::Answer;
+use super::{Bypass, LOCK_SECONDS};
 use crate::bucket::{Lockable, unusable};
 use crate::guard::date;
 
@@ -31,54 +32,21 @@ const OTHER: &[u8] = b"other bytes\n";
 /// The shortest lock, where a bucket locks everything by itself.
 const SHORTEST_SECONDS: u64 = 3;
 
-/// What became of a request, or of a canary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// It was done.
-    Done,
-    /// It was refused: the status, and the store's own word.
-    Refused(u16, String),
-    /// It is not as it was.
-    Other(String),
-    /// Nobody knows.
-    Unknown(String),
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done => f.write_str("done"),
-            Self::Refused(status, code) => write!(f, "refused, {status} {code}"),
-            Self::Other(found) => f.write_str(found),
-            Self::Unknown(why) => write!(f, "unknown: {why}"),
-        }
-    }
-}
-
-impl Answer {
-    fn of<T, E: ProvideErrorMetadata>(result: &Result<T, SdkError<E>>) -> Self {
-        let Err(error) = result else {
-            return Self::Done;
-        };
-        let status = error.raw_response().map(|raw| raw.status().as_u16());
-        let code = error.code().unwrap_or("none");
-        let code: String = code
-            .chars()
-            .filter(char::is_ascii_graphic)
-            .take(80)
-            .collect();
-        match status {
-            Some(status) if (400..500).contains(&status) => Self::Refused(status, code),
-            Some(status) => Self::Unknown(format!("status {status} {code}")),
-            None => Self::Unknown("no answer".to_owned()),
-        }
-    }
-}
-
 /// One canary.
 #[derive(Debug, Clone)]
 pub(super) struct Canary {
     pub(super) object: ObjectRef,
+    /// How it must be locked.
+    pub(super) lock: Option<Lock>,
+}
+
+/// By which request a version is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// The one for one object.
+    One,
+    /// The one for many.
+    Many,
 }
 
 impl Canary {
@@ -138,6 +106,19 @@ impl<'a> Canaries<'a> {
         Ok(put.send().await)
     }
 
+    /// The store's time.
+    pub(super) async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.store.now().await
+    }
+
+    /// Writes a canary that is locked from now on, by the store's clock.
+    pub(super) async fn locked(&self, what: &str, mode: LockMode) -> Result<Canary, StoreError> {
+        let now = self.now().await?.unix_seconds();
+        let until = Timestamp::from_unix_seconds(now.saturating_add(LOCK_SECONDS));
+        let until = until.unwrap_or(Timestamp::MAX);
+        self.write(what, Some(Lock { mode, until })).await
+    }
+
     /// Writes a canary.
     pub(super) async fn write(&self, what: &str, lock: Option<Lock>) -> Result<Canary, StoreError> {
         let key = self.key(what)?;
@@ -152,19 +133,59 @@ impl<'a> Canaries<'a> {
                 key,
                 version: Some(VersionId::new(version)),
             },
+            lock,
         })
     }
 
-    /// Writes other bytes under the key of a canary.
-    pub(super) async fn overwrite(&self, canary: &Canary) -> Answer {
-        match self.put(&canary.object.key, OTHER, None).await {
+    /// Writes other bytes under the key of a canary: no longer locked than must be, for they stay as long.
+    pub(super) async fn overwrite(&self, canary: &Canary, mode: LockMode) -> Answer {
+        let put = async {
+            let lock = self.shortest(mode).await?;
+            self.put(&canary.object.key, OTHER, lock).await
+        };
+        match put.await {
             Ok(put) => Answer::of(&put),
             Err(error) => Answer::Unknown(error.to_string()),
         }
     }
 
-    pub(super) async fn delete_version(&self, canary: &Canary, bypass: Bypass) -> Answer {
-        self.delete(canary, canary.version(), bypass).await
+    /// Deletes the version of a canary.
+    pub(super) async fn remove(&self, canary: &Canary, how: How, bypass: Bypass) -> Answer {
+        match how {
+            How::One => self.delete(canary, canary.version(), bypass).await,
+            How::Many => self.delete_many(canary, bypass).await,
+        }
+    }
+
+    /// Deletes the version of a canary by the request for many, which succeeds whatever came of each.
+    async fn delete_many(&self, canary: &Canary, bypass: Bypass) -> Answer {
+        let built = ObjectIdentifier::builder()
+            .key(self.store.name(canary.object.key.as_str()))
+            .set_version_id(canary.version())
+            .build()
+            .and_then(|one| Delete::builder().objects(one).build());
+        let (delete, client) = match (built, self.store.client()) {
+            (Ok(delete), Ok(client)) => (delete, client),
+            (Err(error), _) => return Answer::Unknown(error.to_string()),
+            (_, Err(error)) => return Answer::Unknown(error.to_string()),
+        };
+        let answered = client
+            .delete_objects()
+            .bucket(self.bucket())
+            .delete(delete)
+            .checksum_algorithm(ChecksumAlgorithm::Sha256)
+            .set_bypass_governance_retention((bypass == Bypass::Governance).then_some(true))
+            .set_expected_bucket_owner(self.store.owner())
+            .send()
+            .await;
+        let Ok(answered) = &answered else {
+            return Answer::of(&answered);
+        };
+        match (answered.errors(), answered.deleted()) {
+            ([], [_]) => Answer::Done,
+            ([error, ..], _) => Answer::of_code(200, error.code().unwrap_or("none")),
+            ([], _) => Answer::Unknown("it does not say what became of the version".to_owned()),
+        }
     }
 
     pub(super) async fn delete_key(&self, canary: &Canary) -> Answer {
@@ -189,20 +210,25 @@ impl<'a> Canaries<'a> {
     }
 
     /// Asks for another lock.
-    pub(super) async fn retain(&self, canary: &Canary, lock: Lock) -> Answer {
+    pub(super) async fn retain(&self, canary: &Canary, lock: Lock, bypass: Bypass) -> Answer {
         let retention = ObjectLockRetention::builder()
             .mode(ObjectLockRetentionMode::from(lock.mode.as_str()))
             .retain_until_date(date(lock.until));
-        self.put_retention(canary, retention.build()).await
+        self.put_retention(canary, retention.build(), bypass).await
     }
 
     /// Asks for no lock.
-    pub(super) async fn unlock(&self, canary: &Canary) -> Answer {
+    pub(super) async fn unlock(&self, canary: &Canary, bypass: Bypass) -> Answer {
         let nothing = ObjectLockRetention::builder().build();
-        self.put_retention(canary, nothing).await
+        self.put_retention(canary, nothing, bypass).await
     }
 
-    async fn put_retention(&self, canary: &Canary, retention: ObjectLockRetention) -> Answer {
+    async fn put_retention(
+        &self,
+        canary: &Canary,
+        retention: ObjectLockRetention,
+        bypass: Bypass,
+    ) -> Answer {
         let client = match self.store.client() {
             Ok(client) => client,
             Err(error) => return Answer::Unknown(error.to_string()),
@@ -213,6 +239,7 @@ impl<'a> Canaries<'a> {
             .key(self.store.name(canary.object.key.as_str()))
             .set_version_id(canary.version())
             .retention(retention)
+            .set_bypass_governance_retention((bypass == Bypass::Governance).then_some(true))
             .set_expected_bucket_owner(self.store.owner())
             .send()
             .await;
@@ -246,22 +273,16 @@ impl<'a> Canaries<'a> {
     }
 
     /// No lock; in a bucket that locks by itself, the shortest there is.
-    pub(super) async fn shortest(
-        &self,
-        mode: LockMode,
-        until: Timestamp,
-    ) -> Result<Option<Lock>, StoreError> {
-        let clock = FixedClock(self.store.now().await?);
+    pub(super) async fn shortest(&self, mode: LockMode) -> Result<Option<Lock>, StoreError> {
+        let clock = FixedClock(self.now().await?);
         let lockable = Lockable::check(self.store, &clock).await?;
         if lockable.default_retention.is_none() {
             return Ok(None);
         }
-        let now = self.store.now().await?.unix_seconds();
-        let soon = Timestamp::from_unix_seconds(now.saturating_add(SHORTEST_SECONDS));
-        Ok(Some(Lock {
-            mode,
-            until: soon.unwrap_or(until),
-        }))
+        let now = self.now().await?.unix_seconds();
+        let until = Timestamp::from_unix_seconds(now.saturating_add(SHORTEST_SECONDS));
+        let until = until.unwrap_or(Timestamp::MAX);
+        Ok(Some(Lock { mode, until }))
     }
 
     /// Waits until a short lock has ended by the store's clock.
@@ -276,8 +297,8 @@ impl<'a> Canaries<'a> {
         Err(unusable("its clock does not go on"))
     }
 
-    /// Removes what can be removed, and says what is left.
-    pub(super) async fn clean(&self, until: Timestamp) -> Vec<String> {
+    /// Removes what can be removed, and says what is left. `held` may be under a hold that could not be cleared.
+    pub(super) async fn clean(&self, held: Option<&ObjectKey>) -> Vec<String> {
         let ours = format!("{}{:016x}-", Location::probes_prefix(), self.nonce);
         let holdings = self.store.holdings(&Location::probes_prefix());
         let holdings: Result<Vec<Holding>, StoreError> = holdings.try_collect().await;
@@ -286,9 +307,18 @@ impl<'a> Canaries<'a> {
         };
         let mut left = Vec::new();
         for holding in holdings.iter().filter(|one| one.key.starts_with(&ours)) {
-            if self.store.remove(holding).await.is_err() && holding.state == State::Object {
-                left.push(format!("{}, locked until about {until}", holding.key));
+            if self.store.remove(holding).await.is_ok() || holding.state != State::Object {
+                continue;
             }
+            left.push(if held.is_some_and(|held| held.as_str() == holding.key) {
+                format!(
+                    "{}, under a legal hold that could not be cleared: clear it by hand",
+                    holding.key
+                )
+            } else {
+                // A canary is locked once, and once made longer.
+                format!("{}, locked for {} s at most", holding.key, 2 * LOCK_SECONDS)
+            });
         }
         left
     }

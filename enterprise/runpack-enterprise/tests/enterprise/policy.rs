@@ -14,13 +14,17 @@ use aws_sdk_s3::types::{
     ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode, ObjectLockRule,
     VersioningConfiguration,
 };
+use runpack_core::store::s3::{LockMode, S3Store};
 use runpack_enterprise::policy::{
     Dialect, Inputs, LintCode, Observed, PolicyInput, PrincipalArn, Severity, StatementKind,
     generate, lint,
 };
+use runpack_enterprise::prove::{Attempt, Result as Outcome, Verdict, prove};
 use runpack_enterprise::retention::RetainFor;
 use runpack_testing::block_on;
 use runpack_testing::servers::{BucketKind, Kind, Server, TestBucket, shared};
+
+use super::support::{MachineClock, PLACE};
 
 const ALT: &str = "arn:aws:iam:::user/alt";
 const OWNER: &str = "arn:aws:iam:::user/main";
@@ -408,6 +412,12 @@ fn l08_holds_are_placed_and_cleared_by_their_holders_alone() {
                 .await,
             Ok(())
         );
+        // What a proof tries with its canaries is denied to nobody.
+        let probe = bench.put(User::Owner, "_runpack/probe/x").await.unwrap();
+        for status in [on.clone(), off.clone()] {
+            let held = bench.hold(User::Owner, "_runpack/probe/x", &probe, status);
+            assert_eq!(held.await, Ok(()));
+        }
         for status in [off.clone(), on] {
             assert_eq!(
                 code(&bench.hold(User::Owner, "tenant/x", &version, status).await),
@@ -530,5 +540,30 @@ fn the_linter_reads_what_the_gateway_gives_back() {
         // Nobody was named as an administrator, so the policy itself is open.
         let change = found(LintCode::PolicyChange).unwrap();
         assert_eq!(change.severity, Severity::Medium);
+    });
+}
+
+#[test]
+fn l04_under_every_statement_a_proof_still_proves() {
+    block_on(async {
+        let bench = Bench::new().await;
+        let mut input = bench.input(&StatementKind::ALL);
+        input.statements.remove(&StatementKind::InsecureTransport);
+        input.holders = vec![principal(ALT)];
+        input.cleaners = vec![principal(ALT)];
+        bench.set(&input).await;
+        let store = S3Store::open(bench.bucket.settings()).await.unwrap();
+        let modes = [LockMode::Governance, LockMode::Compliance];
+        let proof = prove(&store, PLACE, &modes, &MachineClock, 7)
+            .await
+            .unwrap();
+        for mode in modes {
+            assert_eq!(proof.verdict(mode), Verdict::Proven, "{proof:#?}");
+        }
+        let bypassed = proof.attempts.iter().filter(|tried| {
+            tried.mode == Some(LockMode::Governance) && tried.result == Outcome::NotEnforced
+        });
+        let bypassed: Vec<Attempt> = bypassed.map(|tried| tried.attempt).collect();
+        assert_eq!(bypassed, []);
     });
 }

@@ -1,10 +1,10 @@
 //! `lock extend`: one pack, or every pack of a tenant, namespace or scenario, for longer.
 //!
-//! What was done is written down pack by pack, so that a campaign that was interrupted goes on where it was.
+//! What was done is written down pack by pack, so that a campaign that was interrupted goes on where it was. What it was
+//! asked for is written above that: a campaign goes on as what it was begun as, or not at all.
 
-use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::Write as _;
+mod file;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,9 +18,13 @@ use runpack_core::id::{Namespace, Scenario, Tenant};
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
+use runpack_core::store::s3::S3Store;
 use runpack_core::verify::{Pack, StorePack};
+use runpack_enterprise::audit::Outcome;
+use runpack_enterprise::locked::Sealed;
 use serde_json::json;
 
+use self::file::{Campaign, Terms};
 use super::{HowLong, set};
 use crate::desk::Desk;
 use crate::pack::BucketPack;
@@ -43,7 +47,7 @@ pub(super) struct Extend {
     /// Only of this scenario
     #[arg(long, value_name = "ID", requires = "namespace")]
     scenario: Option<Scenario>,
-    /// Keeps what was done [default: a new campaign, in this machine's state]
+    /// Keeps what was done [default: in this machine's state, one for each store, tenant, mode and end]
     #[arg(long, value_name = "FILE")]
     campaign: Option<PathBuf>,
     #[command(flatten)]
@@ -61,13 +65,12 @@ impl Extend {
             ));
         };
         let subjects = self.subjects(context, &storage)?;
+        let terms = self.terms(context, &storage)?;
         let path = match self.campaign.clone() {
             Some(path) => path,
-            None => desk
-                .path("campaigns")
-                .join(format!("{}.txt", ulid::Ulid::generate())),
+            None => desk.path("campaigns").join(terms.file_name()),
         };
-        let mut campaign = Campaign::open(path)?;
+        let mut campaign = Campaign::open(path, &terms)?;
         let (mut done, mut changed, mut failed) = (0_u64, 0_u64, Vec::new());
         for subject in subjects {
             let key = Location::pack_prefix(&subject).to_string();
@@ -75,30 +78,70 @@ impl Extend {
                 done = done.saturating_add(1);
                 continue;
             }
-            let container = StorePack::new(storage.reader(), subject);
-            let pack = context.wait(Pack::open(Arc::new(container), &Limits::default()))?;
-            let sealed = match pack {
-                Ok(pack) => {
-                    let manifest = Arc::clone(pack.manifest());
-                    BucketPack::of(storage.clone(), store.clone(), manifest, &desk)
-                        .and_then(|pack| set(context, &desk, &pack, &self.how, "lock.extend"))
-                }
-                Err(_) => Err(Failure::new("its manifest is not sound", "verify it")),
-            };
-            match sealed {
+            match self.extend(context, &desk, &storage, &store, subject) {
                 Ok(sealed) => {
                     campaign.note(&key)?;
                     done = done.saturating_add(1);
                     changed = changed.saturating_add(u64::from(sealed.is_changed));
                 }
-                Err(failure) => failed.push(format!("{key}: {failure}")),
+                Err((outcome, failure)) => {
+                    let detail = json!({
+                        "place": storage.place(),
+                        "pack": key,
+                        "why": failure.to_string(),
+                        "campaign": campaign.path().to_string_lossy(),
+                    });
+                    desk.log("lock.extend", outcome, detail)?;
+                    failed.push(format!("{key}: {failure}"));
+                }
             }
         }
-        campaign.print(context, (done, changed), &failed)?;
+        print(context, &campaign, (done, changed), &failed)?;
         Ok(if failed.is_empty() {
             Exit::Success
         } else {
             Exit::Trouble
+        })
+    }
+
+    /// Locks one pack for longer.
+    fn extend(
+        &self,
+        context: &Context,
+        desk: &Desk,
+        storage: &Storage,
+        store: &S3Store,
+        subject: Subject,
+    ) -> Result<Sealed, (Outcome, Failure)> {
+        let failed = |failure| (Outcome::Failed, failure);
+        let container = StorePack::new(storage.reader(), subject);
+        let pack = context.wait(Pack::open(Arc::new(container), &Limits::default()));
+        let pack = pack.map_err(failed)?.map_err(|_| {
+            let failure = Failure::new("its manifest is not sound", "verify it");
+            (Outcome::Refused, failure)
+        })?;
+        let manifest = Arc::clone(pack.manifest());
+        let pack = BucketPack::of(storage.clone(), store.clone(), manifest, desk);
+        set(
+            context,
+            desk,
+            &pack.map_err(failed)?,
+            &self.how,
+            "lock.extend",
+        )
+        .map_err(failed)
+    }
+
+    /// What this campaign is asked for.
+    fn terms(&self, context: &Context, storage: &Storage) -> Result<Terms, Failure> {
+        let (mode, until) = self.how.asked(context)?;
+        Ok(Terms {
+            place: storage.place(),
+            tenant: self.tenant.clone(),
+            namespace: self.namespace.clone(),
+            scenario: self.scenario.clone(),
+            mode,
+            until,
         })
     }
 
@@ -124,87 +167,33 @@ impl Extend {
     }
 }
 
-impl Campaign {
-    fn print(
-        &self,
-        context: &Context,
-        (done, changed): (u64, u64),
-        failed: &[String],
-    ) -> Result<(), Failure> {
-        if context.output.format() == Format::Json {
-            return context.output.print_json(&json!({
-                "campaign": self.path.to_string_lossy(),
-                "packs": done,
-                "changed": changed,
-                "failed": failed,
-            }));
-        }
-        let (tone, word) = if failed.is_empty() {
-            (Tone::Good, "done")
-        } else {
-            (Tone::Bad, "not all done: run it again")
-        };
-        let mut text = format!("{}\n", context.output.tone(tone, word));
-        text.push_str(&fields(&[
-            ("packs", count(done, "pack")),
-            ("made longer", changed.to_string()),
-            ("campaign", safe(&self.path.to_string_lossy())),
-        ]));
-        for failure in failed {
-            text.extend(["  failed  ", &safe(failure), "\n"]);
-        }
-        context.output.print(&text)
+fn print(
+    context: &Context,
+    campaign: &Campaign,
+    (done, changed): (u64, u64),
+    failed: &[String],
+) -> Result<(), Failure> {
+    if context.output.format() == Format::Json {
+        return context.output.print_json(&json!({
+            "campaign": campaign.path().to_string_lossy(),
+            "packs": done,
+            "changed": changed,
+            "failed": failed,
+        }));
     }
-}
-
-/// What was done already.
-struct Campaign {
-    path: PathBuf,
-    done: BTreeSet<String>,
-}
-
-impl Campaign {
-    fn open(path: PathBuf) -> Result<Self, Failure> {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(unusable(&path, &error)),
-        };
-        // What a crash tore off is no line, and is done again.
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let done = whole.lines().map(str::to_owned).collect();
-        Ok(Self { path, done })
+    let (tone, word) = if failed.is_empty() {
+        (Tone::Good, "done")
+    } else {
+        (Tone::Bad, "not all done: run it again")
+    };
+    let mut text = format!("{}\n", context.output.tone(tone, word));
+    text.push_str(&fields(&[
+        ("packs", count(done, "pack")),
+        ("made longer", changed.to_string()),
+        ("campaign", safe(&campaign.path().to_string_lossy())),
+    ]));
+    for failure in failed {
+        text.extend(["  failed  ", &safe(failure), "\n"]);
     }
-
-    fn has(&self, key: &str) -> bool {
-        self.done.contains(key)
-    }
-
-    fn note(&mut self, key: &str) -> Result<(), Failure> {
-        let noted = || {
-            if let Some(directory) = self.path.parent() {
-                std::fs::create_dir_all(directory)?;
-            }
-            let mut file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&self.path)?;
-            file.write_all(format!("{key}\n").as_bytes())?;
-            file.sync_data()
-        };
-        noted().map_err(|error| unusable(&self.path, &error))?;
-        self.done.insert(key.to_owned());
-        Ok(())
-    }
-}
-
-fn unusable(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        format!(
-            "the campaign's file cannot be used, path=`{}`",
-            path.display()
-        ),
-        "give another --campaign",
-    )
-    .because(error)
+    context.output.print(&text)
 }

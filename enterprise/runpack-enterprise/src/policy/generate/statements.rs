@@ -192,7 +192,8 @@ impl<'a> Draft<'a> {
             (Dialect::MinIo, WriteLock::FullAtOnce) => {}
         }
         let short = json!({"NumericLessThan": {"s3:object-lock-remaining-retention-days": days.to_string()}});
-        self.forbid(kind, &actions, &Resources::Objects, short, &[]);
+        self.note_probes("`prove` cannot lock its canaries shortly, and nothing is exported under locks that are not proven");
+        self.forbid(kind, &actions, &Resources::Evidence, short, &[]);
     }
 
     fn hold_release(&mut self) {
@@ -200,6 +201,7 @@ impl<'a> Draft<'a> {
         if self.input.holders.is_empty() {
             self.note(kind, "forbids it to everybody: no holder was named");
         }
+        self.note_probes("only a holder can prove holds with `prove`");
         // Placing a hold stays free where the server can tell it from clearing one.
         let condition = match self.input.dialect {
             Dialect::Aws | Dialect::MinIo => {
@@ -213,7 +215,7 @@ impl<'a> Draft<'a> {
         self.forbid(
             kind,
             &["s3:PutObjectLegalHold"],
-            &Resources::Objects,
+            &Resources::Evidence,
             condition,
             &self.input.holders,
         );

@@ -60,7 +60,7 @@ fn amazon_gets_every_statement() {
             "Effect": "Deny",
             "Principal": "*",
             "Action": ["s3:PutObjectLegalHold"],
-            "Resource": "arn:aws:s3:::evidence/*",
+            "NotResource": "arn:aws:s3:::evidence/_runpack/probe/*",
             "Condition": {
                 "StringNotEquals": {"s3:object-lock-legal-hold": "ON"},
                 "ArnNotEquals": {"aws:PrincipalArn": [HOLDER]},
@@ -349,4 +349,38 @@ fn without_a_statement_its_door_is_found_open() {
             .collect();
         assert!(codes.contains(&code), "{kind:?} {codes:?}");
     }
+}
+
+#[test]
+fn what_a_proof_does_with_its_canaries_is_denied_to_nobody() {
+    for dialect in [Dialect::Aws, Dialect::Ceph] {
+        for write_lock in [WriteLock::ShortFirst, WriteLock::FullAtOnce] {
+            let mut input = input(dialect);
+            input.write_lock = write_lock;
+            let generated = generate(&input);
+            for sid in [
+                "DenyShortRetention",
+                "DenyHoldRelease",
+                "DenyObjectDeletion",
+            ] {
+                if dialect == Dialect::Ceph && sid == "DenyShortRetention" {
+                    assert!(is_noted(&generated, sid, "left out"));
+                    continue;
+                }
+                let found = statement(&generated, sid);
+                assert_eq!(
+                    found["NotResource"], "arn:aws:s3:::evidence/_runpack/probe/*",
+                    "{found}"
+                );
+                assert!(found.get("Resource").is_none(), "{found}");
+            }
+        }
+    }
+    let mut below = input(Dialect::Aws);
+    below.path_prefix = "team/a".parse().unwrap();
+    assert!(is_noted(
+        &generate(&below),
+        "probes cannot be excepted",
+        "`prove`"
+    ));
 }
