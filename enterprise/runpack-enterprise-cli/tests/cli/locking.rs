@@ -315,18 +315,23 @@ fn a_pack_that_a_campaign_cannot_lock_is_written_down_as_failed_and_tried_again(
     desk.configure("", "");
     desk.export("").expect(0);
     let names = block_on(desk.bucket.versions_raw("tenant/"));
-    let manifest = names.iter().find(|one| one.name.ends_with("manifest.json"));
-    let manifest = &manifest.unwrap().name;
-    let sound = block_on(desk.bucket.read_raw(manifest)).unwrap();
-    block_on(desk.bucket.put_raw(manifest, "{}"));
+    let artifact = names
+        .iter()
+        .find(|one| one.name.ends_with("decisions.json"));
+    let artifact = artifact.unwrap();
+    let sound = block_on(desk.bucket.read_raw(&artifact.name)).unwrap();
+    let gone = desk
+        .bucket
+        .delete_version_raw(&artifact.name, &artifact.version);
+    block_on(gone).unwrap();
     let line = "lock extend @ --tenant acme --mode governance --for 3d";
     let failed = desk.json(line, 2);
     assert_eq!(failed["packs"], 0);
     assert_eq!(failed["failed"].as_array().unwrap().len(), 1);
     let audited = desk.audited("lock.extend");
     assert_eq!(audited.len(), 1);
-    assert_eq!(audited[0]["outcome"], "refused");
-    block_on(desk.bucket.put_raw(manifest, sound));
+    assert_eq!(audited[0]["outcome"], "failed");
+    block_on(desk.bucket.put_raw(&artifact.name, sound));
     let done = desk.json(line, 0);
     assert_eq!((&done["packs"], &done["changed"]), (&1.into(), &1.into()));
 }

@@ -79,6 +79,9 @@ impl<'a> Draft<'a> {
             }
             StatementKind::ShortRetention => self.short_retention(),
             StatementKind::Bypass => {
+                if self.input.dialect == Dialect::Ceph {
+                    self.note(kind, "does not reach deletions of many at once: Ceph asks no policy about the bypass there (measured on 20.2). Use compliance mode");
+                }
                 self.forbid(
                     kind,
                     &["s3:BypassGovernanceRetention"],
