@@ -185,11 +185,6 @@ impl Status {
                 Some(lock) if lock.until <= now => {
                     find(Code::LockEnded, key, format!("it ended {}", lock.until));
                 }
-                Some(lock) if lock.mode == LockMode::Governance => find(
-                    Code::Governance,
-                    key,
-                    "whoever has the right to bypass governance can remove it".to_owned(),
-                ),
                 Some(_) => {}
             }
             if let Some(Some(asked)) = receipted.get(key)
@@ -213,6 +208,22 @@ impl Status {
                 let text = "it is locked for longer than the manifest".to_owned();
                 find(Code::ManifestShorter, key, text);
             }
+        }
+        // Once for all: it is rarely of one version alone.
+        let is_governed = |pinned: &&Pinned| {
+            let lock = pinned.protection.lock;
+            lock.is_some_and(|lock| lock.mode == LockMode::Governance && lock.until > now)
+        };
+        let governed = self.versions.iter().filter(is_governed).count();
+        if governed > 0 {
+            findings.push(Finding {
+                code: Code::Governance,
+                key: commit_key.to_owned(),
+                text: format!(
+                    "whoever has the right to bypass governance can remove {governed} of {} versions",
+                    self.versions.len()
+                ),
+            });
         }
         self.findings = findings;
     }

@@ -120,8 +120,17 @@ fn text(context: &Context, storage: &Storage, proof: &Proof, modes: &[LockMode])
         lines.push(("bypass", note));
     }
     lines.push(("at", proof.proved_at.to_string()));
-    for left in &proof.left {
-        lines.push(("left", safe(left)));
+    match proof.left.as_slice() {
+        [] => {}
+        [one] => lines.push(("left", safe(one))),
+        several => lines.push((
+            "left",
+            format!(
+                "{} canaries, {}, and the others; `gc` removes them when their locks have ended",
+                several.len(),
+                safe(several.first().map_or("", String::as_str))
+            ),
+        )),
     }
     let mut rows = vec![
         ["attempt", "on", "answer", "control", "afterwards", "result"]
