@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 
-const KEY: &str = include_str!("../../tests/data/key.pem");
+const KEY: &str = include_str!("../../tests/it/key.pem");
 
 fn log(directory: &Path) -> AuditLog {
     AuditLog::new(directory, "tester")
@@ -81,7 +81,7 @@ fn a_log_that_was_cut_is_told_by_a_signed_head() {
     let again = log.append(&clock(), "x", Outcome::Done, json!({})).unwrap();
     assert_eq!(again.sequence, 5);
     fs::write(log.path(), whole).unwrap();
-    let other = SigningKey::from_pem(include_str!("../../tests/data/other.pem")).unwrap();
+    let other = SigningKey::from_pem(include_str!("../../tests/it/other.pem")).unwrap();
     let found = log.verify(&[other.public_key()]);
     assert!(matches!(found, Err(AuditError::Untrusted { .. })));
 }
@@ -136,7 +136,7 @@ fn nothing_is_signed_that_an_earlier_head_of_the_key_denies() {
     let found = log.sign_head(&clock(), &key);
     assert!(matches!(found, Err(AuditError::Head { .. })), "{found:?}");
     // Another key has signed nothing yet, and does not judge what this one did.
-    let other = SigningKey::from_pem(include_str!("../../tests/data/other.pem")).unwrap();
+    let other = SigningKey::from_pem(include_str!("../../tests/it/other.pem")).unwrap();
     assert_eq!(
         log.sign_head(&clock(), &other).unwrap().unwrap().sequence,
         2

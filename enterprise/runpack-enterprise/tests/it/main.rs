@@ -1,16 +1,22 @@
-//! What is attested, seen by others: verifiers of other people, schemas, reports.
+//! Locked storage on real servers, and what is attested of it as others see it: their verifiers, schemas, reports.
 
 #![expect(
-    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "a failed assertion is how a test speaks"
 )]
 
 mod auditors;
 mod authority;
+mod holding;
+mod locking;
 mod oscal;
+mod policy;
+mod proving;
 mod report;
 mod sample;
 mod schema;
 mod sigstore;
+mod support;

@@ -17,7 +17,7 @@ use runpack_testing::proxy::{Answer, Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Bypass};
 use std::sync::Arc;
 
-use super::support::{MachineClock, Vault, export, terms};
+use crate::support::{MachineClock, Vault, export, terms};
 
 async fn subject() -> Subject {
     let vault = Vault::new().await;
@@ -248,7 +248,7 @@ fn a_default_retention_is_no_floor_and_no_obstacle() {
 fn without_consent_nothing_is_locked_for_long_and_nothing_is_acknowledged() {
     block_on(async {
         let mut vault = Vault::new().await;
-        vault.consent = Arc::new(super::support::Asked {
+        vault.consent = Arc::new(crate::support::Asked {
             refuses: true,
             ..Default::default()
         });
@@ -329,7 +329,7 @@ fn an_artifact_that_was_there_unlocked_is_locked_too() {
         let vault = Vault::new().await;
         let raw = vault.raw().await;
         // Somebody exported the same run before, without locks.
-        let staged = super::support::draft("run-1")
+        let staged = crate::support::draft("run-1")
             .stage(Arc::new(raw))
             .await
             .unwrap();

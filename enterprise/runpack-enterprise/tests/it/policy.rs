@@ -24,7 +24,7 @@ use runpack_enterprise::retention::RetainFor;
 use runpack_testing::block_on;
 use runpack_testing::servers::{BucketKind, Kind, Server, TestBucket, shared};
 
-use super::support::{MachineClock, PLACE};
+use crate::support::{MachineClock, PLACE};
 
 const ALT: &str = "arn:aws:iam:::user/alt";
 const OWNER: &str = "arn:aws:iam:::user/main";

@@ -14,10 +14,10 @@ use runpack_enterprise::ledger::{HeadBook, LedgerError, Ledgers};
 use runpack_enterprise::matter::Matter;
 use runpack_testing::block_on;
 
-use super::support::{MachineClock, PLACE, Vault, export, terms};
+use crate::support::{MachineClock, PLACE, Vault, export, terms};
 
-const KEY: &str = include_str!("../data/key.pem");
-const OTHER: &str = include_str!("../data/other.pem");
+const KEY: &str = include_str!("key.pem");
+const OTHER: &str = include_str!("other.pem");
 
 /// A pack on a short lock, and whoever holds it.
 struct Case {

@@ -20,7 +20,7 @@ use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 
 /// The machine's clock.
 #[derive(Debug)]
-pub(super) struct MachineClock;
+pub(crate) struct MachineClock;
 
 impl Clock for MachineClock {
     fn now(&self) -> Timestamp {
@@ -35,9 +35,9 @@ impl Clock for MachineClock {
 
 /// Says yes or no, and remembers what it was asked.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    pub(super) refuses: bool,
-    pub(super) seen: Mutex<Vec<Irrevocable>>,
+pub(crate) struct Asked {
+    pub(crate) refuses: bool,
+    pub(crate) seen: Mutex<Vec<Irrevocable>>,
 }
 
 impl Consent for Asked {
@@ -53,20 +53,20 @@ impl Consent for Asked {
 }
 
 /// A bucket, and what a machine keeps beside it.
-pub(super) struct Vault {
-    pub(super) bucket: TestBucket,
-    pub(super) state: tempfile::TempDir,
-    pub(super) consent: Arc<Asked>,
+pub(crate) struct Vault {
+    pub(crate) bucket: TestBucket,
+    pub(crate) state: tempfile::TempDir,
+    pub(crate) consent: Arc<Asked>,
 }
 
-pub(super) const PLACE: &str = "s3+test/bucket";
+pub(crate) const PLACE: &str = "s3+test/bucket";
 
 impl Vault {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::of(BucketKind::Locked).await
     }
 
-    pub(super) async fn of(kind: BucketKind) -> Self {
+    pub(crate) async fn of(kind: BucketKind) -> Self {
         Self {
             bucket: shared(Kind::Ceph).bucket(kind).await,
             state: tempfile::tempdir().unwrap(),
@@ -74,12 +74,12 @@ impl Vault {
         }
     }
 
-    pub(super) fn audit(&self) -> AuditLog {
+    pub(crate) fn audit(&self) -> AuditLog {
         AuditLog::new(self.state.path().join("audit"), "tester")
     }
 
     /// What was written down of these actions.
-    pub(super) fn logged(&self, action: &str) -> Vec<Entry> {
+    pub(crate) fn logged(&self, action: &str) -> Vec<Entry> {
         let mut entries = Vec::new();
         let checked = self.audit().read(|entry| {
             entries.push(entry);
@@ -90,11 +90,11 @@ impl Vault {
         entries
     }
 
-    pub(super) fn book(&self) -> LockBook {
+    pub(crate) fn book(&self) -> LockBook {
         LockBook::new(self.state.path().join("locks"))
     }
 
-    pub(super) fn locking(&self) -> Locking {
+    pub(crate) fn locking(&self) -> Locking {
         Locking {
             place: PLACE.to_owned(),
             book: self.book(),
@@ -105,34 +105,34 @@ impl Vault {
         }
     }
 
-    pub(super) async fn raw(&self) -> S3Store {
+    pub(crate) async fn raw(&self) -> S3Store {
         S3Store::open(self.bucket.settings()).await.unwrap()
     }
 
     /// Waits until the store's clock is past a time.
-    pub(super) async fn wait_past(&self, time: Timestamp) {
+    pub(crate) async fn wait_past(&self, time: Timestamp) {
         let store = self.raw().await;
         while store.now().await.unwrap() <= time {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
 
-    pub(super) async fn guard(&self) -> Guard {
+    pub(crate) async fn guard(&self) -> Guard {
         Guard::new(self.raw().await)
     }
 
-    pub(super) async fn store(&self, terms: LockTerms) -> LockedStore {
+    pub(crate) async fn store(&self, terms: LockTerms) -> LockedStore {
         let store = LockedStore::open(self.raw().await, Tenure::of_terms(terms), self.locking());
         store.await.unwrap()
     }
 
-    pub(super) fn receipt(&self, manifest: &Manifest) -> Option<LockReceipt> {
+    pub(crate) fn receipt(&self, manifest: &Manifest) -> Option<LockReceipt> {
         let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
         let commit = &evidence.parts()[0].key;
         self.book().of(PLACE, commit).unwrap()
     }
 
-    pub(super) async fn status(&self, manifest: &Manifest) -> Result<Status, StoreError> {
+    pub(crate) async fn status(&self, manifest: &Manifest) -> Result<Status, StoreError> {
         let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
         let receipt = self.receipt(manifest);
         let now = MachineClock.now();
@@ -141,13 +141,13 @@ impl Vault {
 }
 
 /// Locked for so many seconds from now, and for so many while it is written.
-pub(super) fn terms(mode: LockMode, seconds: u64, writing: u64) -> LockTerms {
+pub(crate) fn terms(mode: LockMode, seconds: u64, writing: u64) -> LockTerms {
     let until = MachineClock.now().unix_seconds() + seconds;
     let until = RetainUntil::At(Timestamp::from_unix_seconds(until).unwrap());
     LockTerms::new(mode, until).with_lock_while_writing(WritingLock::seconds(writing))
 }
 
-pub(super) fn draft(run_id: &str) -> PackDraft {
+pub(crate) fn draft(run_id: &str) -> PackDraft {
     let subject = Subject::Run {
         tenant: "acme".parse().unwrap(),
         namespace: "prod".parse().unwrap(),
@@ -173,7 +173,7 @@ pub(super) fn draft(run_id: &str) -> PackDraft {
 }
 
 /// Exports a pack of two artifacts, one of them in parts.
-pub(super) async fn export(store: &LockedStore, run_id: &str) -> Result<Arc<Manifest>, PackError> {
+pub(crate) async fn export(store: &LockedStore, run_id: &str) -> Result<Arc<Manifest>, PackError> {
     let staged = draft(run_id).stage(Arc::new(store.clone())).await?;
     Ok(staged.commit().await?.manifest)
 }

@@ -9,7 +9,7 @@ use runpack_testing::block_on;
 use runpack_testing::proxy::{Answer, Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Kind, TestBucket, shared};
 
-use super::support::{MachineClock, PLACE};
+use crate::support::{MachineClock, PLACE};
 
 const BOTH: [LockMode; 2] = [LockMode::Governance, LockMode::Compliance];
 
@@ -115,7 +115,7 @@ fn l02_a_right_that_is_missing_is_not_taken_for_a_lock() {
 
 /// Takes compliance locks, shows them, and keeps governance locks that everybody bypasses: whatever is read back looks
 /// right.
-pub(super) fn shows_what_it_does_not_enforce(bucket: &TestBucket) -> FaultProxy {
+pub(crate) fn shows_what_it_does_not_enforce(bucket: &TestBucket) -> FaultProxy {
     let proxy = FaultProxy::start(&bucket.server().endpoint);
     let header = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
     let (name, value) = header("x-amz-object-lock-mode", "GOVERNANCE");
