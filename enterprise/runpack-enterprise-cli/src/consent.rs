@@ -63,7 +63,7 @@ impl Consent for Nobody {
 }
 
 fn no() -> StoreError {
-    StoreError::Unusable {
+    StoreError::Barred {
         reason: "a lock in compliance mode cannot be undone, and nobody consented to it: run it at a terminal, or give --yes-irrevocable".to_owned(),
     }
 }

@@ -138,6 +138,13 @@ pub async fn region(store: &S3Store) -> Result<Option<Region>, StoreError> {
     Ok(told.and_then(|region| region.as_str().parse().ok()))
 }
 
+/// What this program does not do, whatever the store would let it.
+pub(crate) fn barred(reason: impl Into<String>) -> StoreError {
+    StoreError::Barred {
+        reason: reason.into(),
+    }
+}
+
 pub(crate) fn unusable(reason: impl Into<String>) -> StoreError {
     StoreError::Unusable {
         reason: reason.into(),

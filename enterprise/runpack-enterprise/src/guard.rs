@@ -267,9 +267,9 @@ impl Guard {
         });
         let hardens = found.lock.is_some_and(|lock| lock.mode < asked.mode);
         match self.retain(object, asked).await {
-            Err(StoreError::Denied { key, .. }) if hardens => Err(StoreError::Unusable {
+            Err(StoreError::Denied { key, .. }) if hardens => Err(StoreError::Barred {
                 reason: format!(
-                    "it does not let these credentials turn a lock in governance mode into one in compliance mode: use some with the right to bypass governance, key=`{key}`"
+                    "the store lets nobody turn a lock in governance mode into one in compliance mode who may not bypass governance, and nothing here asks for that: choose the mode before the export, key=`{key}`"
                 ),
             }),
             Err(error) => Err(error),

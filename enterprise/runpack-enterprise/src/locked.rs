@@ -36,7 +36,7 @@ use runpack_core::time::{Clock, Timestamp};
 use serde_json::json;
 
 use crate::audit::{self, AuditLog};
-use crate::bucket::{Lockable, unusable};
+use crate::bucket::{Lockable, barred, unusable};
 use crate::guard::Guard;
 use crate::ledger::HeadBook;
 use crate::receipt::LockBook;
@@ -131,8 +131,8 @@ impl LockedStore {
             for terms in tenure.all() {
                 until(terms, lockable.now)?;
                 if terms.legal_hold().is_some() && locking.holder.is_none() {
-                    return Err(unusable(
-                        "its packs are held for a legal matter, which a signed entry of the ledger says: name a key to sign with",
+                    return Err(barred(
+                        "packs are held for a legal matter, which a signed entry of the ledger says: name a key to sign with",
                     ));
                 }
             }
@@ -183,7 +183,7 @@ impl LockedStore {
     fn brief(&self) -> Result<&Brief, StoreError> {
         self.brief
             .as_deref()
-            .ok_or_else(|| unusable("it was opened to be read, and not to be written"))
+            .ok_or_else(|| barred("the store was opened to be read, and not to be written"))
     }
 
     /// The short lock of what has this key; none where it is not to be locked.
@@ -260,7 +260,7 @@ impl LockedStore {
             .audit
             .append(&*locking.clock, action, outcome, detail);
         written.map(drop).map_err(|error| {
-            unusable(format!(
+            barred(format!(
                 "what is done is written down, and it could not be: {}",
                 display::chain(&error)
             ))
@@ -271,7 +271,7 @@ impl LockedStore {
 pub(crate) fn until(terms: &LockTerms, now: Timestamp) -> Result<Timestamp, StoreError> {
     terms
         .retain_until(now)
-        .map_err(|error| unusable(error.to_string()))
+        .map_err(|error| barred(error.to_string()))
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::store::StoreError;
 
-use crate::bucket::unusable;
+use crate::bucket::barred;
 use crate::routing::{Attribution, Owner, Routing, StoreIdentity};
 use crate::terms::LockTerms;
 
@@ -89,5 +89,5 @@ impl Tenure {
 }
 
 fn refused(why: impl fmt::Display) -> StoreError {
-    unusable(why.to_string())
+    barred(why.to_string())
 }

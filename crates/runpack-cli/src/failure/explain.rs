@@ -38,6 +38,9 @@ impl From<StoreError> for Failure {
                 "`runpack config show` shows what counts and where it comes from; stores are written file:PATH or \
                  s3://BUCKET/PREFIX"
             }
+            StoreError::Barred { .. } => {
+                "do what it says, then run the same again: what was written already is found there"
+            }
             StoreError::Denied { .. } => {
                 "check what the credentials may do with this bucket and prefix; `runpack store status` tries it out"
             }

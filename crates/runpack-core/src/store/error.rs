@@ -47,6 +47,13 @@ pub enum StoreError {
         /// Why, and what to do.
         reason: String,
     },
+    /// This program does not do it, whatever the store would let it: a rule of where evidence goes, a consent that is
+    /// missing, a log that cannot be written.
+    #[error("{reason}")]
+    Barred {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// The file system failed.
     #[error("{action} failed, path=`{path}`")]
     Io {

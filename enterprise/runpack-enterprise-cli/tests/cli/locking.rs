@@ -1,6 +1,5 @@
 //! Packs that are locked by configuration.
 
-use runpack_core::store::s3::LockMode;
 use runpack_testing::block_on;
 use runpack_testing::proxy::{Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Kind};
@@ -299,14 +298,29 @@ fn a_region_that_is_another_or_not_told_is_refused() {
 }
 
 #[test]
-fn a_presigned_put_asks_for_the_lock() {
-    let desk = Desk::new(
-        Kind::Ceph,
-        BucketKind::LockedByDefault(LockMode::Governance, 1),
-    );
+fn a_presigned_put_is_bound_to_the_lock_and_to_its_place() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
     desk.configure("{mode: governance, retain_for: 1d}", "");
-    let help = desk.line("presign --help").expect(0);
-    assert!(help.out.contains("put"), "{}", help.out);
+    let line = format!("export run {RUN} --spec run/spec.json --to file:packs --bundle run.tar.gz");
+    desk.line(&line).expect(0);
+    let signed = desk.json("presign @ --put run.tar.gz --expires 15m", 0);
+    let headers = signed["headers"].to_string();
+    assert!(headers.contains("x-amz-object-lock-mode"), "{signed}");
+    assert!(
+        headers.contains("x-amz-object-lock-retain-until-date"),
+        "{signed}"
+    );
+    // Where such packs must not go, no URL is made.
+    let endpoint = &desk.bucket.server().endpoint;
+    let policy = format!(
+        "  policy:\n    routes:\n      - {{tenant: acme, bucket: elsewhere, endpoint: '{endpoint}'}}\n      - {{tenant: beta, bucket: {}, endpoint: '{endpoint}'}}\n",
+        desk.bucket.name
+    );
+    desk.configure("", &policy);
+    let refused = desk
+        .line("presign @ --put run.tar.gz --expires 15m")
+        .expect(2);
+    assert!(refused.err.contains("another store"), "{}", refused.err);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{Irrevocable, LockedStore, Pins, until};
 use crate::audit::Outcome;
-use crate::bucket::{Lockable, unusable};
+use crate::bucket::{Lockable, barred, unusable};
 use crate::evidence::{Evidence, IN_FLIGHT, Pinned};
 use crate::guard::Guard;
 use crate::hold::{Actor, Holdable};
@@ -87,7 +87,9 @@ impl LockedStore {
         let (versions, asked) = (&sealed.versions, sealed.asked);
         let locking = &self.locking;
         let Some(holder) = &locking.holder else {
-            return Err(unusable("there is no key to sign a legal hold with"));
+            return Err(barred(
+                "there is no key to sign a legal hold with: name one",
+            ));
         };
         let holdable = Holdable {
             pack_id: evidence.pack_id,
@@ -107,7 +109,7 @@ impl LockedStore {
             reason: "every pack under these terms is held for this matter",
         };
         let placed = holdable.place(&ledgers, matter, &actor).await;
-        let placed = placed.map_err(|error| unusable(display::chain(&error)))?;
+        let placed = placed.map_err(|error| barred(display::chain(&error)))?;
         let detail = json!({
             "place": locking.place,
             "pack_id": evidence.pack_id,

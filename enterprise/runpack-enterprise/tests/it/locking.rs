@@ -446,3 +446,31 @@ fn t04_a_clock_that_is_far_off_locks_nothing() {
         assert!(reason.contains("set the clock"), "{reason}");
     });
 }
+
+#[test]
+fn a_seal_that_was_interrupted_is_finished_by_the_same_export() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let proxy = FaultProxy::start(&vault.bucket.server().endpoint);
+        let settings = vault.bucket.settings_at(&proxy.endpoint());
+        let raw = S3Store::open(settings).await.unwrap();
+        let tenure = Tenure::of_terms(terms(LockMode::Governance, 600, 20));
+        let store = LockedStore::open(raw, tenure, vault.locking())
+            .await
+            .unwrap();
+        // The manifest is locked for its full time, and then nothing more.
+        let denied = Rule::new(Fault::Answer(Answer::error(403, "AccessDenied")));
+        proxy.plan(denied.method("PUT").query("retention").nth(2).always());
+        let failed = export(&store, "run-1").await;
+        assert!(failed.is_err(), "{failed:?}");
+        proxy.clear();
+        let manifest = export(&store, "run-1").await.unwrap();
+        let status = vault.status(&manifest).await.unwrap();
+        assert!(status.is_sound(), "{:?}", status.findings);
+        let weakest = status.weakest.unwrap();
+        assert!(weakest.until > later(300));
+        // Not once was the manifest locked for less than an artifact (L11).
+        let manifests = status.versions[0].protection.lock.unwrap();
+        assert!(manifests.covers(&weakest));
+    });
+}
