@@ -3,16 +3,17 @@
 use clap::Args;
 use runpack_cli::clock::SystemClock;
 use runpack_cli::storage::Storage;
-use runpack_cli::target::{FilesAt, Target, TargetOptions};
+use runpack_cli::target::{BundleTarget, FilesAt, Target, TargetOptions};
 use runpack_cli::{Context, Exit, Failure};
 use runpack_core::attestation::Predicate;
+use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
 use runpack_core::store::s3::S3Store;
 use runpack_core::store::{VersionId, Whole};
 use runpack_core::time::Clock as _;
-use runpack_core::verify::{Pack, Verdict};
+use runpack_core::verify::{Finding, Level, Pack, Verdict};
 use runpack_enterprise::evidence::Evidence;
 use runpack_enterprise::guard::Guard;
 use runpack_enterprise::receipt::LockReceipt;
@@ -37,6 +38,8 @@ pub(crate) struct BucketPack {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) evidence: Evidence,
     pub(crate) receipt: Option<LockReceipt>,
+    /// Where it is, for people.
+    pub(crate) shown: String,
 }
 
 impl PackOptions {
@@ -45,47 +48,71 @@ impl PackOptions {
     /// # Errors
     /// It is in no bucket, or its manifest is none.
     pub(crate) fn open(&self, context: &Context, desk: &Desk) -> Result<BucketPack, Failure> {
-        let target = Target::open(&self.target, context)?;
-        let Target::Files(files) = target else {
-            return Err(no_bucket("a bundle"));
-        };
-        let FilesAt::Store { storage, .. } = files.at else {
-            return Err(no_bucket("a directory"));
-        };
-        let Some(store) = storage.s3().cloned() else {
-            return Err(no_bucket("a directory"));
-        };
-        let limits = Limits::default();
-        let pack = context.wait(Pack::open(files.container, &limits))?;
-        let pack = pack.map_err(|report| {
-            let exit = match report.verdict {
-                Verdict::Undecided => Exit::Trouble,
-                _ => Exit::Invalid,
-            };
-            let findings = report.findings.iter();
-            let findings = findings
-                .map(|found| format!("{}: {}", found.code, found.detail))
-                .collect();
-            Failure::new(
-                "the pack's manifest is not there, not sound or cannot be read, so nothing is known of its versions",
-                "`runpack-enterprise verify` says what is wrong with it",
-            )
-            .with_details(findings)
-            .with_exit(exit)
-        })?;
-        BucketPack::of(*storage, store, Arc::clone(pack.manifest()), desk)
+        match Target::open(&self.target, context)? {
+            Target::Files(files) => {
+                let FilesAt::Store { storage, .. } = files.at else {
+                    return Err(no_bucket());
+                };
+                let pack = context.wait(Pack::open(files.container, &Limits::default()))?;
+                let pack = pack.map_err(|report| unsound(&report.findings, report.verdict))?;
+                let manifest = Arc::clone(pack.manifest());
+                BucketPack::of(*storage, manifest, desk)
+            }
+            Target::Bundle(bundle) => {
+                let (BundleTarget::Stored { storage, .. }, Some(object)) =
+                    (&bundle, bundle.object())
+                else {
+                    return Err(no_bucket());
+                };
+                // What is not the bundle byte by byte is not locked as one.
+                let verify = |source| verify_bundle(source, &Limits::default(), Level::Full);
+                let outcome: BundleOutcome = bundle.read(context, "reading", verify)?;
+                let is_sound = outcome.is_sound();
+                let manifest = outcome.manifest.filter(|_| is_sound);
+                let manifest = manifest.ok_or_else(|| unsound(&[], Verdict::Invalid))?;
+                let evidence = Evidence::of(Whole::Bundle(&manifest, object))?;
+                let shown = storage.object(&object.key).shown;
+                BucketPack::with((**storage).clone(), manifest, evidence, shown, desk)
+            }
+        }
     }
 }
 
+fn unsound(findings: &[Finding], verdict: Verdict) -> Failure {
+    let exit = match verdict {
+        Verdict::Undecided => Exit::Trouble,
+        _ => Exit::Invalid,
+    };
+    let findings = findings.iter();
+    let findings = findings.map(|found| format!("{}: {}", found.code, found.detail));
+    Failure::new(
+        "the pack is not there, not sound or cannot be read, so nothing is known of its versions",
+        "`runpack-enterprise verify` says what is wrong with it",
+    )
+    .with_details(findings.collect())
+    .with_exit(exit)
+}
+
 impl BucketPack {
-    /// The pack with this manifest.
+    /// The pack with this manifest, as files.
     pub(crate) fn of(
         storage: Storage,
-        store: S3Store,
         manifest: Arc<Manifest>,
         desk: &Desk,
     ) -> Result<Self, Failure> {
         let evidence = Evidence::of(Whole::Pack(&manifest))?;
+        let shown = storage.pack(manifest.subject()).shown;
+        Self::with(storage, manifest, evidence, shown, desk)
+    }
+
+    fn with(
+        storage: Storage,
+        manifest: Arc<Manifest>,
+        evidence: Evidence,
+        shown: String,
+        desk: &Desk,
+    ) -> Result<Self, Failure> {
+        let store = storage.s3().cloned().ok_or_else(no_bucket)?;
         let receipt = match evidence.parts().first() {
             Some(commit) => desk.locks().of(&storage.place(), &commit.key)?,
             None => None,
@@ -96,6 +123,7 @@ impl BucketPack {
             manifest,
             evidence,
             receipt,
+            shown,
         })
     }
 
@@ -141,16 +169,11 @@ impl BucketPack {
         let status = Status::of_present(&guard, &self.evidence, &pins, receipt, now);
         Ok(context.wait(status)??)
     }
-
-    /// Where it is, for people.
-    pub(crate) fn shown(&self) -> String {
-        self.storage.pack(self.manifest.subject()).shown
-    }
 }
 
-fn no_bucket(what: &str) -> Failure {
+fn no_bucket() -> Failure {
     Failure::new(
-        format!("locks are on versions in a bucket, and the target is {what}"),
-        "give s3://BUCKET/PREFIX with the pack's identity or --pack-id",
+        "locks are on versions in a bucket, and the target is none of one",
+        "give s3://BUCKET/PREFIX with the pack's identity or --pack-id, or its place there",
     )
 }

@@ -5,10 +5,10 @@
 //! not observed and never missing; that a version has no lock is concluded only where the store says so, or says that
 //! its bucket locks nothing.
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::store::{Declared, ObjectRef, State, StoreError};
 
-use crate::evidence::{Evidence, Held, IN_FLIGHT, Pinned, checksum, hash};
+use crate::batch;
+use crate::evidence::{Evidence, Held, Pinned, checksum, hash};
 use crate::facts::object_lock;
 use crate::guard::{Glimpse, Guard, Hold};
 use crate::policy::Observed;
@@ -39,11 +39,14 @@ pub async fn pairs(
     };
     let asked = versions.iter().map(|pinned| {
         let held = held.remove(pinned.part.key.as_str()).unwrap_or_default();
-        let there = &there;
-        async move { Ok(pair_of(pinned, there.copy(pinned, &held).await?)) }
+        (pinned, held)
     });
     let asked: Vec<_> = asked.collect();
-    stream::iter(asked).buffered(IN_FLIGHT).try_collect().await
+    let there = &there;
+    batch::each(asked, |(pinned, held)| async move {
+        Ok(pair_of(pinned, there.copy(pinned, &held).await?))
+    })
+    .await
 }
 
 /// Why somebody could not look.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use runpack_core::attestation::Basis;
 use runpack_core::commitment::{ChunkHasher, Content};
 use runpack_core::digest::{Digest, Hasher};
@@ -19,11 +19,10 @@ use runpack_core::store::{
 };
 use runpack_core::time::Timestamp;
 
+use crate::batch;
 use crate::bucket::unusable;
 use crate::guard::{Guard, Protection};
 
-/// Requests under way at once.
-pub(crate) const IN_FLIGHT: usize = 16;
 /// The most versions and markers of one object: stops one that was made to exhaust memory.
 const VERSIONS_MAX: usize = 10_000;
 
@@ -190,11 +189,13 @@ impl Evidence {
         let mut held = self.held(guard).await?;
         let parts = self.parts.iter().map(|part| {
             let versions = held.remove(part.key.as_str()).unwrap_or_default();
-            let pin = pins.get(&part.key).cloned();
-            async move { pinned(guard, part, versions, pin).await }
+            (part, versions, pins.get(&part.key).cloned())
         });
         let parts: Vec<_> = parts.collect();
-        Ok(stream::iter(parts).buffered(IN_FLIGHT).collect().await)
+        batch::each(parts, |(part, versions, pin)| async move {
+            Ok(pinned(guard, part, versions, pin).await)
+        })
+        .await
     }
 
     /// Everything under the keys, oldest first.

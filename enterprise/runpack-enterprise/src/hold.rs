@@ -12,9 +12,8 @@ use runpack_core::sign::Signer;
 use runpack_core::store::StoreError;
 use runpack_core::time::Clock;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
-use crate::evidence::{IN_FLIGHT, Pinned};
+use crate::batch;
+use crate::evidence::Pinned;
 use crate::guard::Hold;
 use crate::ledger::{Act, Entry, Format, Held, Ledger, LedgerError, Ledgers, Previous};
 use crate::matter::Matter;
@@ -140,15 +139,11 @@ impl Holdable<'_> {
     }
 
     async fn set(&self, ledgers: &Ledgers<'_>, hold: Hold) -> Result<(), HoldError> {
-        let set = self
-            .versions
-            .iter()
-            .map(|pinned| ledgers.guard.set_hold(&pinned.object, hold));
-        let set: Vec<_> = set.collect();
-        Ok(stream::iter(set)
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect::<()>()
-            .await?)
+        let set = batch::each(self.versions, |pinned| {
+            ledgers.guard.set_hold(&pinned.object, hold)
+        });
+        set.await?;
+        Ok(())
     }
 
     /// Holds every version of the pack for a matter.

@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
@@ -27,7 +27,7 @@ use runpack_core::store::{
 pub use entry::{Act, Entry, Format, Previous};
 pub use pin::{HeadBook, HeadPin};
 
-use crate::evidence::IN_FLIGHT;
+use crate::batch;
 use crate::guard::{Guard, Hold};
 use crate::matter::Matter;
 use entry::{ENTRY_BYTES_MAX, ENTRY_TYPE};
@@ -154,16 +154,11 @@ impl Ledgers<'_> {
     /// [`LedgerError::Unproven`], [`LedgerError::RolledBack`]; as the store fails.
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
         let versions = self.versions().await?;
-        let reads: Vec<_> =
-            versions
-                .into_iter()
-                .map(|(sequence, version)| async move {
-                    (sequence, self.entry(sequence, version).await)
-                })
-                .collect();
-        let mut reads = stream::iter(reads).buffered(IN_FLIGHT).enumerate();
+        let read = batch::each(versions, |(sequence, version)| async move {
+            Ok::<_, LedgerError>((sequence, self.entry(sequence, version).await))
+        });
         let mut entries: Vec<Signed> = Vec::new();
-        while let Some((place, (sequence, signed))) = reads.next().await {
+        for (place, (sequence, signed)) in read.await?.into_iter().enumerate() {
             let unproven = |fault: &str| LedgerError::Unproven {
                 sequence,
                 fault: fault.to_owned(),

@@ -1,6 +1,7 @@
 //! Storage that keeps: retention, legal holds, proofs and attestations over buckets with Object Lock.
 
 pub mod audit;
+pub mod batch;
 pub mod bucket;
 pub mod copies;
 mod durable;

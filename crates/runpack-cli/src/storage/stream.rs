@@ -43,6 +43,10 @@ impl Stored {
         })
     }
 
+    pub(crate) const fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
     pub(crate) const fn key(&self) -> &ObjectKey {
         &self.object.key
     }

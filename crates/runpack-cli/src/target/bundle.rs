@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use runpack_core::id::PackId;
+use runpack_core::store::ObjectRef;
 
 use super::missing;
 use crate::bundle_file::Counted;
@@ -38,6 +39,14 @@ pub enum BundleTarget {
 }
 
 impl BundleTarget {
+    /// The object and its version, where it is one of a store.
+    pub fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Stored { object, .. } => Some(object.object()),
+            Self::Input | Self::File(_) => None,
+        }
+    }
+
     /// Reads the stream from beginning to end, as far as `work` wants, with a bar that says `doing`.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_cli::attestation::{AttestationOptions, json_of, text_of};
 use runpack_cli::clock::SystemClock;
 use runpack_cli::file::read_capped;
@@ -11,12 +10,15 @@ use runpack_cli::output::{Format, Tone};
 use runpack_cli::table::{count, fields, safe};
 use runpack_cli::{Context, Exit, Failure};
 use runpack_core::attestation::{self, Attestation, Expected, Observer, Predicate, drift, sign};
+use runpack_core::commitment::Content;
 use runpack_core::digest::Digest;
 use runpack_core::sign::bundle::SigstoreBundle;
 use runpack_core::store::Housekeeping as _;
 use runpack_core::store::s3::SKEW_SECONDS_MAX;
 use runpack_core::time::Clock as _;
 use runpack_enterprise::audit::Outcome;
+use runpack_enterprise::batch;
+use runpack_enterprise::evidence::{Pinned, Role};
 use runpack_enterprise::guard::Guard;
 use runpack_enterprise::ledger::{Ledger, Ledgers};
 use runpack_enterprise::observe::Seen;
@@ -29,8 +31,6 @@ use crate::pack::{BucketPack, PackOptions};
 use crate::{keys, options};
 
 const STAMP_BYTES_MAX: u64 = 1 << 20;
-/// Versions that are read at once.
-const READ_IN_FLIGHT: usize = 8;
 
 /// Attest what is seen of a pack's storage
 ///
@@ -140,11 +140,21 @@ impl Create {
         let signer = keys::signer(context)?;
         let pack = self.pack.open(context, &desk)?;
         let mut status = pack.status(context)?;
+        let is_large = |pinned: &Pinned| {
+            pinned.part.role == Role::Bundle
+                && matches!(pinned.declared.content, Content::Chunks(_))
+        };
+        if status.versions.iter().any(is_large) {
+            return Err(Failure::new(
+                "a bundle of more than 8 MiB has no SHA-256 of the whole that was measured, which an attestation of one is about",
+                "attest the pack as files: `unbundle` it, and `push` the directory",
+            ));
+        }
         if !self.without_reading {
             status.versions = read_again(context, &pack.guard(), status.versions)?;
         }
         let predicate = predicate(context, &desk, &pack, &status)?;
-        let name = pack.shown();
+        let name = pack.shown.clone();
         let bundle = sign(Expected::Manifest(&pack.manifest), &name, &predicate, &*signer)
             .map_err(|error| {
                 Failure::new(
@@ -199,13 +209,9 @@ fn bug(error: &dyn std::error::Error) -> Failure {
 fn read_again(
     context: &Context,
     guard: &Guard,
-    versions: Vec<runpack_enterprise::evidence::Pinned>,
-) -> Result<Vec<runpack_enterprise::evidence::Pinned>, Failure> {
-    let reads: Vec<_> = versions
-        .into_iter()
-        .map(|pinned| pinned.read_again(guard))
-        .collect();
-    let read = stream::iter(reads).buffered(READ_IN_FLIGHT).try_collect();
+    versions: Vec<Pinned>,
+) -> Result<Vec<Pinned>, Failure> {
+    let read = batch::each(versions, |pinned| pinned.read_again(guard));
     Ok(context.wait(read)??)
 }
 

@@ -135,7 +135,7 @@ impl HoldChange {
             Outcome::Done,
             detail(json!({"matters": matters})),
         )?;
-        self.print(context, &pack.shown(), &changed)?;
+        self.print(context, &pack.shown, &changed)?;
         Ok(Exit::Success)
     }
 

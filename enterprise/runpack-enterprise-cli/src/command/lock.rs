@@ -136,7 +136,7 @@ fn json_of(pack: &BucketPack, status: &Status) -> Value {
     let versions: Vec<Value> = status.versions.iter().map(json_of_version).collect();
     json!({
         "pack_id": status.pack_id,
-        "pack": pack.shown(),
+        "pack": pack.shown.clone(),
         "weakest": status.weakest,
         "held": status.held(),
         "receipted": pack.receipt.as_ref().map(|receipt| receipt.read_at),
@@ -180,7 +180,7 @@ fn text_of(context: &Context, pack: &BucketPack, status: &Status) -> String {
     );
     let mut text = format!("{}  {}\n", context.output.tone(tone, word), status.pack_id);
     text.push_str(&fields(&[
-        ("pack", safe(&pack.shown())),
+        ("pack", safe(&pack.shown)),
         (
             "versions",
             format!("{}, {}", count(number, "version"), size(bytes)),
@@ -259,7 +259,7 @@ fn print(context: &Context, pack: &BucketPack, sealed: &Sealed) -> Result<(), Fa
     if context.output.format() == Format::Json {
         return context.output.print_json(&json!({
             "pack_id": pack.manifest.pack_id(),
-            "pack": pack.shown(),
+            "pack": pack.shown.clone(),
             "lock": sealed.asked,
             "changed": sealed.is_changed,
             "held": held,
@@ -273,7 +273,7 @@ fn print(context: &Context, pack: &BucketPack, sealed: &Sealed) -> Result<(), Fa
     };
     let number = u64::try_from(sealed.versions.len()).unwrap_or(u64::MAX);
     let text = fields(&[
-        ("pack", safe(&pack.shown())),
+        ("pack", safe(&pack.shown)),
         ("versions", count(number, "version")),
         (
             "lock",

@@ -111,7 +111,7 @@ impl ReplicasVerify {
         match context.output.format() {
             Format::Json => context.output.print_json(&json!({
                 "pack_id": status.pack_id,
-                "pack": pack.shown(),
+                "pack": pack.shown.clone(),
                 "replica": replica.shown(),
                 "verdict": verdict.word(),
                 "under_way": seen.under_way(),
@@ -120,7 +120,7 @@ impl ReplicasVerify {
             }))?,
             Format::Text => {
                 let heading = format!("  {}\n", status.pack_id);
-                let text = seen.text(context, &heading, &pack.shown(), &replica.shown());
+                let text = seen.text(context, &heading, &pack.shown, &replica.shown());
                 context.output.print(&text)?;
             }
         }

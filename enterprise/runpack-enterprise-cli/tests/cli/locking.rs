@@ -46,6 +46,20 @@ fn a_bundle_is_locked_too() {
         .bucket
         .delete_version_raw(&bundles[0].name, &bundles[0].version);
     assert_eq!(block_on(removed), Err("AccessDenied".to_owned()));
+    // It is looked at, locked for longer, held and attested as packs of files are.
+    let place = format!("@/{}", bundles[0].name);
+    let status = desk.json(&format!("lock status {place}"), 0);
+    assert_eq!(status["versions"].as_array().unwrap().len(), 1);
+    let set = desk.json(&format!("lock set {place} --for 2d"), 0);
+    assert_eq!(set["changed"], true);
+    let line = format!("hold place {place} --matter m-1 --signing-key key.pem");
+    desk.line(&line).expect(0);
+    assert_eq!(desk.json(&format!("lock status {place}"), 0)["held"], 1);
+    let line = format!("attest create {place} --signing-key key.pem --out bundle.json");
+    let attested = desk.json(&line, 0);
+    let id = attested["pack_id"].as_str().unwrap();
+    let line = format!("verify-attestation bundle.json --key key.pub.pem --pack-id {id}");
+    desk.line(&line).expect(0);
 }
 
 #[test]

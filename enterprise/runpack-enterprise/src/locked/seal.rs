@@ -1,6 +1,5 @@
 //! The full lock: all versions of a pack for one time, the commit first, read back, and receipted.
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::digest::Digest;
 use runpack_core::display;
 use runpack_core::key::Location;
@@ -10,8 +9,9 @@ use serde_json::json;
 
 use super::{Irrevocable, LockedStore, Pins, until};
 use crate::audit::Outcome;
+use crate::batch;
 use crate::bucket::{Lockable, barred, unusable};
-use crate::evidence::{Evidence, IN_FLIGHT, Pinned};
+use crate::evidence::{Evidence, Pinned};
 use crate::guard::Guard;
 use crate::hold::{Actor, Holdable};
 use crate::ledger::Ledgers;
@@ -160,10 +160,7 @@ impl LockedStore {
             .ok_or_else(|| unusable("a pack has no objects"))?;
         // The manifest first: at no moment is it locked for less than an artifact.
         let commit = ensure(&self.guard, commit, commits).await?;
-        let rest: Vec<_> = versions
-            .map(|pinned| ensure(&self.guard, pinned, asked))
-            .collect();
-        let rest: Vec<Pinned> = stream::iter(rest).buffered(IN_FLIGHT).try_collect().await?;
+        let rest = batch::each(versions, |pinned| ensure(&self.guard, pinned, asked)).await?;
         let versions: Vec<Pinned> = std::iter::once(commit).chain(rest).collect();
         let locked: Vec<LockedVersion> = versions.iter().map(LockedVersion::of).collect();
         if let Some(before) = before.filter(|before| to_lock == 0 && before.versions == locked) {

@@ -18,7 +18,6 @@ use runpack_core::id::{Namespace, Scenario, Tenant};
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
-use runpack_core::store::s3::S3Store;
 use runpack_core::verify::{Pack, StorePack};
 use runpack_enterprise::audit::Outcome;
 use runpack_enterprise::locked::Sealed;
@@ -58,12 +57,12 @@ impl Extend {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let desk = Desk::of(context)?;
         let storage = Storage::open(context, &self.store, Access::Read)?;
-        let Some(store) = storage.s3().cloned() else {
+        if storage.s3().is_none() {
             return Err(Failure::new(
                 "locks are on versions in a bucket, and the store is a directory",
                 "give s3://BUCKET/PREFIX",
             ));
-        };
+        }
         let subjects = self.subjects(context, &storage)?;
         let terms = self.terms(context, &storage)?;
         let path = match self.campaign.clone() {
@@ -78,7 +77,7 @@ impl Extend {
                 done = done.saturating_add(1);
                 continue;
             }
-            match self.extend(context, &desk, &storage, &store, subject) {
+            match self.extend(context, &desk, &storage, subject) {
                 Ok(sealed) => {
                     campaign.note(&key)?;
                     done = done.saturating_add(1);
@@ -110,7 +109,6 @@ impl Extend {
         context: &Context,
         desk: &Desk,
         storage: &Storage,
-        store: &S3Store,
         subject: Subject,
     ) -> Result<Sealed, (Outcome, Failure)> {
         let failed = |failure| (Outcome::Failed, failure);
@@ -121,7 +119,7 @@ impl Extend {
             (Outcome::Refused, failure)
         })?;
         let manifest = Arc::clone(pack.manifest());
-        let pack = BucketPack::of(storage.clone(), store.clone(), manifest, desk);
+        let pack = BucketPack::of(storage.clone(), manifest, desk);
         set(
             context,
             desk,
