@@ -65,7 +65,11 @@ impl LockedStore {
             ..asked
         };
         let asked = match commit.protection.lock {
-            Some(lock) if lock.covers(&since_commit) => lock,
+            // Sealed before. A lock that somebody made longer since is the manifest's alone.
+            Some(lock) if lock.covers(&since_commit) => Lock {
+                until: lock.until.min(asked.until),
+                ..asked
+            },
             _ => asked,
         };
         let sealed = self

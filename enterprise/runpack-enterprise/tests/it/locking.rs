@@ -474,3 +474,24 @@ fn a_seal_that_was_interrupted_is_finished_by_the_same_export() {
         assert!(manifests.covers(&weakest));
     });
 }
+
+#[test]
+fn a_manifest_that_somebody_locked_for_longer_does_not_lock_the_artifacts_for_as_long() {
+    block_on(async {
+        let vault = Vault::new().await;
+        let store = vault.store(terms(LockMode::Governance, 600, 20)).await;
+        let manifest = export(&store, "run-1").await.unwrap();
+        let status = vault.status(&manifest).await.unwrap();
+        let longer = Lock {
+            mode: LockMode::Governance,
+            until: later(86_400),
+        };
+        let commit = &status.versions[0].object;
+        vault.guard().await.ensure(commit, longer).await.unwrap();
+        export(&store, "run-1").await.unwrap();
+        let status = vault.status(&manifest).await.unwrap();
+        assert_eq!(status.versions[0].protection.lock, Some(longer));
+        assert!(status.weakest.unwrap().until < later(700));
+        assert!(status.is_sound(), "{:?}", status.findings);
+    });
+}
