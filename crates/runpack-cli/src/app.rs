@@ -222,18 +222,20 @@ fn run<M: Run>(
     }
 }
 
-/// `runpack verify`: as far as the arguments name a command.
+/// `runpack verify`, `runpack store status`: as far as the arguments name a command.
 fn used(command: &Command, arguments: &[OsString]) -> String {
-    let commands: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-    let named = arguments
-        .iter()
-        .skip(1)
-        .filter_map(|argument| argument.to_str())
-        .find(|argument| commands.contains(argument));
-    match named {
-        Some(name) => format!("{} {name}", command.get_name()),
-        None => command.get_name().to_owned(),
+    let mut names = vec![command.get_name()];
+    let mut deepest = command;
+    for argument in arguments.iter().skip(1) {
+        if let Some(found) = deepest
+            .get_subcommands()
+            .find(|sub| sub.get_name() == *argument)
+        {
+            names.push(found.get_name());
+            deepest = found;
+        }
     }
+    names.join(" ")
 }
 
 fn producer(program: Program) -> Result<Producer, Failure> {

@@ -37,6 +37,13 @@ const CASES: &[Case] = &[
         "'--deep'",
     ),
     (
+        "unknown flag of a command below another",
+        nothing,
+        "store status --nothing",
+        "unexpected argument '--nothing'",
+        "`runpack store status --help`",
+    ),
+    (
         "no such directory",
         nothing,
         "export nowhere --tenant a --namespace b --scenario c --spec key.pem",
