@@ -1,0 +1,1 @@
+//! The audit log: every acceptance and every refusal, one line each, chained by digest.

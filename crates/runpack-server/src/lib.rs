@@ -1,0 +1,22 @@
+//! Records, executions and packs over HTTP, in front of a directory or a bucket.
+//!
+//! A [`service::Service`] is what is served: a store, who may use it, and the log of who did. [`listen::serve`] puts it
+//! behind a socket. What the server keeps lies in the store alone, so that several of them may stand in front of one; the
+//! exception is a spool ([`spool::SpoolStore`]), which holds what the store has not taken yet.
+//!
+//! | to understand | begin with |
+//! |---|---|
+//! | what is served | [`service`], `api` |
+//! | who may do what | [`access`] |
+//! | what a record is, and how one is kept | [`record`] |
+//! | what an execution is while it runs, and how it becomes a pack | [`execution`] |
+//! | what happens while the store is away | [`spool`] |
+//! | sockets, TLS, deadlines | [`listen`] |
+
+pub mod access;
+pub mod audit;
+pub mod json;
+pub mod listen;
+pub mod metrics;
+pub mod problem;
+pub mod spool;

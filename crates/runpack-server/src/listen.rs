@@ -1,0 +1,1 @@
+//! Sockets: accepting, TLS, deadlines, limits on connections, and a shutdown that loses nothing.

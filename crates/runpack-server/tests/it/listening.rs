@@ -1,0 +1,1 @@
+//! Sockets: slow, broken and hostile peers.

@@ -1,0 +1,6 @@
+//! The server as its users meet it.
+
+mod access;
+mod audit;
+mod listening;
+mod spooling;

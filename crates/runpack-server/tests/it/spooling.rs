@@ -1,0 +1,1 @@
+//! What the store does not take now is taken later, and nothing is lost.
