@@ -10,7 +10,7 @@ mod part;
 
 use std::fmt;
 
-pub use part::{Day, Log, Month, PipelineObject, RecordObject};
+pub use part::{Day, LiveObject, Log, Month, PipelineObject, RecordObject};
 
 use crate::digest::Digest;
 use crate::id::{
@@ -171,6 +171,13 @@ pub enum Location {
         /// From 0, without a gap.
         sequence: u32,
     },
+    /// What is known of an execution while it runs: `_runpack/live/{execution_id}/...`. No verifier reads it.
+    Live {
+        /// Which execution.
+        execution_id: ExecutionId,
+        /// Which object.
+        object: LiveObject,
+    },
     /// An object that shows what a store does: `_runpack/probe/{probe}`.
     Probe {
         /// Which one.
@@ -330,6 +337,43 @@ impl Location {
         KeyPrefix(prefix.into())
     }
 
+    /// The part of the key space that holds a service's records of one day, or with `None` all that is kept of it.
+    pub fn records_prefix(
+        organization: &Organization,
+        project: &Project,
+        service: &Service,
+        day: Option<Day>,
+    ) -> KeyPrefix {
+        let mut prefix = format!("v1/org={organization}/project={project}/service={service}/");
+        if let Some(day) = day {
+            prefix.push_str(&format!("date={day}/"));
+        }
+        KeyPrefix(prefix.into())
+    }
+
+    /// The part of the key space that holds all records.
+    pub fn all_records_prefix() -> KeyPrefix {
+        KeyPrefix("v1/".into())
+    }
+
+    /// The part of the key space that holds what is known of executions while they run: of one, or of all.
+    pub fn live_prefix(execution_id: Option<&ExecutionId>) -> KeyPrefix {
+        KeyPrefix(match execution_id {
+            Some(id) => format!("_runpack/live/{id}/").into(),
+            None => "_runpack/live/".into(),
+        })
+    }
+
+    /// The part of the key space that holds what was written of a log while its execution runs.
+    pub fn live_log_prefix(execution_id: &ExecutionId, log: Log) -> KeyPrefix {
+        KeyPrefix(format!("_runpack/live/{execution_id}/logs/{log}/").into())
+    }
+
+    /// The part of the key space that holds what was uploaded to an execution while it runs.
+    pub fn live_uploads_prefix(execution_id: &ExecutionId) -> KeyPrefix {
+        KeyPrefix(format!("_runpack/live/{execution_id}/uploads/").into())
+    }
+
     /// The part of the key space that holds the ledger of holds.
     pub fn holds_prefix() -> KeyPrefix {
         KeyPrefix("_runpack/holds/".into())
@@ -444,6 +488,19 @@ impl fmt::Display for Location {
                 write!(f, "_runpack/receipts/{}/{receipt}.json", pack_id.digest())
             }
             Self::Hold { sequence } => write!(f, "_runpack/holds/{sequence:010}.json"),
+            Self::Live {
+                execution_id,
+                object,
+            } => {
+                write!(f, "_runpack/live/{execution_id}/")?;
+                match object {
+                    LiveObject::Opening => f.write_str("opening.json"),
+                    LiveObject::Upload { name } => write!(f, "uploads/{name}.json"),
+                    LiveObject::LogPart { log, offset } => {
+                        write!(f, "logs/{log}/{offset:020}")
+                    }
+                }
+            }
             Self::Probe { probe } => write!(f, "_runpack/probe/{probe}"),
             Self::Reference { pack_id } => write!(f, "_runpack/refs/{}", pack_id.digest()),
         }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use runpack_core::display::Printable;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -47,13 +48,20 @@ pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> 
     })
 }
 
-/// What `serde_json` says, without the position, which the path tells better.
+/// What `serde_json` says, without the position, which the path tells better, and without the value, which is the
+/// client's.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rsplit_once(" at line ") {
-        Some((reason, _)) => reason.to_owned(),
-        None => text,
+    let text = text
+        .rsplit_once(" at line ")
+        .map_or(&*text, |(said, _)| said);
+    if let Some((_, expected)) = text.rsplit_once(", expected ")
+        && text.starts_with("invalid ")
+    {
+        return format!("expected {expected}");
     }
+    let short: String = text.chars().take(200).collect();
+    Printable(&short).to_string()
 }
 
 fn walk(bytes: &[u8]) -> Result<(), JsonError> {
@@ -232,8 +240,8 @@ mod tests {
                 "twice",
             ),
             (r#"{"id":1,"other":3}"#, "other", "unknown field"),
-            (r#"{"id":1,"more":{"a":7}}"#, "more.a", "invalid type"),
-            (r#"{"id":300}"#, "id", "invalid value"),
+            (r#"{"id":1,"more":{"a":7}}"#, "more.a", "expected a string"),
+            (r#"{"id":300}"#, "id", "expected u8"),
             (r"[1]", ".", "expected an object"),
             (r#""secret""#, ".", "expected an object"),
             (r#"{"id":1} x"#, ".", "trailing"),
@@ -241,7 +249,7 @@ mod tests {
             (
                 "{\"id\":1,\"more\":{\"a\":\"\\ud800\"}}",
                 "more.a",
-                "surrogate",
+                "hex escape",
             ),
             ("\u{feff}{\"id\":1}", ".", "expected value"),
             (&deep, "more", "too deep"),

@@ -19,4 +19,25 @@ pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod problem;
+pub mod record;
 pub mod spool;
+
+use runpack_core::store::{ArtifactReader, ObjectRef, StoreError};
+
+/// Reads a whole object of at most `bytes_max` bytes, growing as bytes come and not by what the store claims. `None`
+/// where it is larger.
+pub(crate) async fn bytes_of(
+    reader: &dyn ArtifactReader,
+    object: &ObjectRef,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut body = reader.open(object, 0..bytes_max.saturating_add(1)).await?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece?);
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
+}

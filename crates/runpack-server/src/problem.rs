@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use runpack_core::display::chain;
 use runpack_core::store::StoreError;
 use serde::Serialize;
 
@@ -149,25 +150,10 @@ impl From<StoreError> for Problem {
                 Self::state("a rule of this server keeps it from being written there")
             }
             _ => {
-                tracing::error!(error = %Chain(&error), "the store failed");
+                tracing::error!(error = chain(&error), "the store failed");
                 Self::unavailable("the store did not take or give it").retry_after(RETRY_SECONDS)
             }
         }
-    }
-}
-
-/// An error with all that caused it, on one line.
-pub(crate) struct Chain<'a>(pub &'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! From a key back to its location. Each arm reads what the matching arm of `Display` writes; the
 //! caller holds the two against each other.
 
-use super::{Day, Location, Month, PipelineObject, RecordObject};
+use super::{Day, LiveObject, Location, Month, PipelineObject, RecordObject};
 use crate::id::PackId;
 use crate::manifest::Subject;
 use crate::name::ArtifactName;
@@ -145,7 +145,22 @@ fn record(rest: &str) -> Option<Location> {
 }
 
 fn day(text: &str) -> Option<Day> {
-    format!("{text}T00:00:00Z").parse().ok().map(Day)
+    text.parse().ok()
+}
+
+fn live(object: &str) -> Option<LiveObject> {
+    if object == "opening.json" {
+        return Some(LiveObject::Opening);
+    }
+    if let Some(name) = object.strip_prefix("uploads/") {
+        let name = name.strip_suffix(".json")?.parse().ok()?;
+        return Some(LiveObject::Upload { name });
+    }
+    let (log, offset) = object.strip_prefix("logs/")?.split_once('/')?;
+    Some(LiveObject::LogPart {
+        log: log.parse().ok()?,
+        offset: offset.parse().ok()?,
+    })
 }
 
 fn execution(rest: &str) -> Option<Location> {
@@ -179,6 +194,13 @@ fn own(rest: &str) -> Option<Location> {
         "holds" => Some(Location::Hold {
             sequence: id.strip_suffix(".json")?.parse().ok()?,
         }),
+        "live" => {
+            let (execution_id, object) = id.split_once('/')?;
+            Some(Location::Live {
+                execution_id: execution_id.parse().ok()?,
+                object: live(object)?,
+            })
+        }
         "probe" => Some(Location::Probe {
             probe: id.parse().ok()?,
         }),

@@ -1,7 +1,9 @@
 //! The parts that keys are made of beside ids: days, months, logs, and the objects of two layouts.
 
 use std::fmt;
+use std::str::FromStr;
 
+use crate::digest::Digest;
 use crate::id::{RunId, StepId};
 use crate::name::ArtifactName;
 use crate::time::Timestamp;
@@ -18,7 +20,37 @@ impl Day {
             .saturating_sub(time.unix_seconds() % 86_400);
         Self(Timestamp::from_unix_seconds(midnight).unwrap_or(time))
     }
+
+    /// The day before; `None` before 1970.
+    #[must_use]
+    pub fn before(self) -> Option<Self> {
+        let seconds = self.0.unix_seconds().checked_sub(86_400)?;
+        Timestamp::from_unix_seconds(seconds).ok().map(Self)
+    }
+
+    /// The day after; `None` after the year 9999.
+    #[must_use]
+    pub fn after(self) -> Option<Self> {
+        let seconds = self.0.unix_seconds().checked_add(86_400)?;
+        Timestamp::from_unix_seconds(seconds).ok().map(Self)
+    }
 }
+
+impl FromStr for Day {
+    type Err = DayError;
+
+    fn from_str(text: &str) -> Result<Self, DayError> {
+        format!("{text}T00:00:00Z")
+            .parse()
+            .map(Self)
+            .map_err(|_| DayError)
+    }
+}
+
+/// Not a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a day is written YYYY-MM-DD, from 1970 to 9999, for example 2026-11-20")]
+pub struct DayError;
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +121,55 @@ impl Log {
             Self::Stderr => "stderr.log",
         }
     }
+
+    /// The name without `.log`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Runner => "runner",
+            Self::Bench => "bench",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Log {
+    type Err = LogError;
+
+    fn from_str(text: &str) -> Result<Self, LogError> {
+        let found = Self::ALL.into_iter().find(|log| log.as_str() == text);
+        found.ok_or(LogError)
+    }
+}
+
+/// Not a log of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the logs of an execution are `runner`, `bench`, `stdout` and `stderr`")]
+pub struct LogError;
+
+/// What is known of an execution while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LiveObject {
+    /// Whose it is and when it was opened: `opening.json`
+    Opening,
+    /// What was uploaded as an artifact: `uploads/{name}.json`
+    Upload {
+        /// The SHA-256 of the artifact's name.
+        name: Digest,
+    },
+    /// A part of a log: `logs/{log}/{offset}`
+    LogPart {
+        /// Which log.
+        log: Log,
+        /// Where in the log it begins.
+        offset: u64,
+    },
 }
 
 /// An object of a record's service.

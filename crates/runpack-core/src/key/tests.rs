@@ -68,6 +68,15 @@ fn pipeline_object() -> impl Strategy<Value = PipelineObject> {
     ]
 }
 
+fn live_object() -> impl Strategy<Value = LiveObject> {
+    prop_oneof![
+        Just(LiveObject::Opening),
+        digest().prop_map(|name| LiveObject::Upload { name }),
+        (prop::sample::select(Log::ALL.to_vec()), any::<u64>())
+            .prop_map(|(log, offset)| LiveObject::LogPart { log, offset }),
+    ]
+}
+
 fn record_object() -> impl Strategy<Value = RecordObject> {
     prop_oneof![
         (time(), parsed(id())).prop_map(|(time, run_id)| RecordObject::Payload {
@@ -149,6 +158,10 @@ fn location() -> impl Strategy<Value = Location> {
             receipt
         }),
         any::<u32>().prop_map(|sequence| Location::Hold { sequence }),
+        (ulid(), live_object()).prop_map(|(execution_id, object)| Location::Live {
+            execution_id,
+            object
+        }),
     ]
 }
 

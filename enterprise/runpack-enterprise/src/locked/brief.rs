@@ -45,6 +45,6 @@ impl PutPolicy for Brief {
 fn is_evidence(key: &ObjectKey) -> bool {
     !matches!(
         Location::parse(key.as_str()),
-        Some(Location::Probe { .. } | Location::Reference { .. }) | None
+        Some(Location::Probe { .. } | Location::Reference { .. } | Location::Live { .. }) | None
     )
 }
