@@ -15,12 +15,14 @@
 
 pub mod access;
 pub mod audit;
+pub mod execution;
 pub mod json;
 pub mod listen;
 pub mod metrics;
 pub mod problem;
 pub mod record;
 pub mod spool;
+pub mod staging;
 
 use runpack_core::store::{ArtifactReader, ObjectRef, StoreError};
 
