@@ -72,7 +72,11 @@ impl Staging {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             if entry.file_name().as_encoded_bytes().starts_with(b"body-") {
-                fs::remove_file(entry.path())?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
             }
         }
         Ok(Self {

@@ -1,0 +1,422 @@
+//! Packs over HTTP: taken in as bundles, kept as files, verified and given out again, by the same core as everywhere.
+//!
+//! Invariants: nothing of a bundle reaches the store before all of it was verified; whose pack it is is told by its manifest
+//! and nothing else; bytes that are given out were compared with their commitments. A pack that lies in the store only as a
+//! bundle is not seen here: `runpack unbundle` and `runpack push` make files of it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use runpack_core::bundle::{BundleError, BundleOutcome, BundleWriter, Compression, extract_bundle};
+use runpack_core::commitment::CHUNK_BYTES;
+use runpack_core::directory::{DirectoryWriter, PackDirectory};
+use runpack_core::display::chain;
+use runpack_core::id::{Namespace, PackId, RunId, Scenario, Tenant};
+use runpack_core::key::{KeyTooLong, Location, ObjectKey};
+use runpack_core::limits::Limits;
+use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::pack::{self, Commit, PackError};
+use runpack_core::pin::Pins;
+use runpack_core::progress::Progress;
+use runpack_core::read::{PinnedPack, ReadError};
+use runpack_core::reference::{self, ReferenceError};
+use runpack_core::store::{Housekeeping, Store, StoreError};
+use runpack_core::verify::{
+    Container, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport,
+};
+
+use crate::bytes_of;
+use crate::staging::Staged;
+
+/// Objects that are looked through for a pack whose reference is missing or wrong.
+const LOOKED_MAX: usize = 100_000;
+/// How many manifests are read at once for a list.
+const MANIFESTS_IN_FLIGHT: usize = 8;
+
+/// Why something was not done with a pack.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacksError {
+    /// What was sent does not verify.
+    #[error("what was sent is no bundle that verifies: {0}")]
+    Unsound(String),
+    /// It is another pack than was announced.
+    #[error("it is another pack than was announced, announced=`{announced}` sent=`{sent}`")]
+    Other {
+        /// What was announced.
+        announced: PackId,
+        /// What came.
+        sent: PackId,
+    },
+    /// Another pack of this run is there.
+    #[error("another pack of this run is there, ours=`{ours}` theirs=`{theirs}`")]
+    Conflict {
+        /// The pack that came.
+        ours: PackId,
+        /// The pack that is there.
+        theirs: PackId,
+    },
+    /// There is no such pack, or no such artifact in it.
+    #[error("there is no such pack or artifact, {0}")]
+    NotFound(String),
+    /// What the store gave is not what was committed to.
+    #[error("what the store gave is not what was committed to: {0}")]
+    Damaged(String),
+    /// The query is none.
+    #[error("{0}")]
+    Query(String),
+    /// A file of this server failed.
+    #[error("a staged file failed")]
+    Staging(#[from] io::Error),
+    /// It was not committed.
+    #[error(transparent)]
+    Pack(PackError),
+    /// An id makes a key that is too long.
+    #[error(transparent)]
+    Key(#[from] KeyTooLong),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<PackError> for PacksError {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Store(error) => Self::Store(error),
+            PackError::Conflict { ours, theirs } => Self::Conflict { ours, theirs },
+            error => Self::Pack(error),
+        }
+    }
+}
+
+impl From<ReferenceError> for PacksError {
+    fn from(error: ReferenceError) -> Self {
+        match error {
+            ReferenceError::Key(error) => Self::Key(error),
+            ReferenceError::Store(StoreError::NotFound { key }) => Self::NotFound(key),
+            ReferenceError::Store(error) => Self::Store(error),
+            _ => Self::Query(error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for PacksError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => Self::Store(error),
+            ReadError::NoSuchArtifact { name } => Self::NotFound(format!("name=`{name}`")),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// A bundle that was unpacked and verified, on its way to the store.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    container: Arc<dyn Container>,
+    _directory: tempfile::TempDir,
+}
+
+/// Which packs of runs a list is of. A part that is not given leaves out all after it.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    /// Of this tenant.
+    pub tenant: Tenant,
+    /// In this namespace.
+    pub namespace: Option<Namespace>,
+    /// Of this scenario.
+    pub scenario: Option<Scenario>,
+    /// Of this run.
+    pub run_id: Option<RunId>,
+}
+
+/// A part of a list of packs, by key.
+#[derive(Debug, Clone)]
+pub struct PackPage {
+    /// What was found.
+    pub packs: Vec<Arc<Manifest>>,
+    /// After which key to go on; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// The packs of a store.
+#[derive(Debug)]
+pub struct Packs {
+    store: Arc<dyn Store>,
+    keeper: Option<Arc<dyn Housekeeping>>,
+    staging: PathBuf,
+    limits: Limits,
+}
+
+impl Packs {
+    /// The packs of `store`; `keeper` mends references. Bundles are unpacked below `staging`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keeper: Option<Arc<dyn Housekeeping>>,
+        staging: &Path,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            store,
+            keeper,
+            staging: staging.to_owned(),
+            limits,
+        }
+    }
+
+    /// The bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Unpacks and verifies a bundle, which touches the store in nothing.
+    ///
+    /// # Errors
+    /// [`PacksError::Unsound`]; [`PacksError::Other`]; there is no room for it.
+    pub async fn unpack(
+        &self,
+        bundle: Staged,
+        announced: Option<PackId>,
+    ) -> Result<Unpacked, PacksError> {
+        let (staging, limits) = (self.staging.clone(), self.limits.clone());
+        let done = tokio::task::spawn_blocking(move || unpack(&staging, &limits, &bundle));
+        let unpacked = done
+            .await
+            .map_err(|_| io::Error::other("a thread for blocking work was lost"))??;
+        match announced {
+            Some(announced) if announced != unpacked.manifest.pack_id() => Err(PacksError::Other {
+                announced,
+                sent: unpacked.manifest.pack_id(),
+            }),
+            _ => Ok(unpacked),
+        }
+    }
+
+    /// Brings an unpacked pack to the store and commits it. The same again is success.
+    ///
+    /// # Errors
+    /// [`PacksError::Conflict`] where another pack of this run is there; as the store fails.
+    pub async fn commit(&self, unpacked: &Unpacked) -> Result<(Arc<Manifest>, Commit), PacksError> {
+        let progress = Arc::new(Progress::default());
+        let staged = pack::copy(
+            &unpacked.container,
+            &unpacked.manifest,
+            &self.store,
+            &self.limits,
+            &progress,
+        );
+        let committed = staged.await?.commit().await?;
+        if let Some(keeper) = &self.keeper {
+            let ensured = reference::ensure(&*self.store, &**keeper, &committed.manifest).await;
+            if let Err(error) = ensured {
+                tracing::warn!(
+                    error = chain(&error),
+                    "a pack is stored and its reference is not; a scan finds it"
+                );
+            }
+        }
+        Ok((committed.manifest, committed.commit))
+    }
+
+    /// Whose pack this is.
+    ///
+    /// # Errors
+    /// [`PacksError::NotFound`]; as the store fails.
+    pub async fn find(&self, pack_id: PackId) -> Result<Subject, PacksError> {
+        let reader = Arc::clone(&self.store) as Arc<dyn runpack_core::store::ArtifactReader>;
+        let found = reference::resolve(&reader, pack_id, &self.limits, LOOKED_MAX).await?;
+        found
+            .subject
+            .ok_or_else(|| PacksError::NotFound(format!("pack_id=`{pack_id}`")))
+    }
+
+    fn container(&self, subject: &Subject) -> Arc<dyn Container> {
+        let reader = Arc::clone(&self.store) as Arc<dyn runpack_core::store::ArtifactReader>;
+        Arc::new(StorePack::new(reader, subject.clone()))
+    }
+
+    /// Opens a pack for verified reading.
+    ///
+    /// # Errors
+    /// [`PacksError::Damaged`] where its manifest is not the one with this id any more.
+    pub async fn open(&self, subject: &Subject, pack_id: PackId) -> Result<PinnedPack, PacksError> {
+        let opened = Pack::open(self.container(subject), &self.limits).await;
+        let pack = opened.map_err(|report| first_finding(&report))?;
+        pack.pinned(&Pins::pack_id(pack_id)).map_err(|findings| {
+            let first = findings.first().map(|finding| finding.detail.clone());
+            PacksError::Damaged(first.unwrap_or_default())
+        })
+    }
+
+    /// Verifies a pack where it lies.
+    pub async fn verify(&self, subject: &Subject, pack_id: PackId, level: Level) -> VerifyReport {
+        let mut options = VerifyOptions::level(level);
+        options.limits = self.limits.clone();
+        match Pack::open(self.container(subject), &self.limits).await {
+            Ok(pack) => pack.verify(&Pins::pack_id(pack_id), &options).await,
+            Err(report) => *report,
+        }
+    }
+
+    /// The key of an artifact.
+    ///
+    /// # Errors
+    /// There is no such artifact.
+    pub fn key(&self, manifest: &Manifest, name: &str) -> Result<ObjectKey, PacksError> {
+        let artifact = manifest
+            .artifact(name)
+            .ok_or_else(|| PacksError::NotFound(format!("name=`{name}`")))?;
+        let subject = manifest.subject();
+        Ok(Location::artifact(subject, artifact.name(), artifact.commitment()).key()?)
+    }
+
+    /// The packs of some runs by key, after `after`, at most `limit` of them. Only manifests are read.
+    ///
+    /// # Errors
+    /// As the store fails.
+    pub async fn list(
+        &self,
+        runs: &Runs,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<PackPage, PacksError> {
+        let prefix = Location::runs_prefix(
+            &runs.tenant,
+            runs.namespace.as_ref(),
+            runs.scenario.as_ref(),
+            runs.run_id.as_ref(),
+        );
+        let mut first = std::collections::BTreeMap::new();
+        let mut entries = self.store.list(&prefix);
+        while let Some(entry) = entries.try_next().await? {
+            let subject = Location::parse(&entry.key).and_then(|at| at.manifest_subject());
+            if let Some(subject) = subject
+                && entry.key.starts_with(prefix.as_str())
+                && after.is_none_or(|after| entry.key.as_str() > after)
+            {
+                first.insert(entry.key, subject);
+                if first.len() > limit.saturating_add(1) {
+                    first.pop_last();
+                }
+            }
+        }
+        drop(entries);
+        let is_more = first.len() > limit;
+        if is_more {
+            first.pop_last();
+        }
+        let next = first.last_key_value().map(|(key, _)| key.clone());
+        let read = stream::iter(first).map(|(_, subject)| self.manifest(subject));
+        let packs: Vec<_> = read.buffered(MANIFESTS_IN_FLIGHT).try_collect().await?;
+        Ok(PackPage {
+            // One that is no manifest hides no other.
+            packs: packs.into_iter().flatten().collect(),
+            next: next.filter(|_| is_more),
+        })
+    }
+
+    async fn manifest(&self, subject: Subject) -> Result<Option<Arc<Manifest>>, PacksError> {
+        let key = Location::manifest(&subject).key()?;
+        let object = match self.store.oldest(&key).await {
+            Ok((object, _)) => object,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let bytes = bytes_of(&*self.store, &object, self.limits.manifest_bytes_max).await?;
+        let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes, &self.limits).ok());
+        Ok(manifest
+            .filter(|manifest| *manifest.subject() == subject)
+            .map(Arc::new))
+    }
+}
+
+fn first_finding(report: &VerifyReport) -> PacksError {
+    let first = report.findings.first();
+    PacksError::Damaged(first.map(told).unwrap_or_default())
+}
+
+fn told(finding: &Finding) -> String {
+    format!("{}: {}", finding.code, finding.detail)
+}
+
+fn unpack(staging: &Path, limits: &Limits, bundle: &Staged) -> Result<Unpacked, PacksError> {
+    let directory = tempfile::Builder::new()
+        .prefix("body-")
+        .tempdir_in(staging)?;
+    let mut writer = DirectoryWriter::create(&directory.path().join("pack"))?;
+    let extracted = match (bundle.path(), bundle.in_memory()) {
+        (Some(path), _) => extract_bundle(File::open(path)?, limits, Level::Full, &mut writer),
+        (None, bytes) => {
+            let bytes = bytes.cloned().unwrap_or_default();
+            extract_bundle(&bytes[..], limits, Level::Full, &mut writer)
+        }
+    };
+    let outcome: BundleOutcome = extracted.map_err(|error| match error {
+        BundleError::Sink(error) => PacksError::Staging(error),
+        error => PacksError::Unsound(chain(&error)),
+    })?;
+    if !outcome.is_sound() {
+        let first = outcome.findings.first();
+        return Err(PacksError::Unsound(first.map(told).unwrap_or_default()));
+    }
+    let made = writer.finish()?;
+    let manifest = outcome
+        .manifest
+        .ok_or_else(|| PacksError::Unsound("it has no manifest".to_owned()))?;
+    Ok(Unpacked {
+        manifest,
+        container: Arc::new(PackDirectory::open(&made)?),
+        _directory: directory,
+    })
+}
+
+/// A pack as a bundle, byte for byte the one that `runpack bundle` writes, each chunk verified on the way.
+pub fn bundle(pack: PinnedPack) -> BoxStream<'static, Result<Bytes, PacksError>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(4);
+    let writing = async move {
+        if let Err(error) = write_bundle(&pack, &sender).await {
+            // Whoever reads is gone, or hears why the rest does not come.
+            let _ = sender.send(Err(error)).await;
+        }
+    };
+    tokio::spawn(writing);
+    stream::unfold(receiver, async |mut receiver| {
+        let piece = receiver.recv().await?;
+        Some((piece, receiver))
+    })
+    .boxed()
+}
+
+async fn write_bundle(
+    pack: &PinnedPack,
+    out: &tokio::sync::mpsc::Sender<Result<Bytes, PacksError>>,
+) -> Result<(), PacksError> {
+    let gone = || PacksError::Query("the reader is gone".to_owned());
+    let failed = |error: &dyn std::error::Error| PacksError::Damaged(chain(error));
+    let mut writer = BundleWriter::new(Vec::new(), pack.manifest(), Compression::default())
+        .map_err(|error| failed(&error))?;
+    for artifact in pack.manifest().artifacts() {
+        let mut at = 0;
+        while at < artifact.bytes() {
+            let end = at.saturating_add(CHUNK_BYTES);
+            let mut read = pack.read(artifact.name().as_str(), at..end)?;
+            while let Some(bytes) = read.next().await? {
+                writer.write(&bytes).map_err(|error| failed(&error))?;
+            }
+            at = end;
+            let ready = std::mem::take(writer.out_mut());
+            if !ready.is_empty() {
+                out.send(Ok(ready.into())).await.map_err(|_| gone())?;
+            }
+        }
+    }
+    let rest = writer.finish().map_err(|error| failed(&error))?;
+    out.send(Ok(rest.into())).await.map_err(|_| gone())
+}
