@@ -14,6 +14,7 @@
 //! | sockets, TLS, deadlines | [`listen`] |
 
 pub mod access;
+pub mod api;
 pub mod audit;
 pub mod execution;
 pub mod json;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod packs;
 pub mod problem;
 pub mod record;
+pub mod service;
 pub mod spool;
 pub mod staging;
 

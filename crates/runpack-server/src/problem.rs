@@ -133,6 +133,12 @@ impl Problem {
     }
 }
 
+impl From<crate::json::JsonError> for Problem {
+    fn from(error: crate::json::JsonError) -> Self {
+        Self::bad_body(error.reason).at(error.path)
+    }
+}
+
 /// What a store did not do. Its own words go to the log, not to the client: they name buckets and hosts.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {

@@ -1,0 +1,182 @@
+//! Bodies of requests: their kind told beforehand, read within a limit, and never decoded (threats C01-C03, C28).
+
+use std::io;
+
+use axum::body::{Body, HttpBody as _};
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
+use runpack_core::digest::Digest;
+
+use crate::listen::BodyTimeout;
+use crate::problem::Problem;
+use crate::staging::{ReceiveError, Staged, Staging};
+
+/// That the body is of one of these media types, and comes as it is.
+///
+/// # Errors
+/// It is of another, or coded.
+pub(super) fn expect_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+    as_it_is(headers)?;
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (media, parameters) = given.split_once(';').unwrap_or((given, ""));
+    let is_allowed = allowed
+        .iter()
+        .any(|allowed| media.trim().eq_ignore_ascii_case(allowed));
+    let charset = parameters.trim().to_ascii_lowercase();
+    let is_utf8 = matches!(charset.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"");
+    if is_allowed && is_utf8 {
+        Ok(())
+    } else {
+        Err(Problem::media_type(format!(
+            "taken is {}",
+            allowed.join(", ")
+        )))
+    }
+}
+
+/// That the body comes as it is.
+///
+/// # Errors
+/// It has a content coding.
+pub(super) fn as_it_is(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(header::CONTENT_ENCODING);
+    if codings.iter().all(|coding| coding == "identity") {
+        Ok(())
+    } else {
+        Err(Problem::media_type(
+            "a body is taken without a content coding",
+        ))
+    }
+}
+
+/// That what is announced is not too much.
+fn announced(body: &Body, bytes_max: u64) -> Result<(), Problem> {
+    if body.size_hint().lower() > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    Ok(())
+}
+
+fn too_large(bytes_max: u64) -> Problem {
+    Problem::too_large(format!("at most {bytes_max} bytes are taken"))
+}
+
+fn broken(error: &axum::Error) -> Problem {
+    match BodyTimeout::within(error) {
+        Some(timeout) => Problem::too_slow(timeout.to_string()),
+        None => Problem::bad_request("the body did not come whole"),
+    }
+}
+
+/// The whole body in memory.
+///
+/// # Errors
+/// It is larger than `bytes_max`, or does not come whole.
+pub(super) async fn read(body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
+    announced(&body, bytes_max)?;
+    let mut stream = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| broken(&error))?;
+        bytes.extend_from_slice(&piece);
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+    }
+    Ok(bytes.freeze())
+}
+
+/// The body as it comes.
+///
+/// # Errors
+/// More is announced than is taken.
+pub(super) fn stream(
+    body: Body,
+    bytes_max: u64,
+) -> Result<impl Stream<Item = Result<Bytes, axum::Error>>, Problem> {
+    announced(&body, bytes_max)?;
+    Ok(body.into_data_stream())
+}
+
+/// The whole body, staged.
+///
+/// # Errors
+/// As [`read`]; there is no room for it.
+pub(super) async fn stage(
+    staging: &Staging,
+    body: Body,
+    bytes_max: u64,
+) -> Result<Staged, Problem> {
+    staging
+        .receive(stream(body, bytes_max)?, bytes_max)
+        .await
+        .map_err(not_received)
+}
+
+/// What a client is told of a body that was not received.
+pub(super) fn not_received(error: ReceiveError<axum::Error>) -> Problem {
+    match error {
+        ReceiveError::TooLarge { bytes_max } => too_large(bytes_max),
+        ReceiveError::Body(error) => broken(&error),
+        ReceiveError::Staging(error) => not_staged(&error),
+    }
+}
+
+/// What a client is told of a staged file that failed.
+pub(super) fn not_staged(error: &io::Error) -> Problem {
+    tracing::error!(%error, "a body could not be staged");
+    Problem::unavailable("there is no room for the body here").retry_after(30)
+}
+
+/// The SHA-256 that the body is announced to have, by `Repr-Digest` or `Content-Digest` (RFC 9530).
+///
+/// # Errors
+/// A digest that is none, two that differ, or only others than SHA-256.
+pub(super) fn digest(headers: &HeaderMap) -> Result<Option<Digest>, Problem> {
+    let wrong = || {
+        Problem::bad_request(
+            "a digest is written `Repr-Digest: sha-256=:BASE64:` (RFC 9530), with SHA-256",
+        )
+    };
+    let mut found = None;
+    for name in ["repr-digest", "content-digest"] {
+        for value in headers.get_all(name) {
+            let members = value.to_str().map_err(|_| wrong())?.split(',');
+            let mut of_this = None;
+            for member in members {
+                let Some(text) = member.trim().strip_prefix("sha-256=:") else {
+                    continue;
+                };
+                let text = text.strip_suffix(':').ok_or_else(wrong)?;
+                let bytes = STANDARD.decode(text).map_err(|_| wrong())?;
+                let bytes: [u8; 32] = bytes.try_into().map_err(|_| wrong())?;
+                of_this = Some(Digest::from_bytes(bytes));
+            }
+            let digest = of_this.ok_or_else(wrong)?;
+            if found.is_some_and(|found| found != digest) {
+                return Err(wrong());
+            }
+            found = Some(digest);
+        }
+    }
+    Ok(found)
+}
+
+/// That a body is the one that was announced.
+///
+/// # Errors
+/// It is another.
+pub(super) fn expect_digest(announced: Option<Digest>, sent: Digest) -> Result<(), Problem> {
+    match announced {
+        Some(announced) if announced != sent => Err(Problem::digest(format!(
+            "announced=`{announced}` sent=`{sent}`"
+        ))),
+        _ => Ok(()),
+    }
+}

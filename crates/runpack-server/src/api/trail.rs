@@ -1,0 +1,184 @@
+//! What is left of a request: a line in the audit log, a count, a line in the server's log, and its id in the answer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tokio::time::Instant;
+
+use crate::access::Refusal;
+use crate::audit::{self, Event, Outcome};
+use crate::listen::Peer;
+use crate::problem::Problem;
+use crate::service::Service;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is known of a request while it is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Trail(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    request: String,
+    caller: Option<Arc<str>>,
+    refusal: Option<&'static str>,
+    action: Option<&'static str>,
+    object: String,
+    detail: BTreeMap<&'static str, String>,
+}
+
+impl Trail {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Known {
+            request: ulid::Ulid::generate().to_string(),
+            ..Known::default()
+        })))
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Known) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self, name: &str) {
+        self.with(|known| known.caller = Some(name.into()));
+    }
+
+    /// Why nobody was authenticated.
+    pub(super) fn refusal(&self, refusal: &Refusal) {
+        self.with(|known| {
+            known.caller = refusal.claimed().map(Into::into);
+            known.refusal = Some(refusal.code());
+            known.detail.insert("refusal", refusal.detail().to_owned());
+        });
+    }
+
+    /// What is done, and to what.
+    pub(super) fn act(&self, action: &'static str, object: impl Into<String>) {
+        self.with(|known| {
+            known.action = Some(action);
+            known.object = object.into();
+        });
+    }
+
+    /// What else is to be known.
+    pub(super) fn note(&self, name: &'static str, value: impl ToString) {
+        self.with(|known| known.detail.insert(name, value.to_string()));
+    }
+}
+
+/// Answers no write and no refusal before it is in the audit log; where that cannot be, it is not acknowledged (threat C33).
+pub(super) async fn audited(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_write && service.audit.state() != audit::State::Ready {
+        return Problem::unavailable("the audit log takes no more lines")
+            .retry_after(30)
+            .into_response();
+    }
+    let Some(trail) = request.extensions().get::<Trail>().cloned() else {
+        return Problem::bug("a request without a trail").into_response();
+    };
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    let outcome = if status.is_server_error() {
+        Outcome::Failed
+    } else if status.is_client_error() {
+        Outcome::Refused
+    } else {
+        Outcome::Accepted
+    };
+    if !is_write && outcome == Outcome::Accepted {
+        return response;
+    }
+    let code = response.extensions().get::<Problem>().map(Problem::code);
+    let line = trail.with(|known| {
+        if let (Some(reason), None) = (known.refusal, &known.caller) {
+            return Err(reason);
+        }
+        let mut detail = std::mem::take(&mut known.detail);
+        if let Some(code) = code {
+            detail.insert("code", code.to_owned());
+        }
+        if let Some(peer) = peer {
+            detail.insert("peer", peer.to_string());
+        }
+        Ok(Event {
+            request: Some(known.request.clone()),
+            caller: known.caller.clone(),
+            action: known.action.unwrap_or("request"),
+            object: if known.object.is_empty() {
+                path
+            } else {
+                std::mem::take(&mut known.object)
+            },
+            outcome,
+            status: status.as_u16(),
+            detail,
+        })
+    });
+    match line {
+        // Nobody fills the log without a token: these are counted and told together.
+        Err(reason) => {
+            if let Some(peer) = peer {
+                service.audit.count_refusal(reason, peer);
+            }
+            response
+        }
+        Ok(event) => match service.audit.record(event).await {
+            Ok(()) => response,
+            Err(error) => {
+                tracing::error!(
+                    error = runpack_core::display::chain(&error),
+                    "the audit log failed"
+                );
+                Problem::unavailable("the audit log could not be written, send it again")
+                    .retry_after(30)
+                    .into_response()
+            }
+        },
+    }
+}
+
+/// Counts a request, logs it, and gives it its id.
+pub(super) async fn measured(
+    State(service): State<Arc<Service>>,
+    matched: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let trail = Trail::new();
+    request.extensions_mut().insert(trail.clone());
+    let method = request.method().clone();
+    let begun = Instant::now();
+    let mut response = next.run(request).await;
+    let took = begun.elapsed();
+    let status = response.status();
+    service
+        .metrics
+        .answered(&method, matched.as_ref(), status, took);
+    let (id, caller) = trail.with(|known| (known.request.clone(), known.caller.clone()));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    tracing::info!(
+        request = id,
+        caller = caller.as_deref(),
+        method = %method,
+        route,
+        status = status.as_u16(),
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    response
+}
