@@ -37,13 +37,7 @@ use policy::Policy;
 
 /// Who may do what, as a policy file says.
 ///
-/// ```
-/// use std::sync::Arc;
-///
-/// use runpack_core::time::{FixedClock, Timestamp};
-/// use runpack_server::access::{Access, Limits};
-///
-/// let policy = r#"
+/// ```yaml
 /// tokens:
 ///   - name: ci                        # two of one name while one is replaced by the other
 ///     sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"   # of the token, which stands nowhere
@@ -55,14 +49,12 @@ use policy::Policy;
 ///     issuer: "https://token.actions.githubusercontent.com"
 ///     audience: "https://runpack.example.org"
 ///     jwks: "https://token.actions.githubusercontent.com/.well-known/jwks"
-///     algorithms: [RS256]             # and `ES256`
-///     # `typ: at+jwt` for issuers that mark their tokens, `ca_file: ca.pem` for those with certificates of their own
+///     algorithms: [RS256]             # or `ES256`, or both
+///     typ: JWT                        # may be left out; `at+jwt` for issuers that mark their tokens so
+///     ca_file: ca.pem                 # may be left out; for an issuer with certificates of its own
 ///     rules:                          # what all rules that are met grant counts together
 ///       - claims: {repository_id: "123", repository_owner_id: "45", event_name: push, ref: "refs/tags/v*"}
 ///         grants: [{organization: acme, project: "*", may: [write]}]
-/// "#;
-/// let clock = Arc::new(FixedClock(Timestamp::EPOCH));
-/// assert!(Access::parse(policy, clock, Limits::default()).is_ok());
 /// ```
 #[derive(Debug)]
 pub struct Access {
