@@ -16,7 +16,9 @@ mod admission;
 mod body;
 mod connection;
 mod deadline;
+mod exchange;
 mod framing;
+mod pace;
 mod tls;
 mod watched;
 
@@ -68,9 +70,10 @@ pub struct ListenSettings {
     pub idle: Duration,
     /// Without a byte of a body that is waited for. Stops bodies that never end.
     pub body_idle: Duration,
-    /// How long a body is waited for, in all, before it must have come at `body_rate_min`.
+    /// How long a body is waited for, or an answer's taking, in all, before it must go at `body_rate_min`.
     pub body_rate_grace: Duration,
-    /// Bytes per second that a body must come at. Stops bodies sent byte by byte.
+    /// Bytes per second at which a body must come, and an answer be taken; zero for any pace. Stops bodies that are sent
+    /// byte by byte, and answers that are read so.
     pub body_rate_min: u64,
     /// For the application to answer, while no body comes. Stops a store that hangs from keeping every connection: the
     /// answer is 503, and what the application was doing is dropped, as it is when a client goes away.

@@ -8,14 +8,14 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::connection::Exchanges;
 use super::deadline::Deadline;
+use super::exchange::Exchanges;
+use super::pace::Pace;
 use super::{Connections, ListenSettings};
 
 /// A body came too slowly, and is not waited for any longer.
@@ -72,7 +72,7 @@ impl<B: Body<Data = Bytes> + Unpin> TimedBody<B> {
         let is_over = body.is_end_stream();
         Self {
             body,
-            pace: Pace::new(settings),
+            pace: Pace::new(settings.body_idle, settings),
             deadline: Deadline::default(),
             since: None,
             exchanges,
@@ -117,7 +117,13 @@ where
         this.pace.waited(since.elapsed());
         this.since = None;
         this.connections.count_timed_out();
-        Poll::Ready(Some(Err(this.pace.fault().into())))
+        let bytes = this.pace.bytes();
+        let fault = if this.pace.is_too_slow() {
+            BodyTimeout::Slow { bytes }
+        } else {
+            BodyTimeout::Idle { bytes }
+        };
+        Poll::Ready(Some(Err(fault.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -137,100 +143,9 @@ impl<B> Drop for TimedBody<B> {
     }
 }
 
-/// How a body comes.
-#[derive(Debug)]
-struct Pace {
-    idle: Duration,
-    grace: Duration,
-    bytes_per_second: u64,
-    bytes: u64,
-    waited: Duration,
-}
-
-impl Pace {
-    fn new(settings: &ListenSettings) -> Self {
-        Self {
-            idle: settings.body_idle,
-            grace: settings.body_rate_grace,
-            bytes_per_second: settings.body_rate_min,
-            bytes: 0,
-            waited: Duration::ZERO,
-        }
-    }
-
-    fn came(&mut self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    fn waited(&mut self, time: Duration) {
-        self.waited = self.waited.saturating_add(time);
-    }
-
-    /// How long the bytes that came may have been waited for, in all.
-    fn worth(&self) -> Duration {
-        // Without a floor any pace is good.
-        let seconds = self.bytes.checked_div(self.bytes_per_second);
-        seconds.map_or(Duration::MAX, |seconds| {
-            self.grace.max(Duration::from_secs(seconds))
-        })
-    }
-
-    /// How long the next byte is waited for.
-    fn patience(&self) -> Duration {
-        self.idle.min(self.worth().saturating_sub(self.waited))
-    }
-
-    fn fault(&self) -> BodyTimeout {
-        let bytes = self.bytes;
-        if self.waited >= self.worth() {
-            BodyTimeout::Slow { bytes }
-        } else {
-            BodyTimeout::Idle { bytes }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn pace(bytes: usize, waited: u64) -> Pace {
-        let mut pace = Pace::new(&ListenSettings {
-            body_idle: Duration::from_secs(20),
-            ..ListenSettings::default()
-        });
-        pace.came(bytes);
-        pace.waited(Duration::from_secs(waited));
-        pace
-    }
-
-    #[test]
-    fn c04_a_body_is_waited_for_as_long_as_its_bytes_are_worth() {
-        for (bytes, waited, patience) in [
-            (0, 0, 20),
-            // 30 seconds are given to every body, and 20 at a time.
-            (1, 5, 20),
-            (1, 29, 1),
-            (1, 30, 0),
-            (31 << 10, 30, 1),
-            (100 << 10, 30, 20),
-            (100 << 10, 90, 10),
-            (100 << 10, 200, 0),
-        ] {
-            let found = pace(bytes, waited).patience();
-            assert_eq!(found, Duration::from_secs(patience), "{bytes} {waited}");
-        }
-        assert_eq!(pace(7, 25).fault(), BodyTimeout::Idle { bytes: 7 });
-        assert_eq!(pace(7, 31).fault(), BodyTimeout::Slow { bytes: 7 });
-    }
-
-    #[test]
-    fn a_floor_of_zero_is_none() {
-        let mut pace = pace(0, 1 << 40);
-        pace.bytes_per_second = 0;
-        assert_eq!(pace.patience(), Duration::from_secs(20));
-    }
 
     #[test]
     fn a_cause_is_found_below_other_errors() {

@@ -3,18 +3,13 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body as AppBody;
 use axum::http::{HeaderValue, Request, Response, header};
 use axum::response::IntoResponse as _;
-use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -23,9 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{self, Instant};
+use tokio::time;
 
 use super::body::TimedBody;
+use super::exchange::{AnswerBody, Exchange, Exchanges};
 use super::watched::Watched;
 use super::{Connections, ListenSettings, Peer, Transport, framing};
 use crate::problem::{Chain, Problem};
@@ -132,19 +128,16 @@ impl Conversation {
         let fault = framing::fault(request.version(), request.headers());
         let response = match fault {
             Some(fault) => {
-                exchange.0.leave_unread();
+                exchange.all().leave_unread();
                 let mut response = Problem::bad_request(fault).into_response();
                 // Nothing more is read from somebody who cannot say where a request ends.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
                 response
             }
-            None => self.ask(request, peer, &exchange.0).await,
+            None => self.ask(request, peer, exchange.all()).await,
         };
-        response.map(|body| AnswerBody {
-            body,
-            _exchange: exchange,
-        })
+        response.map(|body| AnswerBody::new(body, exchange))
     }
 
     /// Asks the application.
@@ -191,115 +184,4 @@ async fn closed(closing: &mut watch::Receiver<()>) {
 async fn discard(mut io: impl AsyncRead + Unpin) {
     let mut discarded = vec![0; DISCARD_BYTES];
     while io.read(&mut discarded).await.is_ok_and(|bytes| bytes > 0) {}
-}
-
-/// Who is to speak. It changes with every request and every answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Turn(u64);
-
-impl Turn {
-    /// Whether a request is being answered.
-    pub(super) fn is_ours(self) -> bool {
-        self.0 & 1 == 1
-    }
-}
-
-/// The requests of a connection and their answers, of which one is under way at a time.
-#[derive(Debug)]
-pub(super) struct Exchanges {
-    turn: AtomicU64,
-    is_any_unread: AtomicBool,
-    /// When a request began, or a part of its body came.
-    stirred_at: Mutex<Instant>,
-    /// Who watches the connection while a request is answered: hyper may not read again once the answer ends, and no
-    /// deadline would be set for the next request.
-    watcher: AtomicWaker,
-}
-
-impl Exchanges {
-    fn new() -> Self {
-        Self {
-            turn: AtomicU64::new(0),
-            is_any_unread: AtomicBool::new(false),
-            stirred_at: Mutex::new(Instant::now()),
-            watcher: AtomicWaker::new(),
-        }
-    }
-
-    pub(super) fn turn(&self) -> Turn {
-        Turn(self.turn.load(Ordering::SeqCst))
-    }
-
-    /// Wakes that task when the turn changes.
-    pub(super) fn wake_after(&self, waker: &Waker) {
-        self.watcher.register(waker);
-    }
-
-    /// A part of a body came.
-    pub(super) fn stir(&self) {
-        *self
-            .stirred_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn stirred_at(&self) -> Instant {
-        *self
-            .stirred_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A body was not read to its end.
-    pub(super) fn leave_unread(&self) {
-        self.is_any_unread.store(true, Ordering::SeqCst);
-    }
-
-    fn is_any_unread(&self) -> bool {
-        self.is_any_unread.load(Ordering::SeqCst)
-    }
-}
-
-/// A request until all of its answer was handed on, or until it is given up.
-struct Exchange(Arc<Exchanges>);
-
-impl Exchange {
-    fn begin(exchanges: &Arc<Exchanges>) -> Self {
-        exchanges.turn.fetch_add(1, Ordering::SeqCst);
-        exchanges.stir();
-        Self(Arc::clone(exchanges))
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        self.0.turn.fetch_add(1, Ordering::SeqCst);
-        self.0.watcher.wake();
-    }
-}
-
-/// The body of an answer, which ends an exchange.
-struct AnswerBody {
-    body: AppBody,
-    _exchange: Exchange,
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

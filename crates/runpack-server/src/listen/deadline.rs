@@ -23,10 +23,6 @@ impl Deadline {
         self.at = None;
     }
 
-    pub(super) fn is_set(&self) -> bool {
-        self.at.is_some()
-    }
-
     /// Ready once the time has come. Wakes the task then.
     pub(super) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else {

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn k01_tokens_do_not_go_over_the_wire_in_the_open() {
+fn s25_tokens_do_not_go_over_the_wire_in_the_open() {
     for (address, behind_proxy, is_allowed) in [
         ("127.0.0.1:80", BehindProxy::No, true),
         ("127.9.9.9:80", BehindProxy::No, true),

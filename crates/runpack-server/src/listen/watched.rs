@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::connection::{Exchanges, Turn};
 use super::deadline::Deadline;
+use super::exchange::{Exchanges, Turn};
+use super::pace::Pace;
 use super::{Connections, ListenSettings};
 
 pub(super) struct Watched<IO> {
@@ -28,6 +29,11 @@ pub(super) struct Watched<IO> {
     /// Whether a byte of the next head has come.
     has_head_begun: bool,
     written_at: Instant,
+    /// Whose answer was written last, and how fast it is taken.
+    answer: Turn,
+    pace: Pace,
+    /// Since when nothing is taken.
+    stalled_since: Option<Instant>,
 }
 
 impl<IO> Watched<IO> {
@@ -44,6 +50,9 @@ impl<IO> Watched<IO> {
         Self {
             io,
             turn: exchanges.turn(),
+            answer: exchanges.turn(),
+            pace: Pace::new(settings.write_stall, &settings),
+            stalled_since: None,
             settings,
             exchanges,
             connections,
@@ -87,8 +96,14 @@ impl<IO> Watched<IO> {
 
     /// Notes that bytes were taken. A flush of nothing, which hyper asks for at every turn, takes none.
     fn taken(&mut self, polled: &Poll<io::Result<usize>>) {
-        if matches!(polled, Poll::Ready(Ok(1..))) {
+        if let Poll::Ready(Ok(bytes @ 1..)) = *polled {
             self.written_at = Instant::now();
+            let turn = self.exchanges.turn();
+            if turn.is_ours() && turn != self.answer {
+                self.answer = turn;
+                self.pace = Pace::new(self.settings.write_stall, &self.settings);
+            }
+            self.pace.came(bytes);
         }
     }
 
@@ -99,11 +114,15 @@ impl<IO> Watched<IO> {
         polled: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.writing.lift();
+            if let Some(since) = self.stalled_since.take() {
+                self.pace.waited(since.elapsed());
+            }
             return polled;
         }
-        if !self.writing.is_set() {
-            self.writing.set(Instant::now(), self.settings.write_stall);
+        if self.stalled_since.is_none() {
+            let now = Instant::now();
+            self.stalled_since = Some(now);
+            self.writing.set(now, self.pace.patience());
         }
         self.writing.poll_passed(cx).map(|()| Err(self.too_late()))
     }

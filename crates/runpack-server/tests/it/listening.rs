@@ -6,7 +6,6 @@
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
-    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a failed assertion is how a test speaks"
@@ -18,6 +17,7 @@ mod pace;
 mod shutdown;
 mod tls;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,14 +45,18 @@ use tokio::time::timeout;
 /// Short enough to wait for.
 const SOON: Duration = Duration::from_millis(300);
 /// Longer than any test may take.
-const NEVER: Duration = Duration::from_secs(3_600);
+const NEVER: Duration = Duration::from_hours(1);
 /// When something that must happen has not.
-const TOO_LATE: Duration = Duration::from_secs(20);
+const TOO_LATE: Duration = Duration::from_mins(1);
 /// What `/length` takes.
 const BODY_BYTES_MAX: usize = 10 << 20;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 const GET_SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
+const GET_BIG: &[u8] = b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+/// What `/big` answers: more than the buffers between two sockets hold.
+const BIG_BYTES: usize = 64 << 20;
 
 /// Nothing is cut that the test does not cut.
 fn patient() -> ListenSettings {
@@ -150,10 +154,7 @@ impl Served {
 fn app(seen: &Arc<Seen>) -> Router {
     let counted = Arc::clone(seen);
     Router::new()
-        .route(
-            "/",
-            get(|Extension(Peer(peer))| async move { peer_text(peer) }),
-        )
+        .route("/", get(async |Extension(Peer(peer))| peer.to_string()))
         .route("/length", post(length))
         .route("/unread", post(async || "not read"))
         .route("/slow", get(slow))
@@ -163,10 +164,6 @@ fn app(seen: &Arc<Seen>) -> Router {
             std::future::ready(request)
         }))
         .layer(Extension(Arc::clone(seen)))
-}
-
-fn peer_text(peer: SocketAddr) -> String {
-    peer.to_string()
 }
 
 /// As the server's own handlers read a body.
@@ -193,12 +190,10 @@ async fn slow(Extension(seen): Extension<Arc<Seen>>) -> &'static str {
     "slow"
 }
 
-/// More than the buffers between two sockets hold.
 async fn big() -> Body {
     let piece = Bytes::from(vec![b'x'; 64 << 10]);
-    Body::from_stream(stream::iter(
-        (0..1_024).map(move |_| Ok::<_, std::convert::Infallible>(piece.clone())),
-    ))
+    let pieces = (0..BIG_BYTES / piece.len()).map(move |_| Ok::<_, Infallible>(piece.clone()));
+    Body::from_stream(stream::iter(pieces))
 }
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {

@@ -57,11 +57,8 @@ async fn n06_a_connection_that_is_kept_for_nothing_is_closed() {
     })
     .await;
     let mut stream = served.connect().await;
-    for _ in 0..3 {
-        stream.write_all(GET).await.unwrap();
-        assert_eq!(status(&answer(&mut stream).await), 200);
-    }
-    assert_eq!(rest(&mut stream).await, "");
+    stream.write_all(&GET.repeat(3)).await.unwrap();
+    assert_eq!(answers(&rest(&mut stream).await), 3);
     assert_eq!((served.requests(), served.connections.timed_out()), (3, 1));
 }
 
@@ -145,14 +142,16 @@ async fn c04_a_body_that_comes_fast_enough_is_taken_for_as_long_as_it_comes() {
     };
     let served = Served::plain(floor).await;
     let mut stream = served.connect().await;
+    let head = b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\n\r\n";
+    let piece = [b'a'; 1 << 10];
     stream
-        .write_all(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3072\r\n\r\n")
+        .write_all(&[&head[..], &piece].concat())
         .await
         .unwrap();
     // Each kibibyte is worth 17 minutes of waiting.
-    for _ in 0..3 {
-        stream.write_all(&[b'a'; 1 << 10]).await.unwrap();
-        tokio::time::sleep(SOON).await;
+    for _ in 0..2 {
+        tokio::time::sleep(SOON * 2).await;
+        stream.write_all(&piece).await.unwrap();
     }
     assert!(answer(&mut stream).await.ends_with("\r\n\r\n3072"));
 }
@@ -226,21 +225,40 @@ async fn c04_a_client_that_reads_nothing_is_cut() {
     })
     .await;
     let mut stream = served.connect().await;
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(GET_BIG).await.unwrap();
     until(|| served.connections.timed_out() == 1).await;
     served.until_open(0).await;
-    // One who reads gets all of it.
-    let mut text = String::new();
+}
+
+#[tokio::test]
+async fn c04_a_client_that_reads_little_by_little_is_cut() {
+    let fast = ListenSettings {
+        body_rate_grace: SOON,
+        body_rate_min: u64::MAX,
+        ..patient()
+    };
+    let served = Served::plain(fast).await;
     let mut stream = served.connect().await;
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(GET_BIG).await.unwrap();
+    let mut read = 0;
+    let mut piece = [0; 4 << 10];
+    while let Ok(bytes @ 1..) = in_time(stream.read(&mut piece)).await {
+        read += bytes;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(read < BIG_BYTES, "{read}");
+    assert_eq!(served.connections.timed_out(), 1);
+    served.until_open(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_gets_all_of_a_large_answer() {
+    let served = Served::plain(patient()).await;
+    let mut stream = served.connect().await;
+    stream.write_all(GET_BIG).await.unwrap();
+    let mut text = String::new();
     in_time(stream.read_to_string(&mut text)).await.unwrap();
-    assert!(text.len() > 64 << 20, "{}", text.len());
+    assert!(text.len() > BIG_BYTES, "{}", text.len());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn w21_a_shutdown_finishes_what_is_under_way_and_begins_nothing() {
+async fn a_shutdown_finishes_what_is_under_way_and_begins_nothing() {
     let served = Served::plain(patient()).await;
     let mut under_way = served.connect().await;
     under_way.write_all(GET_SLOW).await.unwrap();
@@ -34,7 +34,7 @@ async fn w21_a_shutdown_finishes_what_is_under_way_and_begins_nothing() {
 }
 
 #[tokio::test]
-async fn w21_a_shutdown_ends_though_an_answer_does_not() {
+async fn a_shutdown_ends_though_an_answer_does_not() {
     let served = Served::plain(ListenSettings {
         shutdown_grace: SOON,
         ..patient()

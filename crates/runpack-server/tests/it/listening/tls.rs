@@ -182,10 +182,7 @@ async fn c04_a_client_that_reads_nothing_is_cut_under_tls_too() {
     })
     .await;
     let mut stream = Client::new(&certificate).connect(&served).await.unwrap();
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(GET_BIG).await.unwrap();
     until(|| served.connections.timed_out() == 1).await;
     served.until_open(0).await;
 }
