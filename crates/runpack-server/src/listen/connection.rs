@@ -111,11 +111,12 @@ impl Conversation {
                 error.is_parse()
             }
         };
-        if (ended.is_ok() || is_malformed) && io.shutdown().await.is_ok() {
-            let has_more = is_malformed || exchanges.is_any_unread();
-            if has_more {
-                let _ = time::timeout(LINGER, discard(io.into_inner())).await;
-            }
+        let is_answered = ended.is_ok() || is_malformed;
+        if !is_answered || io.shutdown().await.is_err() {
+            return;
+        }
+        if is_malformed || exchanges.is_any_unread() {
+            let _ = time::timeout(LINGER, discard(io.into_inner())).await;
         }
     }
 

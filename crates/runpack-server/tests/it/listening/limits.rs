@@ -122,7 +122,7 @@ async fn c04_a_want_of_descriptors_does_not_end_the_loop() {
     let served = Served::plain(patient()).await;
     served.assert_serves().await;
     served.until_open(0).await;
-    // A socket of its own for the client, and then no descriptor for anybody.
+    // A socket of its own for the client, and then no descriptor for anybody: nextest gives each test a process.
     let socket = TcpSocket::new_v4().unwrap();
     let limit = getrlimit(Resource::Nofile);
     setrlimit(

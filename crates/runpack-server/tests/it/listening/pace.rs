@@ -167,12 +167,12 @@ async fn c01_a_length_that_is_too_much_is_refused_before_a_byte_of_it() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let text = answer(&mut stream).await;
     assert_eq!(status(&text), 413, "{text}");
-    drop(stream);
-    // Who sends on all the same is answered, and not cut off before the answer is read.
-    let text = served
-        .tell(&[head.as_bytes(), &vec![b'a'; BODY_BYTES_MAX + 1]].concat())
-        .await;
-    assert_eq!((status(&text), answers(&text)), (413, 1), "{text}");
+    assert_eq!(rest(&mut stream).await, "");
+    // Who sends on all the same is let, for a while: a reset would take the answer from those who read it later.
+    for _ in 0..64 {
+        stream.write_all(&[b'a'; 16 << 10]).await.unwrap();
+    }
+    assert_eq!(served.requests(), 1);
 }
 
 #[tokio::test]
