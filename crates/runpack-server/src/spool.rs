@@ -86,11 +86,11 @@ impl Default for SpoolSettings {
             reserve_bytes: 1 << 30,
             attempts: 5,
             backoff: Duration::from_millis(250),
-            backoff_max: Duration::from_secs(60),
+            backoff_max: Duration::from_mins(1),
             in_flight: 8,
             keep: Duration::ZERO,
             ask_within: Duration::from_secs(2),
-            send_within: Duration::from_secs(60),
+            send_within: Duration::from_mins(1),
             seed: None,
         }
     }

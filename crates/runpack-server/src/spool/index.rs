@@ -302,8 +302,8 @@ impl Index {
         settings: &SpoolSettings,
         max: usize,
     ) -> Vec<Item> {
-        let is_tight = self.bytes > settings.bytes_max / 2
-            || self.objects_all() > settings.objects_max / 2;
+        let is_tight =
+            self.bytes > settings.bytes_max / 2 || self.objects_all() > settings.objects_max / 2;
         let mut expired = Vec::new();
         while expired.len() < max
             && let Some((until, _)) = self.kept.first()

@@ -54,11 +54,12 @@ pub(super) async fn settle(
         settling.written.notify_one();
         Ok(())
     });
-    ending.await.unwrap_or_else(|gone| Err(lost(&item.key, gone)))
+    ending
+        .await
+        .unwrap_or_else(|gone| Err(lost(&item.key, gone)))
 }
 
 async fn confirm(shared: &Shared, item: &Item) {
-    shared.state().index.confirm(item);
     let mut keep = shared.settings.keep;
     if keep.is_zero() {
         let Err(error) = shared.remove(item).await else {
@@ -69,7 +70,9 @@ async fn confirm(shared: &Shared, item: &Item) {
     }
     let now = Instant::now();
     let until = now.checked_add(keep).unwrap_or(now);
-    shared.state().index.keep(item.clone(), until);
+    let mut state = shared.state();
+    state.index.confirm(item);
+    state.index.keep(item.clone(), until);
 }
 
 /// Nothing stands under the key of an object.
@@ -174,12 +177,11 @@ async fn give(
     spooled: Spooled,
 ) -> Result<(), StoreError> {
     let declared = spooled.declared.clone();
-    let receipt = match spooled.whole {
-        Some(bytes) => shared.remote.put(key, bytes.into(), declared.clone()).await,
-        None => {
-            let sending = declared.clone();
-            shared.remote.send(key, sending, Arc::new(spooled)).await
-        }
+    let sending = declared.clone();
+    let receipt = if let Some(bytes) = spooled.whole {
+        shared.remote.put(key, bytes.into(), sending).await
+    } else {
+        shared.remote.send(key, sending, Arc::new(spooled)).await
     }?;
     if after(location).is_nothing() || receipt.version.is_none() {
         return Ok(());

@@ -261,7 +261,10 @@ async fn take_up(local: &FileStore, index: &mut Index) -> Result<(), SpoolError>
 /// An error as it may be shown.
 fn told(error: &StoreError) -> Arc<str> {
     let line: String = Printable(&chain(error)).to_string();
-    line.chars().take(ERROR_CHARS_MAX).collect::<String>().into()
+    line.chars()
+        .take(ERROR_CHARS_MAX)
+        .collect::<String>()
+        .into()
 }
 
 /// The key of an object of the index, which is one.

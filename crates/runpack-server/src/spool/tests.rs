@@ -63,10 +63,14 @@ fn a_record_goes_after_its_claim_and_a_run_after_its_steps() {
     ]);
     let first = sendable(&mut index);
     assert_eq!(keys(&first), [&claim, "t/runs/r/steps/s/outputs/o"]);
-    first.iter().for_each(|item| index.confirm(item));
+    for item in &first {
+        index.confirm(item);
+    }
     let second = sendable(&mut index);
     assert_eq!(keys(&second), [&payload, "t/runs/r/steps/s/manifest.json"]);
-    second.iter().for_each(|item| index.confirm(item));
+    for item in &second {
+        index.confirm(item);
+    }
     assert_eq!(keys(&sendable(&mut index)), ["t/runs/r/manifest.json"]);
 }
 

@@ -159,8 +159,12 @@ async fn commit(
         (Staged::Bytes(bytes), _) => local.put(key, bytes, declared.clone()).await?,
         // Only the writer knows what it was given. It is written, and the store will say that it has it.
         (Staged::Writer(writer), there) => {
-            let receipt = writer.commit().await?;
-            there.unwrap_or(receipt)
+            let committed = match writer.commit().await {
+                // It stood here with these bytes when the write began, so they were not staged, and has left since.
+                Err(StoreError::NotFound { .. }) => return left(key, there),
+                committed => committed?,
+            };
+            there.unwrap_or(committed)
         }
     };
     let now = shared.clock.now();
@@ -170,6 +174,15 @@ async fn commit(
         .admit(key.as_str(), declared.bytes, now);
     shared.written.notify_one();
     Ok(receipt)
+}
+
+/// What becomes of a write whose object went to the store in the meantime: the store says that it has it, or it is sent again.
+fn left(key: &ObjectKey, there: Option<Receipt>) -> Result<Receipt, StoreError> {
+    there.ok_or_else(|| StoreError::Unavailable {
+        action: "a write to the spool",
+        key: key.to_string(),
+        source: "the object has left the spool, and the store cannot be asked".into(),
+    })
 }
 
 /// [`look`], for a caller in any runtime.
@@ -195,7 +208,12 @@ async fn look(
     if shared.is_away() {
         return Ok(None);
     }
-    match timeout(shared.settings.ask_within, shared.remote.find(key, declared)).await {
+    match timeout(
+        shared.settings.ask_within,
+        shared.remote.find(key, declared),
+    )
+    .await
+    {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error @ (StoreError::AlreadyExists { .. } | StoreError::Barred { .. }))) => {
             Err(error)

@@ -1,10 +1,19 @@
 //! What the store does not take now is taken later, and nothing is lost.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a failed assertion is how a test speaks, and what was counted is printed"
+)]
+
+mod conflicts;
+mod lives;
 mod outage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +37,7 @@ use runpack_testing::{block_on, conformance, scratch};
 use self::outage::{Mode, Outage};
 
 /// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 fn settings() -> SpoolSettings {
     let mut settings = SpoolSettings::default();
@@ -65,7 +74,9 @@ fn key(text: &str) -> ObjectKey {
 
 /// An object of an execution.
 fn of_execution(number: u64, name: &str) -> ObjectKey {
-    key(&format!("executions/01ARZ3NDEKTSV4RRFFQ69{number:05}/{name}"))
+    key(&format!(
+        "executions/01ARZ3NDEKTSV4RRFFQ69{number:05}/{name}"
+    ))
 }
 
 async fn put(
@@ -150,11 +161,16 @@ fn c32_n01_n02_a_store_that_is_away_for_all_writes_gets_them_in_order() {
         let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
         let mut written = BTreeMap::new();
         for number in 0..40 {
-            for name in ["metadata.json", "artifacts/a", "artifacts/b", "manifest.json"] {
+            for name in [
+                "metadata.json",
+                "artifacts/a",
+                "artifacts/b",
+                "manifest.json",
+            ] {
                 let key = of_execution(number, name);
-                let receipt = put(&spool, &key, name_of(name)).await.unwrap();
+                let receipt = put(&spool, &key, name).await.unwrap();
                 assert_eq!(receipt.outcome, Outcome::Created);
-                written.insert(key.to_string(), Bytes::from(name_of(name)));
+                written.insert(key.to_string(), Bytes::from(name));
             }
         }
         // One write asked the store, and learned that it is away; the others cost nothing.
@@ -165,7 +181,7 @@ fn c32_n01_n02_a_store_that_is_away_for_all_writes_gets_them_in_order() {
         assert!(matches!(&backlog.store, Standing::Away { error, .. } if error.contains("out")));
         // It is served meanwhile.
         let some = of_execution(3, "artifacts/a");
-        assert_eq!(read(&spool, &some).await.unwrap(), name_of("artifacts/a"));
+        assert_eq!(read(&spool, &some).await.unwrap(), "artifacts/a");
         // The mirror tries, and nothing is lost by that.
         let backlog = mirror.drain(Duration::from_millis(50)).await;
         assert_eq!(backlog.objects, 160);
@@ -176,14 +192,10 @@ fn c32_n01_n02_a_store_that_is_away_for_all_writes_gets_them_in_order() {
         assert_eq!(backlog.last_error, None);
         assert_eq!(memory.snapshot(), written);
         assert_commits_last(&remote.writes());
-        assert_eq!(read(&spool, &some).await.unwrap(), name_of("artifacts/a"));
+        assert_eq!(read(&spool, &some).await.unwrap(), "artifacts/a");
         let left = FileStore::open(&dir.path().join("objects")).await.unwrap();
         assert_eq!(listed(&left).await, Vec::<String>::new());
     });
-}
-
-fn name_of(name: &'static str) -> &'static str {
-    name
 }
 
 async fn listed(store: &dyn Store) -> Vec<String> {
@@ -279,90 +291,6 @@ fn w10_n04_n05_an_answer_that_was_lost_is_found_out_to_have_been_a_success() {
 }
 
 #[test]
-fn w10_w16_other_bytes_in_the_store_are_a_conflict_and_ours_are_kept() {
-    block_on(async {
-        let (dir, memory) = (scratch(), MemoryStore::new());
-        let remote = Arc::new(Outage::of(memory.clone()));
-        remote.set(Mode::Away);
-        let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
-        let taken = of_execution(1, "metadata.json");
-        let (free, manifest) = (of_execution(1, "artifacts/a"), of_execution(1, "manifest.json"));
-        for key in [&taken, &free, &manifest] {
-            put(&spool, key, "ours").await.unwrap();
-        }
-        put(&memory, &taken, "theirs").await.unwrap();
-        remote.set(Mode::Well);
-        let backlog = mirror.drain(LONG).await;
-        assert_empty(&backlog);
-        // The manifest commits to what the store does not have, so it went aside too.
-        assert_eq!(backlog.conflicts, 2);
-        assert_eq!(listed(&memory).await, [free.as_str(), taken.as_str()]);
-        assert_eq!(read(&spool, &taken).await.unwrap(), "theirs");
-        let conflict = |key: &ObjectKey, above: &str| {
-            std::fs::read_to_string(dir.path().join("conflicts").join(above).join(key.as_str()))
-        };
-        assert_eq!(conflict(&taken, "").unwrap(), "ours");
-        assert_eq!(conflict(&manifest, "").unwrap(), "ours");
-        // Now the store can be asked.
-        let refused = put(&spool, &taken, "ours").await;
-        assert!(matches!(refused, Err(StoreError::AlreadyExists { .. })));
-        let same = put(&spool, &taken, "theirs").await.unwrap();
-        assert_eq!(same.outcome, Outcome::AlreadyThere);
-        // A second conflict takes nobody's place.
-        remote.set(Mode::Away);
-        mirror.drain(Duration::ZERO).await;
-        put(&spool, &of_execution(2, "metadata.json"), "x").await.unwrap();
-        put(&spool, &taken, "ours again").await.unwrap();
-        remote.set(Mode::Well);
-        assert_eq!(mirror.drain(LONG).await.conflicts, 3);
-        assert_eq!(conflict(&taken, "").unwrap(), "ours");
-        assert_eq!(conflict(&taken, ".2").unwrap(), "ours again");
-        // They are counted again by the next process.
-        drop((spool, mirror));
-        let (spool, _mirror) = open(dir.path(), remote).await;
-        assert!(spool.backlog().conflicts >= 2);
-    });
-}
-
-#[test]
-fn n04_two_replicas_with_one_record_agree_and_with_two_bodies_keep_both() {
-    const CLAIM: &str = "v1/org=o/project=p/service=s/runs/r.json";
-    let payload = |day: &str| key(&format!("v1/org=o/project=p/service=s/date={day}/run=r/payload.json"));
-    block_on(async {
-        for (days, bodies, conflicts) in [
-            (["2026-11-20"; 2], ["same"; 2], 0),
-            (["2026-11-20"; 2], ["one", "other"], 1),
-            // The second claim is not the run's, so neither is what was filed under it.
-            (["2026-11-20", "2026-11-21"], ["same"; 2], 2),
-        ] {
-            let memory = MemoryStore::new();
-            let mut replicas = Vec::new();
-            for at in 0..2 {
-                let dir = scratch();
-                let remote = Arc::new(Outage::of(memory.clone()));
-                remote.set(Mode::Away);
-                let (spool, mirror) = open(dir.path(), remote.clone()).await;
-                put(&spool, &key(CLAIM), days[at]).await.unwrap();
-                put(&spool, &payload(days[at]), bodies[at]).await.unwrap();
-                replicas.push((dir, remote, spool, mirror));
-            }
-            let mut found = 0;
-            for (_dir, remote, spool, mirror) in &mut replicas {
-                remote.set(Mode::Well);
-                assert_empty(&mirror.drain(LONG).await);
-                found += spool.backlog().conflicts;
-            }
-            assert_eq!(found, conflicts, "{days:?} {bodies:?}");
-            let there = memory.snapshot();
-            assert_eq!(there.len(), 2, "{there:?}");
-            assert_eq!(there[payload(days[0]).as_str()], bodies[0]);
-            let (.., spool, _) = &replicas[1];
-            assert_eq!(read(spool, &payload(days[0])).await.unwrap(), bodies[0]);
-        }
-    });
-}
-
-#[test]
 fn c32_a_full_spool_refuses_and_leaves_nothing_half_written() {
     let full = |refused: Result<Receipt, StoreError>| {
         let Err(StoreError::Unavailable { source, .. }) = refused else {
@@ -371,22 +299,22 @@ fn c32_a_full_spool_refuses_and_leaves_nothing_half_written() {
         *source.downcast::<SpoolFull>().unwrap()
     };
     block_on(async {
-        let limits: [(fn(&mut SpoolSettings), SpoolFull); 2] = [
-            (|settings| settings.bytes_max = 9, full_of_bytes()),
-            (|settings| settings.objects_max = 2, full_of_objects()),
-        ];
-        for (limit, expected) in limits {
+        let (mut few_bytes, mut few_objects) = (settings(), settings());
+        few_bytes.bytes_max = 9;
+        few_objects.objects_max = 2;
+        for (settings, expected) in [
+            (few_bytes, SpoolFull::Bytes { max: 9 }),
+            (few_objects, SpoolFull::Objects { max: 2 }),
+        ] {
             let dir = scratch();
             let remote = Arc::new(Outage::of(MemoryStore::new()));
             remote.set(Mode::Away);
-            let mut settings = settings();
-            limit(&mut settings);
             let (spool, mut mirror) = open_with(dir.path(), remote.clone(), settings).await;
             let keys = [1, 2, 3].map(|number| of_execution(number, "metadata.json"));
             put(&spool, &keys[0], "four").await.unwrap();
             put(&spool, &keys[1], "four").await.unwrap();
             let refused = full(put(&spool, &keys[2], "four").await);
-            assert_eq!(refused.to_string(), expected.to_string());
+            assert_eq!(refused, expected);
             // A write whose size is only declared is counted from its beginning.
             let declared = Declared::of(b"four");
             let refused = spool.create(&keys[2], declared).await;
@@ -407,10 +335,166 @@ fn c32_a_full_spool_refuses_and_leaves_nothing_half_written() {
     });
 }
 
-fn full_of_bytes() -> SpoolFull {
-    SpoolFull::Bytes { max: 9 }
+#[test]
+fn c32_a_store_that_hangs_costs_one_write_its_patience_and_the_others_nothing() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let remote = Arc::new(Outage::of(memory.clone()));
+        remote.set(Mode::Hangs);
+        let mut settings = settings();
+        settings.ask_within = Duration::from_millis(5);
+        settings.send_within = Duration::from_millis(5);
+        let (spool, mut mirror) = open_with(dir.path(), remote.clone(), settings).await;
+        for number in 0..50 {
+            put(&spool, &of_execution(number, "metadata.json"), "x")
+                .await
+                .unwrap();
+        }
+        assert_eq!(remote.calls(), 1);
+        assert_eq!(mirror.drain(Duration::from_millis(60)).await.objects, 50);
+        remote.set(Mode::Well);
+        assert_empty(&mirror.drain(LONG).await);
+        assert_eq!(memory.snapshot().len(), 50);
+    });
 }
 
-fn full_of_objects() -> SpoolFull {
-    SpoolFull::Objects { max: 2 }
+#[test]
+fn n03_an_object_that_the_store_refuses_holds_up_no_other_and_is_told() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let remote = Arc::new(Outage::of(memory.clone()));
+        let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
+        remote.set(Mode::Denies("artifacts/poison"));
+        let (poison, manifest) = (
+            of_execution(0, "artifacts/poison"),
+            of_execution(0, "manifest.json"),
+        );
+        put(&spool, &poison, "x").await.unwrap();
+        put(&spool, &manifest, "x").await.unwrap();
+        for number in 1..50 {
+            put(&spool, &of_execution(number, "metadata.json"), "x")
+                .await
+                .unwrap();
+        }
+        let until = async {
+            while memory.snapshot().len() < 49 {
+                tokio::task::yield_now().await;
+            }
+        };
+        mirror.run(until).await;
+        // What is refused waits, and so does what commits to it.
+        let backlog = mirror.drain(Duration::from_millis(30)).await;
+        assert_eq!((backlog.objects, backlog.conflicts), (2, 0));
+        assert_eq!(backlog.store, Standing::Reachable);
+        let told = backlog.last_error.unwrap();
+        assert!(
+            told.contains("does not allow a write") && !told.contains('\u{1b}'),
+            "{told}"
+        );
+        remote.set(Mode::Well);
+        assert_empty(&mirror.drain(LONG).await);
+        assert_commits_last(&remote.writes());
+    });
+}
+
+#[test]
+fn what_is_kept_is_kept_for_its_time_and_is_no_backlog() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let key = of_execution(1, "metadata.json");
+        let file = dir.path().join("objects").join(key.as_str());
+        let mut keeping = settings();
+        keeping.keep = LONG;
+        keeping.bytes_max = 100;
+        let remote = Arc::new(Outage::of(memory.clone()));
+        let (spool, mut mirror) = open_with(dir.path(), remote.clone(), keeping.clone()).await;
+        put(&spool, &key, "kept").await.unwrap();
+        assert_empty(&mirror.drain(LONG).await);
+        assert!(file.exists());
+        remote.set(Mode::Away);
+        assert_eq!(read(&spool, &key).await.unwrap(), "kept");
+        assert_eq!(listed(&spool.for_writing()).await, [key.as_str()]);
+        // Another process finds it, and that the store has it.
+        drop((spool, mirror));
+        remote.set(Mode::Well);
+        let (spool, mut mirror) = open_with(dir.path(), remote, keeping).await;
+        assert_eq!(spool.backlog().objects, 1);
+        assert_empty(&mirror.drain(LONG).await);
+        assert!(file.exists());
+        // Room is worth more.
+        let large = "x".repeat(60).leak();
+        put(&spool, &of_execution(2, "metadata.json"), large)
+            .await
+            .unwrap();
+        let until = async {
+            while file.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        mirror.run(until).await;
+        assert_empty(&mirror.drain(LONG).await);
+        assert_eq!(read(&spool, &key).await.unwrap(), "kept");
+        assert_eq!(memory.snapshot().len(), 2);
+    });
+}
+
+#[test]
+fn a_spool_has_one_process_and_no_store_that_seals() {
+    block_on(async {
+        let dir = scratch();
+        let (_spool, _mirror) = open(dir.path(), Arc::new(MemoryStore::new())).await;
+        let second = SpoolStore::open(
+            dir.path(),
+            Arc::new(MemoryStore::new()),
+            settings(),
+            clock(),
+        );
+        assert!(matches!(second.await, Err(SpoolError::Busy { .. })));
+        let remote = Outage::of(MemoryStore::new());
+        remote.set(Mode::Seals);
+        let other = scratch();
+        let sealed = SpoolStore::open(other.path(), Arc::new(remote), settings(), clock());
+        assert!(matches!(sealed.await, Err(SpoolError::Seals)));
+    });
+}
+
+/// A clock that goes wherever it wants.
+#[derive(Debug)]
+struct Wrong(std::sync::Mutex<u64>);
+
+impl Clock for Wrong {
+    fn now(&self) -> Timestamp {
+        let mut state = self.0.lock().unwrap();
+        Timestamp::from_unix_seconds(draw(&mut state, 1 << 31)).unwrap()
+    }
+}
+
+#[test]
+fn t01_a_wall_clock_that_jumps_changes_no_order_and_no_pause() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let remote = Arc::new(Outage::of(memory.clone()));
+        remote.set(Mode::Away);
+        let clock = Arc::new(Wrong(5.into()));
+        let mut settings = settings();
+        // Nothing rests on its own, which would change the order.
+        settings.attempts = u32::MAX;
+        let opened = SpoolStore::open(dir.path(), remote.clone(), settings, clock).await;
+        let (spool, mut mirror) = opened.unwrap();
+        let mut keys = Vec::new();
+        for number in 0..60 {
+            let key = of_execution(number * 37 % 61, "metadata.json");
+            put(&spool, &key, "x").await.unwrap();
+            keys.push(key.to_string());
+        }
+        mirror.drain(Duration::from_millis(20)).await;
+        remote.set(Mode::Well);
+        assert_empty(&mirror.drain(LONG).await);
+        // Eight are on their way at once.
+        let writes = remote.writes();
+        for (at, key) in keys.iter().enumerate() {
+            let sent = writes.iter().position(|sent| sent == key).unwrap();
+            assert!(sent.abs_diff(at) <= 8, "{at} {sent}");
+        }
+    });
 }

@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Denies(&'static str),
     /// It answers nothing, ever.
     Hangs,
+    /// It says that it seals.
+    Seals,
 }
 
 #[derive(Debug)]
@@ -182,6 +184,10 @@ impl ArtifactSink for Outage {
     ) -> Result<Option<Receipt>, StoreError> {
         self.before(key.as_str()).await?;
         self.inner.find(key, declared).await
+    }
+
+    fn seals(&self) -> bool {
+        *self.mode.lock().unwrap() == Mode::Seals
     }
 
     fn writes_in_flight(&self) -> usize {
