@@ -14,6 +14,9 @@
 //!
 //! The directory: `objects/`, a [`FileStore`] with the same keys as the store; `conflicts/`, plain files; `lock`.
 //!
+//! Somebody looks at a conflict, moves the file elsewhere, and starts the server again: until then nothing that commits to
+//! it is mirrored.
+//!
 //! A store that seals what it is given, as one with locks does, cannot be mirrored to: a write would be acknowledged long
 //! before it is locked.
 

@@ -1,6 +1,5 @@
 //! The spool's directory: its lock, its conflicts, the space on its file system.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -25,7 +24,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Opens it, after making it where it is not there; and what lies among its conflicts, with sizes.
-    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, u64>), SpoolError> {
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<(String, u64)>), SpoolError> {
         let failed = |action: &'static str| {
             move |source| SpoolError::Io {
                 action,
@@ -73,10 +72,10 @@ impl Directory {
         self.path.join("conflicts")
     }
 
-    fn open_conflicts(&self) -> io::Result<BTreeMap<String, u64>> {
+    fn open_conflicts(&self) -> io::Result<Vec<(String, u64)>> {
         fs::create_dir_all(self.conflicts())?;
         File::open(&self.path)?.sync_all()?;
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         let root = self.conflicts();
         let mut directories = vec![root.clone()];
         while let Some(directory) = directories.pop() {
@@ -88,8 +87,7 @@ impl Directory {
                 }
                 let path = entry.path();
                 if let Some(name) = path.strip_prefix(&root).ok().and_then(Path::to_str) {
-                    let bytes = found.entry(key_of(name).to_owned()).or_insert(0_u64);
-                    *bytes = bytes.saturating_add(entry.metadata()?.len());
+                    found.push((key_of(name).to_owned(), entry.metadata()?.len()));
                 }
             }
         }
@@ -103,8 +101,9 @@ impl Directory {
     }
 
     /// Gives an object a second name among the conflicts, durably, which takes no name that something has. Its first name
-    /// is then removed by whoever asked for this; a crash in between is told by both, and comes to the same.
-    pub(super) fn set_aside(&self, key: &str) -> io::Result<()> {
+    /// is then removed by whoever asked for this; a crash in between is told by both, and comes to the same. Whether these
+    /// bytes were not among the conflicts before.
+    pub(super) fn set_aside(&self, key: &str) -> io::Result<bool> {
         let from = self.objects().join(key);
         for number in 1..=CONFLICTS_MAX {
             let root = match number {
@@ -115,10 +114,10 @@ impl Directory {
             let to = root.join(key);
             let above = to.parent().unwrap_or(&root);
             match fs::create_dir_all(above).and_then(|()| fs::hard_link(&from, &to)) {
-                Ok(()) => return self.sync_up_from(above),
+                Ok(()) => return self.sync_up_from(above).map(|()| true),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && to.is_file() => {
                     if digest(&from)? == digest(&to)? {
-                        return self.sync_up_from(above);
+                        return self.sync_up_from(above).map(|()| false);
                     }
                 }
                 // Something else is in the way.

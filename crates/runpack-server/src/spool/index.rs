@@ -244,12 +244,6 @@ impl Index {
         self.wake(&item.key);
     }
 
-    /// The object was set aside: the store has other bytes under its key.
-    pub(super) fn set_aside(&mut self, item: &Item) {
-        self.note_aside(&item.key, item.bytes);
-        self.forget(item);
-    }
-
     /// Something lies among the conflicts.
     pub(super) fn note_aside(&mut self, key: &str, bytes: u64) {
         self.aside.insert(key.into());

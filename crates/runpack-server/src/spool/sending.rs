@@ -109,13 +109,19 @@ async fn set_aside(shared: &Arc<Shared>, item: &Item) -> Result<(), StoreError> 
             .runtime
             .spawn_blocking(move || moving.directory.set_aside(&key));
         let moved = moved.await.map_err(|gone| lost(&item.key, gone))?;
-        moved.map_err(|source| StoreError::Io {
+        let is_new = moved.map_err(|source| StoreError::Io {
             action: "setting a conflict aside",
             path: item.key.to_string(),
             source,
         })?;
         shared.unlink(&item.key).await?;
-        shared.state().index.set_aside(&item);
+        {
+            let mut state = shared.state();
+            if is_new {
+                state.index.note_aside(&item.key, item.bytes);
+            }
+            state.index.forget(&item);
+        }
         tracing::error!(key = %item.key, "the store cannot have this object; it lies among the spool's conflicts");
     }
     Ok(())

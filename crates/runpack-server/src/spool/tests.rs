@@ -82,12 +82,14 @@ fn what_commits_to_a_conflict_is_set_aside_with_it() {
     );
     let mut index = index(&[&artifact, &manifest]);
     let items = sendable(&mut index);
-    index.set_aside(&items[0]);
+    index.note_aside(&items[0].key, 10);
+    index.forget(&items[0]);
     let Some(Next::SetAside(item)) = index.next() else {
         panic!("it commits to something that the store cannot have");
     };
     assert_eq!(&*item.key, manifest);
-    index.set_aside(&item);
+    index.note_aside(&item.key, 10);
+    index.forget(&item);
     assert_eq!((index.conflicts(), index.objects()), (2, 0));
     // Conflicts take room until somebody has looked at them.
     let settings = SpoolSettings {

@@ -439,6 +439,39 @@ fn what_is_kept_is_kept_for_its_time_and_is_no_backlog() {
 }
 
 #[test]
+fn directories_that_objects_left_empty_go_when_there_are_many() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let (spool, mut mirror) = open(dir.path(), Arc::new(memory.clone())).await;
+        let executions = dir.path().join("objects/executions");
+        let keys: Vec<_> = (0..4_200)
+            .map(|number| of_execution(number, "metadata.json"))
+            .collect();
+        for batch in keys.chunks(300) {
+            let puts = batch.iter().map(|key| put(&spool, key, "x"));
+            for written in futures_util::future::join_all(puts).await {
+                written.unwrap();
+            }
+        }
+        assert_eq!(std::fs::read_dir(&executions).unwrap().count(), 4_200);
+        let until = async {
+            while executions.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        mirror.run(until).await;
+        assert_eq!(memory.snapshot().len(), 4_200);
+        // It goes on as before.
+        put(&spool, &of_execution(9_000, "metadata.json"), "x")
+            .await
+            .unwrap();
+        assert!(executions.exists());
+        assert_empty(&mirror.drain(LONG).await);
+        assert_eq!(memory.snapshot().len(), 4_201);
+    });
+}
+
+#[test]
 fn a_spool_has_one_process_and_no_store_that_seals() {
     block_on(async {
         let dir = scratch();
