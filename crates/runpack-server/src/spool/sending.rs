@@ -25,7 +25,7 @@ const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
 pub(super) enum Sent {
     /// The store has it.
     Confirmed,
-    /// It cannot be in the store: other bytes have its key there, or it is not what its key says.
+    /// It cannot be in the store: other bytes have its key there, or it is not what was written.
     Conflict,
     /// It is in the spool no more.
     Gone,
@@ -146,8 +146,8 @@ async fn bring(shared: &Shared, item: &Item) -> Result<Sent, StoreError> {
         Err(StoreError::NotFound { .. }) => return Ok(Sent::Gone),
         Err(error) => return Err(error),
     };
-    if is_damaged(&location, &spooled.declared) {
-        tracing::error!(%key, "an object of the spool is not what its key says: it is not sent");
+    if spooled.declared.bytes != item.bytes || is_damaged(&location, &spooled.declared) {
+        tracing::error!(%key, "an object of the spool is not what was written: it is not sent");
         return Ok(Sent::Conflict);
     }
     let seconds = spooled.declared.bytes / BYTES_PER_SECOND_MIN;
@@ -238,7 +238,9 @@ struct Spooled {
 impl Spooled {
     async fn read(local: FileStore, key: &ObjectKey, bytes: u64) -> Result<Self, StoreError> {
         let object = ObjectRef::from(key.clone());
-        let mut body = local.open(&object, 0..u64::MAX).await?;
+        // One byte more shows a file that has grown.
+        let range = 0..bytes.saturating_add(1);
+        let mut body = local.open(&object, range).await?;
         let mut hasher = ChunkHasher::new();
         let mut whole = (bytes <= CHUNK_BYTES).then(Vec::new);
         while let Some(piece) = body.next().await {

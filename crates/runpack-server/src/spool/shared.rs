@@ -165,12 +165,13 @@ impl Shared {
     /// Makes room for a write, or refuses it.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, SpoolFull> {
         let reserve = self.settings.reserve_bytes;
+        // One call that reads what the kernel has in memory. What cannot be told is not taken for space.
+        let free = self.directory.bytes_free().unwrap_or(0);
         let mut state = self.state();
         let wanted = reserve
             .saturating_add(state.index.bytes_reserved())
             .saturating_add(bytes);
-        // One call that reads what the kernel has in memory. What cannot be told is not taken for space.
-        if self.directory.bytes_free().unwrap_or(0) < wanted {
+        if free < wanted {
             return Err(SpoolFull::Disk { reserve });
         }
         state.index.reserve(bytes, &self.settings)?;

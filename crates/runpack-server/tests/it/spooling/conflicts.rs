@@ -104,7 +104,7 @@ fn n04_two_replicas_with_one_record_agree_and_with_two_bodies_keep_both() {
 }
 
 #[test]
-fn w16_an_object_that_is_not_what_its_key_says_never_reaches_the_store() {
+fn w16_an_object_that_is_not_what_was_written_never_reaches_the_store() {
     block_on(async {
         let (dir, memory) = (scratch(), MemoryStore::new());
         let spec = "0".repeat(64);
@@ -117,11 +117,14 @@ fn w16_an_object_that_is_not_what_its_key_says_never_reaches_the_store() {
         let (spool, mut mirror) = open(dir.path(), Arc::new(memory.clone())).await;
         put(&spool, &artifact, "true").await.unwrap();
         put(&spool, &manifest, "manifest").await.unwrap();
+        let other = of_execution(1, "metadata.json");
+        put(&spool, &other, "long").await.unwrap();
+        std::fs::write(dir.path().join("objects").join(other.as_str()), "longer").unwrap();
         // A disk that forgets.
         std::fs::write(dir.path().join("objects").join(artifact.as_str()), "rot!").unwrap();
         let backlog = mirror.drain(LONG).await;
         assert_empty(&backlog);
-        assert_eq!(backlog.conflicts, 2);
+        assert_eq!(backlog.conflicts, 3);
         assert_eq!(memory.snapshot().len(), 0);
         // It is sent again, whole; what is among the conflicts says so until somebody has looked.
         put(&spool, &artifact, "true").await.unwrap();
