@@ -106,7 +106,7 @@ async fn write_until_killed(root: &Path, round: u64) {
     let remote = FileStore::create(&root.join("remote")).await.unwrap();
     let (spool, mut mirror) = open(&root.join("spool"), Arc::new(remote)).await;
     // In some lives it only writes, so that something always waits for the next.
-    if round % 3 > 0 {
+    if !round.is_multiple_of(3) {
         tokio::spawn(async move { mirror.run(std::future::pending()).await });
     }
     for number in 0.. {
