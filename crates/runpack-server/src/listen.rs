@@ -41,7 +41,7 @@ use self::admission::{Admission, Refused};
 pub use self::body::BodyTimeout;
 use self::connection::Conversation;
 pub use self::tls::TlsSettings;
-use crate::problem::Chain;
+use runpack_core::display::chain;
 
 /// The first and the longest pause after an accept that failed.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -243,7 +243,7 @@ pub async fn serve(
             Err(error) => {
                 // Descriptors or memory are used up: those who have some will give them back.
                 conversation.connections.count_accept_failed();
-                tracing::warn!(error = %Chain(&error), "a connection could not be accepted");
+                tracing::warn!(error = chain(&error), "a connection could not be accepted");
                 tokio::select! {
                     () = &mut shutdown => break,
                     () = time::sleep(pause) => {}
@@ -305,7 +305,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(error = %Chain(&error), "what served a connection failed");
+        tracing::error!(error = chain(&error), "what served a connection failed");
     }
 }
 

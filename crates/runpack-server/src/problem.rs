@@ -54,12 +54,13 @@ macro_rules! codes {
                     retry_after: None,
                 }
             }
-        )*}
+        )*
 
-        /// Every code, with its status, its title and what to do, for the documentation.
-        pub const CODES: &[(&str, u16, &str, &str)] = &[
-            $(($code, StatusCode::$status.as_u16(), $title, $next),)*
-        ];
+            /// Every code, with its status, its title and what to do, for the documentation.
+            pub const CODES: &[(&str, u16, &str, &str)] = &[
+                $(($code, StatusCode::$status.as_u16(), $title, $next),)*
+            ];
+        }
     };
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::fetch::{FetchError, Fetcher, Source, SourceError};
 use super::jwk::{KeySet, KeySetError, PublicKey};
 use super::limits::Limits;
-use crate::problem::Chain;
+use runpack_core::display::chain;
 
 /// Why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl Keys {
             // A task of its own: a client that goes away takes no fetch with it.
             let keys = Arc::clone(self);
             if let Err(error) = tokio::spawn(keys.refresh(guard)).await {
-                tracing::error!(error = %Chain(&error), "a fetch of keys did not end");
+                tracing::error!(error = chain(&error), "a fetch of keys did not end");
             }
         }
         match self.look(kid) {
@@ -150,7 +150,7 @@ impl Keys {
             }),
             Err(error) => tracing::warn!(
                 source = ?self.fetcher,
-                error = %Chain(&error),
+                error = chain(&error),
                 "keys of an issuer could not be fetched"
             ),
         }

@@ -90,7 +90,7 @@ impl FromRequestParts<Arc<Service>> for Call {
                     let many = Problem::rate("too many refused credentials from this address");
                     return Err(many.retry_after(1));
                 }
-                Err(refusal.into())
+                Err((&refusal).into())
             }
         }
     }

@@ -103,7 +103,7 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     let components = document.components.get_or_insert_default();
     components
         .security_schemes
-        .insert("bearer".to_owned(), SecurityScheme::Http(bearer));
+        .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
     document.security = Some(vec![SecurityRequirement::new("bearer", [""; 0])]);
     document
 }

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::{StreamExt as _, future};
 use runpack_core::commitment::Content;
 use runpack_core::id::{ExecutionId, PackId};
 use runpack_core::key::{Location, Log};
@@ -18,12 +17,14 @@ use runpack_core::time::Timestamp;
 use runpack_core::verify::{Container, StorePack};
 use serde::{Deserialize, Serialize};
 
-use super::{ExecutionError, Executions, Expected, Opening, Uploaded};
+use super::{ExecutionError, Executions, Expected, Follow, Opening, Uploaded};
 use crate::bytes_of;
 use crate::staging::{ReceiveError, Staged};
 
 const FORMAT: &str = "runpack-execution/v1";
 const METADATA_BYTES_MAX: u64 = 256 << 10;
+/// How many artifacts are looked at together.
+const LOOKED_AT_ONCE: usize = 32;
 
 /// How an execution ended, as its client says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -119,7 +120,7 @@ impl Executions {
     /// [`ExecutionError::Ended`] where it ended otherwise; [`ExecutionError::Unexpected`] where what was uploaded is not
     /// what `expected` says, and then nothing is written; as the store fails.
     pub async fn end(
-        &self,
+        self: &Arc<Self>,
         id: &ExecutionId,
         ending: &Ending,
         expected: &Expected,
@@ -295,33 +296,36 @@ impl Executions {
         id: &ExecutionId,
         uploads: &[Uploaded],
     ) -> Result<(), ExecutionError> {
-        let looked = stream::iter(uploads).map(|upload| async move {
-            let key = Self::artifact(id, &upload.name)?;
-            let stat = self.store.stat(&key.into()).await?;
-            Ok::<_, ExecutionError>((upload, stat.bytes == upload.bytes))
-        });
-        let mut looked = std::pin::pin!(looked.buffer_unordered(16));
-        while let Some(found) = looked.next().await {
-            let (upload, is_there) = found?;
-            if !is_there {
-                return Err(ExecutionError::Damaged {
-                    key: upload.name.to_string(),
-                    reason: "it is not of its size any more",
-                });
-            }
+        for some in uploads.chunks(LOOKED_AT_ONCE) {
+            let looked = some.iter().map(|upload| self.look(id, upload));
+            future::try_join_all(looked).await?;
         }
         Ok(())
     }
 
+    async fn look(&self, id: &ExecutionId, upload: &Uploaded) -> Result<(), ExecutionError> {
+        let key = Self::artifact(id, &upload.name)?;
+        let stat = self.store.stat(&key.into()).await?;
+        if stat.bytes == upload.bytes {
+            return Ok(());
+        }
+        Err(ExecutionError::Damaged {
+            key: upload.name.to_string(),
+            reason: "it is not of its size any more",
+        })
+    }
+
     /// The logs that were written, each in one piece.
-    async fn compose_logs(&self, id: &ExecutionId) -> Result<Vec<(Log, Staged)>, ExecutionError> {
+    async fn compose_logs(
+        self: &Arc<Self>,
+        id: &ExecutionId,
+    ) -> Result<Vec<(Log, Staged)>, ExecutionError> {
         let mut logs = Vec::new();
         for log in Log::ALL {
-            let parts = self.log_parts(id, log).await?;
-            if parts.is_empty() {
+            if self.log_parts(id, log).await?.is_empty() {
                 continue;
             }
-            let pieces = stream::iter(parts).then(|part| self.log_part(id, log, part));
+            let pieces = Arc::clone(self).live_log(id.clone(), log, 0, Follow::No);
             let received = self.staging.receive(pieces, self.limits.log_bytes_max);
             let staged = received.await.map_err(|error| match error {
                 ReceiveError::Body(error) => error,

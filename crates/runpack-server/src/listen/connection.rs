@@ -24,7 +24,8 @@ use super::body::TimedBody;
 use super::exchange::{AnswerBody, Exchange, Exchanges};
 use super::watched::Watched;
 use super::{Connections, ListenSettings, Peer, Transport, framing};
-use crate::problem::{Chain, Problem};
+use crate::problem::Problem;
+use runpack_core::display::chain;
 
 /// What a connection may hold in memory in each direction, unless a head may be larger.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -65,7 +66,7 @@ impl Conversation {
         match made {
             Ok(Ok(stream)) => self.converse(stream, peer).await,
             Ok(Err(error)) => {
-                tracing::debug!(peer = %peer.0, error = %Chain(&error), "a handshake failed");
+                tracing::debug!(peer = %peer.0, error = chain(&error), "a handshake failed");
             }
             Err(_) => self.connections.count_timed_out(),
         }
@@ -107,7 +108,7 @@ impl Conversation {
         let is_malformed = match &ended {
             Ok(()) => false,
             Err(error) => {
-                tracing::debug!(peer = %peer.0, error = %Chain(error), "a connection failed");
+                tracing::debug!(peer = %peer.0, error = chain(error), "a connection failed");
                 error.is_parse()
             }
         };

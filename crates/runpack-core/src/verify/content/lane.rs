@@ -37,7 +37,8 @@ impl<'a> Lane<'a> {
         }
     }
 
-    async fn open(&self, container: &dyn Container) -> Result<ObjectBody, Fault> {
+    // Not `&self`: a lane can be sent to another thread, and not be shared between two, and neither could whoever waits.
+    async fn open(&mut self, container: &dyn Container) -> Result<ObjectBody, Fault> {
         let start = self.slice.chunk.saturating_mul(CHUNK_BYTES);
         let is_last = self.slice.chunk.saturating_add(1) == chunk_count(self.artifact.bytes());
         // One byte past the last chunk shows an artifact that is longer than declared.
