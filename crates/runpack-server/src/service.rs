@@ -65,6 +65,15 @@ pub struct ServiceLimits {
     pub rates: Rates,
 }
 
+/// A store whose objects may be replaced and removed.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    /// For writing.
+    pub store: Arc<dyn Store>,
+    /// For removing.
+    pub housekeeping: Arc<dyn Housekeeping>,
+}
+
 /// What a spool says of itself; none where there is no spool.
 pub type Backlog = Arc<dyn Fn() -> crate::metrics::Backlog + Send + Sync>;
 
@@ -72,8 +81,10 @@ pub type Backlog = Arc<dyn Fn() -> crate::metrics::Backlog + Send + Sync>;
 pub struct Parts<'a> {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// The same store, for what may be removed: helpers, references, what was live. `None` on a store that locks.
-    pub keeper: Option<Arc<dyn Housekeeping>>,
+    /// The same, for writing a whole pack: of a spool the view that can be written to while the store is away.
+    pub writing: Arc<dyn Store>,
+    /// The store itself, for what may be replaced and removed: helpers, references, what was live.
+    pub keeper: Option<Keeper>,
     /// The same store, where it signs URLs.
     pub links: Option<Arc<dyn Links>>,
     /// A directory for bodies on their way.
@@ -148,10 +159,10 @@ impl Service {
     /// The staging directory cannot be used.
     pub fn new(parts: Parts<'_>) -> std::io::Result<Arc<Self>> {
         let staging = Staging::open(parts.staging)?;
-        let helpers = parts
-            .keeper
-            .as_ref()
-            .map(|keeper| Helpers::new(Arc::clone(keeper), HelperSettings::default()));
+        let helpers = parts.keeper.clone().map(|keeper| {
+            Helpers::new(keeper.store, keeper.housekeeping, HelperSettings::default())
+        });
+        let housekeeping = parts.keeper.map(|keeper| keeper.housekeeping);
         let records = Records::new(Arc::clone(&parts.store), Arc::clone(&parts.clock))
             .with_limits(parts.limits.records)
             .on_conflict(parts.on_conflict);
@@ -161,7 +172,7 @@ impl Service {
         };
         let executions = Executions::new(
             Arc::clone(&parts.store),
-            parts.keeper.clone(),
+            housekeeping.clone(),
             staging.clone(),
             Arc::clone(&parts.clock),
             parts.producer,
@@ -169,7 +180,8 @@ impl Service {
         .with_limits(parts.limits.executions, parts.limits.packs.clone());
         let packs = Packs::new(
             Arc::clone(&parts.store),
-            parts.keeper,
+            parts.writing,
+            housekeeping,
             parts.staging,
             parts.limits.packs,
         );
