@@ -19,7 +19,7 @@ use runpack_core::store::{Housekeeping, Store};
 use runpack_core::time::Clock;
 use tokio::sync::Semaphore;
 
-use crate::access::Access;
+use crate::access::{Access, PolicyError};
 use crate::audit::AuditLog;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
@@ -205,6 +205,19 @@ impl Service {
             verifications: Semaphore::new(VERIFICATIONS_MAX),
             helpers,
         }))
+    }
+
+    /// Reads the access policy again; one that cannot be used leaves the old one in place.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn reload_access(&self) -> Result<(), PolicyError> {
+        self.access.reload()
+    }
+
+    /// What the spool says of itself.
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.backlog.clone()
     }
 
     /// What goes on beside requests, until `shutdown`: the helpers of records, and removing what nobody goes on with.
