@@ -22,6 +22,7 @@ pub(super) async fn unchanged(
 ) -> Result<Look, Problem> {
     let looking = Arc::clone(folder);
     let look = blocking(move || looking.look(is_ours, entries_max)).await?;
+    look.check()?;
     let shipped: HashMap<&ArtifactName, &ShippedFile> =
         marker.files.iter().map(|file| (&file.path, file)).collect();
     let stays = |path: &[u8], why: &str| {

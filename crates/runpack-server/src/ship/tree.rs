@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub(super) struct Look {
     pub(super) files: BTreeMap<Vec<u8>, Stamp>,
     /// Directories likewise.
     pub(super) directories: BTreeSet<Vec<u8>>,
+    /// Whatever is neither, and what it is: a run that is under way may have pipes that are gone when it ends.
+    pub(super) specials: BTreeMap<Vec<u8>, &'static str>,
     /// The latest change of any of it, in seconds since 1970 by the clock of the file system. Not only of the content:
     /// a copy that keeps the times of its original sets those at will, and cannot set this.
     pub(super) newest: i64,
@@ -59,6 +61,17 @@ impl Look {
     /// The same for as long as nothing changes.
     pub(super) fn fingerprint(&self) -> Digest {
         Digest::of(format!("{self:?}").as_bytes())
+    }
+
+    /// That there are directories and regular files, and nothing else.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        match self.specials.first_key_value() {
+            None => Ok(()),
+            Some((path, what)) => Err(Problem::Special {
+                path: join(path, b""),
+                what,
+            }),
+        }
     }
 }
 
@@ -161,21 +174,17 @@ impl Folder {
     /// Everything below the folder, but what `is_ours` says of what stands right in it.
     ///
     /// # Errors
-    /// Anything but directories and regular files; more than `entries_max`; what cannot be looked at.
+    /// More than `entries_max`; what cannot be looked at.
     pub(super) fn look(
         &self,
         is_ours: fn(&[u8]) -> bool,
         entries_max: usize,
     ) -> Result<Look, Problem> {
-        let mut look = Look {
-            files: BTreeMap::new(),
-            directories: BTreeSet::new(),
-            newest: 0,
-        };
+        let mut look = Look::default();
         let mut to_do = vec![Vec::new()];
         let mut count = 0usize;
         while let Some(directory) = to_do.pop() {
-            for (name, kind) in self.entries_of(&directory)? {
+            for (name, _) in self.entries_of(&directory)? {
                 if directory.is_empty() && is_ours(&name) {
                     continue;
                 }
@@ -187,40 +196,30 @@ impl Folder {
                 let path = join(&directory, &name)
                     .into_os_string()
                     .into_encoded_bytes();
-                let metadata = self.metadata(&path, kind)?;
+                let metadata = self.metadata(&path)?;
                 look.newest = look.newest.max(metadata.mtime()).max(metadata.ctime());
                 if metadata.is_dir() {
                     look.directories.insert(path.clone());
                     to_do.push(path);
-                } else {
+                } else if metadata.is_file() {
                     look.files.insert(path, Stamp::of(&metadata));
+                } else {
+                    look.specials.insert(path, describe(metadata.file_type()));
                 }
             }
         }
         Ok(look)
     }
 
-    /// What a directory or a regular file is now; nothing is opened, so that no device notices.
-    fn metadata(&self, path: &[u8], kind: FileType) -> Result<std::fs::Metadata, Problem> {
-        let special = |what| Problem::Special {
-            path: join(path, b""),
-            what,
-        };
-        if !matches!(kind, FileType::Directory | FileType::RegularFile) {
-            return Err(special(describe(kind)));
-        }
+    /// What stands there now; nothing is opened, so that no device notices, and no link is followed.
+    fn metadata(&self, path: &[u8]) -> Result<std::fs::Metadata, Problem> {
         let failed = |errno| failed("looking", join(path, b""), errno);
         let file = File::from(self.at(path, OFlags::PATH).map_err(failed)?);
-        let metadata = file.metadata().map_err(|source| Problem::Tree {
+        file.metadata().map_err(|source| Problem::Tree {
             action: "looking",
             path: join(path, b""),
             source,
-        })?;
-        if metadata.is_dir() || metadata.is_file() {
-            Ok(metadata)
-        } else {
-            Err(special("of another type now"))
-        }
+        })
     }
 
     /// The bytes of a file that is still what it was looked at as, when they begin and when they end.
@@ -301,7 +300,7 @@ impl Folder {
 
     /// Removes a file that is still what it was looked at as; one that is gone is gone.
     pub(super) fn remove_file(&self, path: &[u8], stamp: Stamp) -> Result<(), Problem> {
-        match self.metadata(path, FileType::RegularFile) {
+        match self.metadata(path) {
             Ok(metadata) if Stamp::of(&metadata) == stamp => self.remove(path, AtFlags::empty()),
             Ok(_) => Err(Problem::SourceChanged(join(path, b""))),
             Err(error) => Err(error),
@@ -398,13 +397,17 @@ fn failed(action: &'static str, path: PathBuf, errno: Errno) -> Problem {
     }
 }
 
-const fn describe(kind: FileType) -> &'static str {
-    match kind {
-        FileType::Symlink => "a symbolic link",
-        FileType::Fifo => "a named pipe",
-        FileType::Socket => "a socket",
-        FileType::CharacterDevice | FileType::BlockDevice => "a device",
-        _ => "of unknown type",
+fn describe(kind: std::fs::FileType) -> &'static str {
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_block_device() || kind.is_char_device() {
+        "a device"
+    } else {
+        "of unknown type"
     }
 }
 

@@ -92,6 +92,8 @@ impl Ship {
         let looked = blocking(move || looking.look(is_ours, entries_max)).await;
         let look = match looked {
             Ok(look) => look,
+            // Something is at work there.
+            Err(Problem::SourceChanged(_)) => return Ok(Fate::Waiting),
             Err(problem) => {
                 // What there is of it cannot be told, and is not needed to say that it cannot be shipped.
                 let none = Look::default();
@@ -169,9 +171,13 @@ impl Ship {
         let says_complete = says_complete.await?;
         let is_there = match &self.target {
             Target::Executions(_) => {
-                says_complete || look.files.keys().any(|path| path.starts_with(b"raw/"))
+                says_complete
+                    || !look.specials.is_empty()
+                    || look.files.keys().any(|path| path.starts_with(b"raw/"))
             }
-            Target::Records(_) => look.files.contains_key(PAYLOAD.as_bytes()),
+            Target::Records(_) => {
+                !look.specials.is_empty() || look.files.contains_key(PAYLOAD.as_bytes())
+            }
         };
         if !is_there || says_complete {
             return Ok(is_there);
@@ -200,6 +206,7 @@ impl Ship {
         folder: &Arc<Folder>,
         look: &Look,
     ) -> Result<Proved, Problem> {
+        look.check()?;
         match (&self.target, identity) {
             (Target::Executions(to), Identity::Execution(bench, id)) => {
                 let found = execution::Found {

@@ -474,6 +474,17 @@ fn an_item_waits_until_it_is_at_rest() {
             assert_eq!(patient.round().await.waiting.len(), 1);
         }
         ships_all(&looks, 1).await;
+        // A bench at work has a pipe open, which is gone when it ends.
+        let desk = Desk::with_execution();
+        let pipe = desk.tree().join("bench-1").join(ID).join("raw/pipe");
+        trees::fifo(&pipe);
+        let mut marking = benches();
+        marking.on_failure = OnFailure::Mark;
+        let looks = desk.ship(&store, Layout::Executions(marking), |settings| {
+            settings.settle = Duration::from_secs(3_600);
+            settings.rounds_until_marked = 1;
+        });
+        assert_eq!(looks.round().await.waiting.len(), 1);
         // Whoever writes it says that it is whole.
         let desk = Desk::with_execution();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -657,26 +668,37 @@ fn a_read_only_tree_keeps_its_markers_elsewhere() {
     });
 }
 
+/// Each removes what was live when it has made the pack, under the hands of the other.
 #[test]
 fn two_shippers_of_one_tree_come_to_one_pack() {
-    block_on(async {
-        for _ in 0..20 {
-            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let desk = Desk::with_execution();
-            let make = || desk.ship(&store, Layout::Executions(benches()), |_| {});
-            let (one, two) = (make(), make());
-            let (first, second) = tokio::join!(one.round(), two.round());
-            for round in [&first, &second] {
-                assert!(round.failed.is_empty(), "{round:?}");
-            }
-            let packs: Vec<_> = first.shipped.iter().chain(&second.shipped).collect();
-            assert!(packs.iter().all(|pack| *pack == packs[0]), "{packs:?}");
-            let Kept::PackId(pack_id) = packs[0].kept else {
-                panic!("{packs:?}");
+    for round in 0..30 {
+        let memory = Arc::new(MemoryStore::new());
+        let store: Arc<dyn Store> = memory.clone();
+        let desk = Desk::with_execution();
+        let rounds = std::thread::scope(|scope| {
+            let ship = |staging: &'static str| {
+                let (desk, memory, store) = (&desk, &memory, &store);
+                scope.spawn(move || {
+                    let keeper: trees::Keeper = memory.clone();
+                    let to = (store, Some(keeper));
+                    let layout = Layout::Executions(benches());
+                    let ship = trees::ship(desk.path(), staging, trees::NOW, to, layout, |_| {});
+                    block_on(ship.round())
+                })
             };
-            trees::verified(&store, ID, pack_id).await;
+            let (one, two) = (ship("staging-1"), ship("staging-2"));
+            [one.join().unwrap(), two.join().unwrap()]
+        });
+        for told in &rounds {
+            assert!(told.failed.is_empty(), "{round}: {told:?}");
         }
-    });
+        let packs: Vec<_> = rounds.iter().flat_map(|told| &told.shipped).collect();
+        assert!(packs.iter().all(|pack| *pack == packs[0]), "{packs:?}");
+        let Kept::PackId(pack_id) = packs[0].kept else {
+            panic!("{packs:?}");
+        };
+        block_on(trees::verified(&store, ID, pack_id));
+    }
 }
 
 #[test]
@@ -772,18 +794,13 @@ fn named(layout: &str) -> Layout {
 
 fn child(desk: &Path, layout: &str, at: u64) {
     block_on(async {
-        let store = FileStore::open(&desk.join("store")).await.unwrap();
-        let store = Arc::new(Shaky::new(Arc::new(store)));
+        let store = Arc::new(FileStore::open(&desk.join("store")).await.unwrap());
+        let keeper: trees::Keeper = store.clone();
+        let store = Arc::new(Shaky::new(store));
         store.die_at.store(at, Ordering::SeqCst);
         let as_store = store as Arc<dyn Store>;
-        let ship = trees::ship(
-            desk,
-            "staging-child",
-            trees::NOW,
-            &as_store,
-            named(layout),
-            |_| {},
-        );
+        let (to, layout) = ((&as_store, Some(keeper)), named(layout));
+        let ship = trees::ship(desk, "staging-child", trees::NOW, to, layout, |_| {});
         ships_all(&ship, 1).await;
     });
 }

@@ -18,8 +18,8 @@ use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::manifest::{Manifest, Producer, Subject};
 use runpack_core::pin::Pins;
 use runpack_core::store::{
-    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, ListStream, ObjectBody, ObjectRef,
-    ObjectStat, Receipt, Source, Store, StoreError,
+    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Housekeeping, ListStream, ObjectBody,
+    ObjectRef, ObjectStat, Receipt, Source, Store, StoreError,
 };
 use runpack_core::time::{FixedClock, Timestamp};
 use runpack_core::verify::{Pack, StorePack, Verdict, VerifyOptions};
@@ -114,16 +114,19 @@ impl Desk {
     ) -> Ship {
         // No two shippers share a place for staging.
         let staging = format!("staging-{}", ulid::Ulid::generate());
-        ship(self.path(), &staging, now, store, layout, choose)
+        ship(self.path(), &staging, now, (store, None), layout, choose)
     }
 }
+
+/// As whom a store is also cleaned.
+pub(super) type Keeper = Arc<dyn Housekeeping>;
 
 /// A shipper that takes everything for settled and waits for nothing.
 pub(super) fn ship(
     desk: &Path,
     staging: &str,
     now: &str,
-    store: &Arc<dyn Store>,
+    (store, keeper): (&Arc<dyn Store>, Option<Keeper>),
     layout: Layout,
     choose: impl FnOnce(&mut Settings),
 ) -> Ship {
@@ -135,7 +138,7 @@ pub(super) fn ship(
     choose(&mut settings);
     let to = To {
         store: Arc::clone(store),
-        keeper: None,
+        keeper,
         staging: Staging::open(&desk.join(staging)).unwrap(),
         clock: Arc::new(FixedClock(now.parse::<Timestamp>().unwrap())),
         producer: producer(),
