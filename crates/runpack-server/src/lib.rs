@@ -11,6 +11,7 @@
 //! | what a record is, and how one is kept | [`record`] |
 //! | what an execution is while it runs, and how it becomes a pack | [`execution`] |
 //! | what happens while the store is away | [`spool`] |
+//! | how files that a bench or a service wrote come to the store | [`ship`] |
 //! | sockets, TLS, deadlines | [`listen`] |
 
 pub mod access;
@@ -25,6 +26,7 @@ pub mod packs;
 pub mod problem;
 pub mod record;
 pub mod service;
+pub mod ship;
 pub mod spool;
 pub mod staging;
 

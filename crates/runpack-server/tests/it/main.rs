@@ -3,4 +3,5 @@
 mod access;
 mod audit;
 mod listening;
+mod shipping;
 mod spooling;
