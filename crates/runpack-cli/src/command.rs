@@ -24,6 +24,8 @@ mod restore;
 mod serve;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "server")]
+mod ship;
 pub(crate) mod show;
 mod sign;
 mod store;
@@ -61,6 +63,8 @@ pub(crate) enum BuiltIn {
     Server(server::ServerCommand),
     #[cfg(feature = "server")]
     Logs(logs::Logs),
+    #[cfg(feature = "server")]
+    Ship(Box<ship::Ship>),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
     Man(man::Man),
@@ -97,6 +101,8 @@ impl Execute for BuiltIn {
             Self::Server(command) => command.execute(context),
             #[cfg(feature = "server")]
             Self::Logs(command) => command.execute(context),
+            #[cfg(feature = "server")]
+            Self::Ship(command) => command.execute(context),
             Self::Config(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Man(command) => command.execute(context),

@@ -327,13 +327,13 @@ fn target(layout: Layout, to: To, settings: &Settings) -> Target {
             by,
         }),
         Layout::Executions(benches) => Target::Executions(Box::new(ToExecutions {
-            executions: Executions::new(
+            executions: Arc::new(Executions::new(
                 Arc::clone(&store),
                 keeper,
                 staging.clone(),
                 clock,
                 producer.clone(),
-            ),
+            )),
             benches,
             store,
             staging,

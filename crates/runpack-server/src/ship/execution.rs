@@ -33,7 +33,7 @@ const LOG_PART_BYTES_MAX: u64 = 1 << 20;
 /// Where executions go.
 #[derive(Debug)]
 pub(super) struct ToExecutions {
-    pub(super) executions: Executions,
+    pub(super) executions: Arc<Executions>,
     pub(super) benches: Benches,
     pub(super) store: Arc<dyn Store>,
     pub(super) staging: Staging,
