@@ -39,8 +39,8 @@ const RULES: &[Rule] = &[
         check: |workspace| Ok(layering::declared(workspace)),
     },
     Rule {
-        name: "the bare core depends on little",
-        check: layering::bare_core,
+        name: "the bare core and the lean program depend on little",
+        check: layering::lean,
     },
     Rule {
         name: "the visible root is fixed",

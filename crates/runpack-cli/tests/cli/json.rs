@@ -122,6 +122,8 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "diff",
         "completions",
         "man",
+        "server",
+        "ship",
         "error",
     ] {
         let schema = crate::schema::load(name);

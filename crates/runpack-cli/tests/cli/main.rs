@@ -27,5 +27,7 @@ mod names;
 mod output;
 mod s3;
 mod schema;
+#[cfg(feature = "server")]
+mod serving;
 mod stores;
 mod support;

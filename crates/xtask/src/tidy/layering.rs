@@ -34,8 +34,9 @@ const ONLY_FOR: &[(&str, &[&str])] = &[
     ),
     ("aws-config", &["runpack-core"]),
 ];
-/// The most packages that the core without any feature may need, itself not counted.
-const BARE_CORE_DEPENDENCIES_MAX: usize = 70;
+/// The most packages that the core without any feature, and the program without the server, may need, themselves not
+/// counted.
+const DEPENDENCIES_MAX: &[(&str, usize)] = &[("runpack-core", 70), ("runpack-cli", 240)];
 
 /// A package of the workspace.
 struct Package<'a> {
@@ -158,22 +159,26 @@ pub(super) fn declared(workspace: &Workspace) -> Problems {
     problems
 }
 
-/// Counts what the core needs without any feature.
-pub(super) fn bare_core(workspace: &Workspace) -> Result<Problems> {
-    let line = "tree --package runpack-core --no-default-features --edges normal,build --prefix none --format {p}";
-    let tree = read(&mut workspace.cargo(line))?;
-    let packages: BTreeSet<&str> = tree
-        .lines()
-        .map(|line| line.trim_end_matches(" (*)"))
-        .filter(|line| !line.is_empty() && !line.starts_with("runpack-core "))
-        .collect();
-    let count = packages.len();
-    println!(
-        "     runpack-core without features depends on {count} packages (at most {BARE_CORE_DEPENDENCIES_MAX})"
-    );
-    if count > BARE_CORE_DEPENDENCIES_MAX {
-        let names: Vec<_> = packages.into_iter().collect();
-        return Ok(vec![format!("{count} packages: {}", names.join(", "))]);
+/// Counts what the core and the program need without any feature: each package in the graph is paid for.
+pub(super) fn lean(workspace: &Workspace) -> Result<Problems> {
+    let mut problems = Problems::new();
+    for (of, most) in DEPENDENCIES_MAX {
+        let line = format!(
+            "tree --package {of} --no-default-features --edges normal,build --prefix none --format {{p}}"
+        );
+        let tree = read(&mut workspace.cargo(&line))?;
+        let own = format!("{of} ");
+        let packages: BTreeSet<&str> = tree
+            .lines()
+            .map(|line| line.trim_end_matches(" (*)"))
+            .filter(|line| !line.is_empty() && !line.starts_with(&own))
+            .collect();
+        let count = packages.len();
+        println!("     {of} without features depends on {count} packages (at most {most})");
+        if count > *most {
+            let names: Vec<_> = packages.into_iter().collect();
+            problems.push(format!("{of}, {count} packages: {}", names.join(", ")));
+        }
     }
-    Ok(Problems::new())
+    Ok(problems)
 }

@@ -1,0 +1,266 @@
+//! The server as an operator runs it: as a process, ended by a signal.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::schema::check;
+use crate::support::{Desk, text};
+
+const EXECUTION: &str = "01JD3M7Z9X8QWERTYASDFGHJKM";
+
+/// A server that runs, and is killed when the test is over.
+struct Server {
+    child: Child,
+    address: String,
+    token: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A token, and the policy that lets it in.
+fn policy(desk: &Desk) -> String {
+    let made = desk
+        .line("server token --name ci --grant acme/*:read,write --json")
+        .expect(0)
+        .json();
+    check("server", &made);
+    desk.write("access.yaml", text(&made, "policy"));
+    text(&made, "token").to_owned()
+}
+
+impl Server {
+    fn start(desk: &Desk, more: &str) -> Self {
+        let token = policy(desk);
+        let mut command = desk.command();
+        let line = format!(
+            "serve file:store --access access.yaml --state server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 {more}"
+        );
+        let mut child = command
+            .args(line.split_whitespace())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let begun = log
+            .by_ref()
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
+            .find(|line| line["message"] == "serving")
+            .unwrap();
+        // Whoever writes a log wants somebody to read it.
+        std::thread::spawn(move || log.for_each(drop));
+        Self {
+            child,
+            address: begun["listen"].as_str().unwrap().to_owned(),
+            token,
+        }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.token,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap();
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer[end + 4..].to_vec())
+    }
+
+    /// Ends it as a service manager does, and gives its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+}
+
+fn record(run_id: &str) -> Vec<u8> {
+    let record = json!({
+        "organization": "acme", "project": "web", "service": "api", "run_id": run_id, "artifact": {"passed": 3},
+        "commit_sha": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12", "generated_at": "2026-11-20T11:00:00Z",
+    });
+    serde_json::to_vec(&record).unwrap()
+}
+
+#[test]
+fn a_server_keeps_what_is_sent_and_ends_when_it_is_told_to() {
+    let desk = Desk::new();
+    let server = Server::start(&desk, "");
+    assert_eq!(server.ask("POST", "/v1/records", &record("r1")).0, 201);
+    assert_eq!(server.ask("POST", "/v1/records", &record("r1")).0, 200);
+    let opening = json!({"execution_id": EXECUTION, "organization": "acme", "project": "hil", "runner_type": "bench"});
+    let opening = serde_json::to_vec(&opening).unwrap();
+    assert_eq!(server.ask("POST", "/v1/executions", &opening).0, 201);
+    let log = format!("/v1/executions/{EXECUTION}/logs/stdout");
+    assert_eq!(server.ask("POST", &log, b"one\n").0, 201);
+    let logs = format!("logs {EXECUTION} --store file:store");
+    assert_eq!(desk.line(&logs).expect(0).out, "one\n");
+    let end = format!("/v1/executions/{EXECUTION}/complete");
+    let (status, body) = server.ask("POST", &end, br#"{"result":"passed"}"#);
+    assert_eq!(status, 200);
+    let pack_id = serde_json::from_slice::<Value>(&body).unwrap()["pack_id"].clone();
+    assert_eq!(desk.line(&logs).expect(0).out, "one\n", "from the pack");
+    assert_eq!(server.stop(), Some(0));
+    let verify = format!(
+        "verify file:store --execution-id {EXECUTION} --expect-pack-id {}",
+        pack_id.as_str().unwrap()
+    );
+    desk.line(&verify).expect(0);
+    let audit = desk
+        .line("server check-audit server/audit --json")
+        .expect(0)
+        .json();
+    check("server", &audit);
+    let head = text(&audit, "head").to_owned();
+    desk.line(&format!("server check-audit server/audit --expect {head}"))
+        .expect(0);
+    let rebuilt = desk
+        .line("server rebuild file:store --json")
+        .expect(0)
+        .json();
+    check("server", &rebuilt);
+    assert_eq!(rebuilt["records"], 1);
+    // Somebody changes the audit log.
+    let file = fs::read_dir(desk.path("server/audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let file = file
+        .filter(|path| path.to_string_lossy().contains("/audit-"))
+        .min()
+        .unwrap();
+    let changed = fs::read_to_string(&file)
+        .unwrap()
+        .replacen("token:ci", "token:no", 1);
+    fs::write(&file, changed).unwrap();
+    desk.line("server check-audit server/audit").expect(1);
+}
+
+#[test]
+fn w15_what_is_spooled_reaches_the_store_also_after_a_kill() {
+    let desk = Desk::new();
+    let mut server = Server::start(&desk, "--spool spool");
+    for run in 0..20 {
+        let sent = server.ask("POST", "/v1/records", &record(&format!("r{run}")));
+        assert_eq!(sent.0, 201);
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let server = Server::start(&desk, "--spool spool");
+    for run in 0..20 {
+        let path = format!("/v1/records/acme/web/api/runs/r{run}");
+        assert_eq!(server.ask("GET", &path, b"").0, 200, "{run}");
+    }
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn trees_are_shipped() {
+    let desk = Desk::new();
+    let raw = format!("share/bench-1/{EXECUTION}/raw");
+    desk.write(format!("{raw}/trace.bin"), [7; 3_000]);
+    desk.write(format!("{raw}/stdout.log"), "one\n");
+    desk.write(format!("share/bench-1/{EXECUTION}/.complete"), "");
+    let ship =
+        "ship share --layout executions --organization acme --project hil --to file:store --json";
+    let round = desk.line(ship).expect(0).json();
+    check("ship", &round);
+    let pack_id = text(&round["shipped"][0], "pack_id").to_owned();
+    desk.line(&format!(
+        "verify file:store --execution-id {EXECUTION} --expect-pack-id {pack_id}"
+    ))
+    .expect(0);
+    let again = desk.line(ship).expect(0).json();
+    assert_eq!(
+        (
+            &again["already"],
+            again["shipped"].as_array().unwrap().len()
+        ),
+        (&json!(1), 0)
+    );
+    desk.write("records/acme/web/api/r1/payload.json", record("r1"));
+    desk.write("records/acme/web/other/r2/payload.json", record("r2"));
+    let ship = "ship records --layout records --to file:store --settle 0s --json";
+    let round = desk.line(ship).expect(2).json();
+    check("ship", &round);
+    assert_eq!(round["shipped"].as_array().unwrap().len(), 1, "{round}");
+    assert_eq!(round["failed"].as_array().unwrap().len(), 1, "{round}");
+}
+
+#[test]
+fn what_is_not_fit_to_be_served_is_refused_at_the_start() {
+    let desk = Desk::new();
+    policy(&desk);
+    desk.write(
+        "bad.yaml",
+        "tokens:\n  - name: ci\n    sha256: \"12\"\n    grants: []\n",
+    );
+    desk.write(
+        "locked.yaml",
+        "runpacks:\n  s3:\n    bucket: b\n    object_lock: {mode: governance, retain_for: 1d}\n",
+    );
+    for (line, says) in [
+        (
+            "serve file:store --access access.yaml --listen 0.0.0.0:0",
+            "plain HTTP is served on loopback alone",
+        ),
+        (
+            "serve file:store --access nowhere.yaml",
+            "the access policy cannot be used",
+        ),
+        (
+            "serve file:store --access bad.yaml",
+            "the access policy cannot be used",
+        ),
+        (
+            "serve file:store --access access.yaml --tls-cert nowhere.pem --tls-key nowhere.key",
+            "nowhere.pem",
+        ),
+        (
+            "serve --config locked.yaml --access access.yaml",
+            "object_lock",
+        ),
+        ("serve file:store", "--access"),
+        (
+            "server check-access bad.yaml",
+            "the access policy cannot be used",
+        ),
+        ("server check-audit nowhere", "audit log"),
+        (
+            "server token --name ci --grant acme",
+            "ORGANIZATION/PROJECT:read,write",
+        ),
+        (
+            "logs 01JD3M7Z9X8QWERTYASDFGHJKM --store file:nowhere",
+            "nowhere",
+        ),
+        ("ship nowhere --layout records --to file:store", "nowhere"),
+        (
+            "ship . --layout executions --to file:store",
+            "--organization",
+        ),
+    ] {
+        let said = desk.line(line).expect(2);
+        assert!(said.err.contains(says), "{line}: {}", said.err);
+        assert!(said.err.contains("help: "), "{line}: {}", said.err);
+    }
+}
