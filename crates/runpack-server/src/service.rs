@@ -223,6 +223,8 @@ impl Service {
         }
         drop(stop);
         // What it was at is finished.
-        let _ = helping.await;
+        if let Err(error) = helping.await {
+            tracing::error!(%error, "the helpers of records ended early; `rebuild` makes them again");
+        }
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::body;
-use super::call::Call;
+use super::call::{Call, absent};
 use super::docs::{Id, PackIdText, Problems};
 use super::query::{Asked, At, page, parse, parse_some};
 use super::uploads::{download, later};
@@ -36,9 +36,7 @@ impl From<PacksError> for Problem {
             PacksError::Unsound(detail) => Self::unsound(detail),
             PacksError::Other { .. } => Self::digest(error.to_string()),
             PacksError::Conflict { .. } => Self::conflict(error.to_string()),
-            PacksError::NotFound(_) => {
-                Self::not_found("there is no such pack or artifact, or not for this caller")
-            }
+            PacksError::NotFound(_) => absent(),
             PacksError::Query(detail) => Self::bad_request(detail),
             PacksError::Key(error) => Self::bad_request(error.to_string()),
             PacksError::Staging(error) => body::not_staged(&error),
@@ -72,7 +70,8 @@ async fn scope_of(service: &Service, subject: &Subject) -> Result<Scope, Problem
             let opening = service.executions.opening(execution_id).await?;
             super::query::scope(&opening.said.organization, &opening.said.project)
         }
-        _ => return Err(Problem::not_found("a pack of a kind that is not served")),
+        // Of a kind that is not served here.
+        _ => return Err(absent()),
     })
 }
 
@@ -306,7 +305,7 @@ pub(super) async fn manifest(
 /// Read an artifact of a pack
 ///
 /// Every 8 MiB are compared with their commitment before any of them is sent.
-#[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{name}", tag = "packs",
+#[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{*name}", tag = "packs",
     params(("pack_id" = PackIdText, Path), ("name" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
 pub(super) async fn artifact(

@@ -167,7 +167,7 @@ pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
 ///
 /// Of any size. With `Repr-Digest: sha-256=:BASE64:` (RFC 9530) it is held against that before it is kept. The same bytes
 /// again are success, others under the same name are refused.
-#[utoipa::path(put, path = "/v1/executions/{execution_id}/artifacts/{name}", tag = "executions",
+#[utoipa::path(put, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path, description = "with `/` between its parts"), PutQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = ArtifactItem), (status = 200, body = ArtifactItem), Problems))]
@@ -236,7 +236,7 @@ async fn keep(
 ///
 /// Every 8 MiB are compared with their commitment before any of them is sent. While the execution runs its artifacts are
 /// not served: there is nothing yet to compare them with.
-#[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{name}", tag = "executions",
+#[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
 pub(super) async fn read(
@@ -301,7 +301,7 @@ const UPLOAD_COMPLETE: &str = "upload-complete";
 /// Ask how much of an upload is there
 ///
 /// The answer has `Upload-Offset`. An upload is kept by the server that began it: another one answers 0, and it begins anew.
-#[utoipa::path(head, path = "/v1/executions/{execution_id}/uploads/{name}", tag = "executions",
+#[utoipa::path(head, path = "/v1/executions/{execution_id}/uploads/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
     responses((status = 204, headers(("Upload-Offset" = u64))), Problems))]
 pub(super) async fn offset(
@@ -333,7 +333,7 @@ fn at_offset(status: StatusCode, bytes: u64) -> Response {
 /// `Upload-Offset` says where the part begins. With `Upload-Complete: ?1` it is the last one, `Repr-Digest` must say what
 /// the whole is, and the artifact is kept. What came of a part that was cut off stays: ask for the offset and go on. (After
 /// draft-ietf-httpbis-resumable-upload.)
-#[utoipa::path(patch, path = "/v1/executions/{execution_id}/uploads/{name}", tag = "executions",
+#[utoipa::path(patch, path = "/v1/executions/{execution_id}/uploads/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path), PutQuery,
         ("Upload-Offset" = u64, Header), ("Upload-Complete" = Option<String>, Header, description = "`?1` or `?0`")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),

@@ -2,5 +2,9 @@
 
 mod access;
 mod audit;
+mod ingest;
 mod listening;
+mod scopes;
+mod serving;
 mod spooling;
+mod support;
