@@ -196,6 +196,9 @@ impl Service {
     }
 
     /// What goes on beside requests, until `shutdown`: the helpers of records, and removing what nobody goes on with.
+    ///
+    /// `shutdown` is to come after [`listen::serve`](crate::listen::serve) has returned: the records of the last requests
+    /// are in the helpers then.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -307,7 +307,7 @@ pub(super) async fn manifest(
 /// Every 8 MiB are compared with their commitment before any of them is sent.
 #[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{*name}", tag = "packs",
     params(("pack_id" = PackIdText, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
+    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn artifact(
     State(service): State<Arc<Service>>,
     call: Call,
@@ -321,7 +321,8 @@ pub(super) async fn artifact(
         .artifact(&name)
         .ok_or_else(|| Problem::not_found("the pack has no such artifact"))?;
     let (bytes, media) = (artifact.bytes(), artifact.media_type().clone());
-    let body = Body::from_stream(verified(pack, name.clone(), 0));
+    let pieces = body::outgoing(verified(pack, name.clone(), 0)).await;
+    let body = pieces.map_err(PacksError::from)?;
     Ok(download(&name, &media, bytes, body))
 }
 
@@ -342,7 +343,8 @@ pub(super) async fn bundle(
         (header::CONTENT_DISPOSITION, file),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, Body::from_stream(packs::bundle(pack))).into_response())
+    let body = body::outgoing(packs::bundle(pack)).await?;
+    Ok((headers, body).into_response())
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

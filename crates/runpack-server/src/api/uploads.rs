@@ -22,7 +22,7 @@ use super::docs::{Problems, Ulid};
 use super::executions::owned;
 use super::query::{Asked, At, parse, parse_some};
 use crate::access::Verb;
-use crate::execution::{Item, NewUpload, verified};
+use crate::execution::{ExecutionError, Item, NewUpload, verified};
 use crate::links::VALID_FOR;
 use crate::metrics;
 use crate::problem::Problem;
@@ -238,7 +238,7 @@ async fn keep(
 /// not served: there is nothing yet to compare them with.
 #[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
+    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn read(
     State(service): State<Arc<Service>>,
     call: Call,
@@ -255,12 +255,9 @@ pub(super) async fn read(
         .artifact(name.as_str())
         .ok_or_else(|| Problem::not_found("the execution has no such artifact"))?;
     let (bytes, media) = (artifact.bytes(), artifact.media_type().clone());
-    Ok(download(
-        name.as_str(),
-        &media,
-        bytes,
-        Body::from_stream(verified(pack, name.to_string(), 0)),
-    ))
+    let pieces = body::outgoing(verified(pack, name.to_string(), 0)).await;
+    let body = pieces.map_err(ExecutionError::from)?;
+    Ok(download(name.as_str(), &media, bytes, body))
 }
 
 /// Bytes that are somebody else's: to be saved, never shown in place, whatever they say that they are.

@@ -7,7 +7,7 @@
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::missing_panics_doc,
+    clippy::panic,
     clippy::unwrap_used,
     dead_code,
     reason = "a failed assertion is how a test speaks, and not every test needs all of it"
@@ -47,7 +47,8 @@ use runpack_server::service::{Parts, Service, ServiceLimits};
 use runpack_testing::scratch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -122,7 +123,7 @@ pub(crate) struct Setup {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: ServiceLimits,
     pub(crate) on_conflict: OnConflict,
-    pub(crate) audit: Option<PathBuf>,
+    pub(crate) listen: ListenSettings,
 }
 
 impl Setup {
@@ -140,7 +141,7 @@ impl Setup {
             clock: SetClock::new(),
             limits: unhurried(),
             on_conflict: OnConflict::default(),
-            audit: None,
+            listen: ListenSettings::default(),
         }
     }
 }
@@ -173,7 +174,7 @@ impl Files {
         self.directory.path().join("store")
     }
 
-    /// All objects, by key; what a store writes for itself is none.
+    /// All objects, by key; what the store keeps for its own writing is none.
     pub(crate) fn keys(&self) -> Vec<String> {
         let root = self.path();
         let mut keys: Vec<_> = walk(&root)
@@ -182,27 +183,39 @@ impl Files {
                 let key = path.strip_prefix(&root).unwrap();
                 key.to_str().unwrap().to_owned()
             })
-            .filter(|key| !key.starts_with('.'))
+            .filter(|key| !key.starts_with("_runpack/tmp/"))
             .collect();
         keys.sort();
         keys
     }
 
+    /// The only file whose path ends so.
+    fn file(&self, suffix: &str) -> PathBuf {
+        let files = walk(&self.path());
+        let mut named = files
+            .into_iter()
+            .filter(|path| path.to_str().unwrap().ends_with(suffix));
+        let found = named.next().unwrap_or_else(|| panic!("no {suffix}"));
+        assert_eq!(named.next(), None, "more than one {suffix}");
+        found
+    }
+
     /// Changes one byte of the only file whose path ends so: what an enemy at the disk does.
     pub(crate) fn damage(&self, suffix: &str, at: usize) {
-        let files: Vec<_> = walk(&self.path())
-            .into_iter()
-            .filter(|path| path.to_str().unwrap().ends_with(suffix))
-            .collect();
-        let [path] = &files[..] else {
-            unreachable!("{suffix} names {files:?}")
-        };
-        let mut bytes = std::fs::read(path).unwrap();
+        let mut bytes = std::fs::read(self.file(suffix)).unwrap();
         bytes[at] ^= 1;
-        let mut permissions = std::fs::metadata(path).unwrap().permissions();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
-        std::fs::set_permissions(path, permissions).unwrap();
+        self.replace(suffix, &bytes);
+    }
+
+    /// Puts other bytes into it.
+    pub(crate) fn replace(&self, suffix: &str, bytes: &[u8]) {
+        let path = self.file(suffix);
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(path, bytes).unwrap();
+    }
+
+    pub(crate) fn remove(&self, suffix: &str) {
+        std::fs::remove_file(self.file(suffix)).unwrap();
     }
 }
 
@@ -229,6 +242,8 @@ pub(crate) struct Server {
     directory: TempDir,
     stop: watch::Sender<bool>,
     serving: JoinHandle<Result<(), ListenError>>,
+    /// Ends what goes on beside requests, after the last of them.
+    end: watch::Sender<bool>,
     helping: JoinHandle<()>,
     client: Pooled<HttpConnector, Body>,
 }
@@ -236,9 +251,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start(setup: Setup) -> Self {
         let directory = scratch();
-        let audit_directory = setup
-            .audit
-            .unwrap_or_else(|| directory.path().join("audit"));
+        let audit_directory = directory.path().join("audit");
         std::fs::create_dir_all(&audit_directory).unwrap();
         let audit = AuditLog::open(&audit_directory, "replica-1", Arc::clone(&setup.clock));
         let audit = Arc::new(audit.unwrap());
@@ -272,11 +285,12 @@ impl Server {
             listener,
             Transport::Plain,
             service.router(),
-            ListenSettings::default(),
+            setup.listen,
             Arc::<Connections>::default(),
-            until(stopped.clone()),
+            until(stopped),
         ));
-        let helping = tokio::spawn(Arc::clone(&service).run(until(stopped)));
+        let (end, ended) = watch::channel(false);
+        let helping = tokio::spawn(Arc::clone(&service).run(until(ended)));
         Self {
             address,
             audit,
@@ -285,6 +299,7 @@ impl Server {
             directory,
             stop,
             serving,
+            end,
             helping,
             client: client(),
         }
@@ -315,6 +330,7 @@ impl Server {
         self.stop();
         drop(self.client);
         in_time(self.serving).await.unwrap().unwrap();
+        self.end.send_replace(true);
         in_time(self.helping).await.unwrap();
         self.audit.close().await;
         entries(&self.audit_directory)
@@ -502,6 +518,56 @@ pub(crate) async fn tell(
     let what = format!("{} {}", ask.method, ask.path);
     let told = try_tell(client, address, ask).await;
     told.unwrap_or_else(|error| panic!("{what}: {error:?}"))
+}
+
+/// A connection on which a test writes what it likes.
+pub(crate) struct Wire(pub(crate) TcpStream);
+
+impl Wire {
+    pub(crate) async fn to(server: &Server) -> Self {
+        Self(TcpStream::connect(server.address).await.unwrap())
+    }
+
+    /// Sends a head with the token of `ci`; its lines end as lines of HTTP do.
+    pub(crate) async fn head(&mut self, first: &str, lines: &[&str]) {
+        let mut head = format!(
+            "{first} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n",
+            token("ci")
+        );
+        for line in lines {
+            head.push_str(line);
+            head.push_str("\r\n");
+        }
+        head.push_str("\r\n");
+        self.0.write_all(head.as_bytes()).await.unwrap();
+    }
+
+    /// Waits until the server wants the body, which it says where `Expect: 100-continue` was sent: then a handler is
+    /// past all that it does before.
+    pub(crate) async fn until_body_is_wanted(&mut self) {
+        let expected = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let mut told = vec![0; expected.len()];
+        in_time(self.0.read_exact(&mut told)).await.unwrap();
+        assert_eq!(told, expected, "{}", String::from_utf8_lossy(&told));
+    }
+
+    /// All that comes until the server closes the connection.
+    pub(crate) async fn rest(mut self) -> String {
+        let mut bytes = Vec::new();
+        // What came before a reset is kept.
+        let _ = in_time(self.0.read_to_end(&mut bytes)).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Waits for what must come to be.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    in_time(async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// The envelope of a record of `acme/web/build`.
