@@ -221,6 +221,9 @@ impl Service {
     }
 
     /// What goes on beside requests, until `shutdown`: the helpers of records, and removing what nobody goes on with.
+    ///
+    /// `shutdown` is to come after [`listen::serve`](crate::listen::serve) has returned: the records of the last requests
+    /// are in the helpers then.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -248,6 +251,8 @@ impl Service {
         }
         drop(stop);
         // What it was at is finished.
-        let _ = helping.await;
+        if let Err(error) = helping.await {
+            tracing::error!(%error, "the helpers of records ended early; `rebuild` makes them again");
+        }
     }
 }

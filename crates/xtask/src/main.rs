@@ -7,6 +7,7 @@
     reason = "this program's output is its purpose; it is not a library"
 )]
 
+mod api;
 mod bench;
 mod command;
 mod demo;

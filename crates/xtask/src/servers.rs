@@ -116,7 +116,12 @@ pub(crate) fn install(workspace: &Workspace) -> Result {
     tools::ensure_program(workspace, "openssl", "openssl")?;
     fs::create_dir_all(directory(workspace))?;
     once(workspace, CEPH, |place| ceph(workspace, place))?;
-    once(workspace, PYTHON, |place| python(workspace, place))
+    python(
+        workspace,
+        PYTHON,
+        REQUIREMENTS,
+        &["ministack", "moto.server"],
+    )
 }
 
 /// Makes a directory by this name unless it is there. It is made under another name first.
@@ -204,8 +209,30 @@ fn mirror(workspace: &Workspace) -> Result<String> {
     Ok((*mirror).to_owned())
 }
 
-/// Makes a virtual environment with the servers that are written in Python.
-fn python(workspace: &Workspace, place: &Path) -> Result {
+/// Makes a virtual environment by this name with these packages, unless it is there; the modules are what is run of it.
+pub(crate) fn python(
+    workspace: &Workspace,
+    name: &str,
+    requirements: &[&str],
+    modules: &[&str],
+) -> Result {
+    fs::create_dir_all(directory(workspace))?;
+    once(workspace, name, |place| {
+        virtual_environment(workspace, place, requirements, modules)
+    })
+}
+
+/// The interpreter of the virtual environment of this name.
+pub(crate) fn python_in(workspace: &Workspace, name: &str) -> PathBuf {
+    directory(workspace).join(name).join("bin/python")
+}
+
+fn virtual_environment(
+    workspace: &Workspace,
+    place: &Path,
+    requirements: &[&str],
+    modules: &[&str],
+) -> Result {
     tools::ensure_program(workspace, "python3", "python3")?;
     let venv = |workspace: &Workspace| {
         let mut make = workspace.command("python3");
@@ -230,9 +257,9 @@ fn python(workspace: &Workspace, place: &Path) -> Result {
             "--only-binary=:all:",
             "--no-compile",
         ])
-        .args(REQUIREMENTS);
+        .args(requirements);
     command::run(&mut pip)?;
-    for module in ["ministack", "moto.server"] {
+    for module in modules {
         let mut import = workspace.command(place.join("bin/python"));
         import.args(["-c", &format!("import {module}")]);
         read(&mut import)?;

@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::command::{self, Result, Workspace, stopwatch};
 use crate::tools::{self, DENY, FUZZ, NEXTEST};
-use crate::{demo, deny, doc, fuzz, servers, tidy};
+use crate::{api, demo, deny, doc, fuzz, servers, tidy};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -24,6 +24,9 @@ pub(crate) struct Options {
     /// How long each fuzz target runs
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     fuzz_seconds: u64,
+    /// How many requests are made at random of each operation of the HTTP interface, beside those that try each rule
+    #[arg(long, default_value_t = 30, value_name = "NUMBER")]
+    api_examples: u32,
 }
 
 struct Step {
@@ -121,6 +124,11 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "api",
+        purpose: "the HTTP interface keeps to its OpenAPI document",
+        run: |workspace, options| api::run(workspace, options.api_examples),
+    },
+    Step {
         name: "demo",
         purpose: "the main job on a real example",
         run: |workspace, _| demo::run(workspace),
@@ -180,6 +188,7 @@ fn tools(workspace: &Workspace) -> Result {
         tool.ensure(workspace)?;
     }
     servers::install(workspace)?;
+    api::install(workspace)?;
     println!("All tools are there.");
     Ok(())
 }
@@ -262,6 +271,7 @@ mod tests {
             only: only.map(str::to_owned),
             from: from.map(str::to_owned),
             fuzz_seconds: 1,
+            api_examples: 1,
         };
         chosen(&options).map_or_else(
             |_| Vec::new(),
@@ -272,7 +282,7 @@ mod tests {
     #[test]
     fn steps_can_be_chosen() {
         assert_eq!(names(Some("tidy"), None), ["tidy"]);
-        assert_eq!(names(None, Some("fuzz")), ["fuzz", "demo"]);
+        assert_eq!(names(None, Some("fuzz")), ["fuzz", "api", "demo"]);
         assert_eq!(names(None, None).len(), STEPS.len());
         assert!(names(Some("nothing"), None).is_empty());
     }

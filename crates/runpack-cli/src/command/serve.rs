@@ -145,9 +145,11 @@ impl Serve {
         let admin = bind(self.admin_listen).await?;
         let stack = stack::Stack::build(self, context, storage).await?;
         let (stop, stopping) = watch::channel(false);
-        let until = || {
-            let mut stopping = stopping.clone();
-            async move { drop(stopping.wait_for(|stop| *stop).await) }
+        // What goes on beside requests ends after them, so that it hears of the last ones.
+        let (rest, resting) = watch::channel(false);
+        let until = |told: &watch::Receiver<bool>| {
+            let mut told = told.clone();
+            async move { drop(told.wait_for(|told| *told).await) }
         };
         let connections = Arc::new(Connections::default());
         stack.watch(&connections);
@@ -167,9 +169,9 @@ impl Serve {
             spool = self.spool.is_some(),
             "serving"
         );
-        let beside = tokio::spawn(Arc::clone(&stack.service).run(until()));
+        let beside = tokio::spawn(Arc::clone(&stack.service).run(until(&resting)));
         let mirroring = stack.mirror.map(|mut mirror| {
-            let until = until();
+            let until = until(&resting);
             tokio::spawn(async move { mirror.run(until).await })
         });
         let signals = signals::Signals::listen().map_err(|error| unfit(&error))?;
@@ -182,7 +184,7 @@ impl Serve {
                 app,
                 settings.clone(),
                 Arc::clone(&connections),
-                until(),
+                until(&stopping),
             );
             let admin = listen::serve(
                 admin,
@@ -190,7 +192,7 @@ impl Serve {
                 stack.service.admin_router(),
                 settings.clone(),
                 Arc::default(),
-                until(),
+                until(&stopping),
             );
             tokio::try_join!(public, admin)
         };
@@ -198,6 +200,7 @@ impl Serve {
             served = serving => served.map(drop),
             () = handling => Ok(()),
         };
+        let _ = rest.send(true);
         // What is under way is durable before anything is told to be over.
         let _ = beside.await;
         if let Some(mirroring) = mirroring {

@@ -1,12 +1,15 @@
 //! Bodies of requests: their kind told beforehand, read within a limit, and never decoded (threats C01-C03, C28).
 
+use std::error::Error;
 use std::io;
+use std::pin::Pin;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use runpack_core::digest::Digest;
 
@@ -132,6 +135,23 @@ pub(super) fn not_received(error: ReceiveError<axum::Error>) -> Problem {
 pub(super) fn not_staged(error: &io::Error) -> Problem {
     tracing::error!(%error, "a body could not be staged");
     Problem::unavailable("there is no room for the body here").retry_after(30)
+}
+
+/// Pieces as the body of an answer. The first is waited for, so that what fails at once is told by the status; what fails
+/// later breaks the answer off.
+///
+/// # Errors
+/// The first piece fails.
+pub(super) async fn outgoing<E: Error + Send + Sync + 'static>(
+    pieces: BoxStream<'static, Result<Bytes, E>>,
+) -> Result<Body, E> {
+    let mut pieces = pieces.peekable();
+    if matches!(Pin::new(&mut pieces).peek().await, Some(Err(_)))
+        && let Some(Err(error)) = pieces.next().await
+    {
+        return Err(error);
+    }
+    Ok(Body::from_stream(pieces))
 }
 
 /// The SHA-256 that the body is announced to have, by `Repr-Digest` or `Content-Digest` (RFC 9530).

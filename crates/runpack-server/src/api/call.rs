@@ -27,6 +27,7 @@ impl Call {
         if self.caller.may(Verb::Write, scope) {
             return Ok(());
         }
+        self.out_of(scope);
         Err(Problem::forbidden(format!(
             "writing is not granted, organization=`{}` project=`{}`",
             scope.organization,
@@ -42,10 +43,17 @@ impl Call {
         if self.caller.may(Verb::Read, scope) {
             return Ok(());
         }
+        self.out_of(scope);
+        Err(absent())
+    }
+
+    /// Where they wanted to do it goes to the audit log beside who they are: the object may be but an id.
+    fn out_of(&self, scope: &Scope) {
         self.trail.note("refused", "out of scope");
-        Err(Problem::not_found(
-            "there is no such thing, or not for this caller",
-        ))
+        self.trail.note("organization", &scope.organization);
+        if let Some(project) = &scope.project {
+            self.trail.note("project", project);
+        }
     }
 
     /// That they may write there what they know the id of: whoever may not even read it is told that there is nothing.
@@ -58,6 +66,11 @@ impl Call {
         }
         self.may_write(scope)
     }
+}
+
+/// What is told of what is not there, and of what is there and not for this caller: nobody learns which it is.
+pub(super) fn absent() -> Problem {
+    Problem::not_found("there is no such thing, or not for this caller")
 }
 
 impl FromRequestParts<Arc<Service>> for Call {

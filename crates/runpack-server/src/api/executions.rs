@@ -17,7 +17,7 @@ use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::body;
-use super::call::Call;
+use super::call::{Call, absent};
 use super::docs::{Id, Problems, Time, Ulid};
 use super::query::{Asked, At, page, parse, parse_some, scope};
 use crate::access::Verb;
@@ -34,7 +34,7 @@ const JSON_BYTES_MAX: u64 = 4 << 20;
 impl From<ExecutionError> for Problem {
     fn from(error: ExecutionError) -> Self {
         match error {
-            ExecutionError::NotFound(_) => Self::not_found("there is no such execution"),
+            ExecutionError::NotFound(_) => absent(),
             ExecutionError::OpenedOtherwise(_) | ExecutionError::Uploaded(_) => {
                 Self::conflict(error.to_string())
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::body;
-use super::call::Call;
+use super::call::{Call, absent};
 use super::docs::{Id, PackIdText, Problems};
 use super::query::{Asked, At, page, parse, parse_some};
 use super::uploads::{download, later};
@@ -36,9 +36,7 @@ impl From<PacksError> for Problem {
             PacksError::Unsound(detail) => Self::unsound(detail),
             PacksError::Other { .. } => Self::digest(error.to_string()),
             PacksError::Conflict { .. } => Self::conflict(error.to_string()),
-            PacksError::NotFound(_) => {
-                Self::not_found("there is no such pack or artifact, or not for this caller")
-            }
+            PacksError::NotFound(_) => absent(),
             PacksError::Query(detail) => Self::bad_request(detail),
             PacksError::Key(error) => Self::bad_request(error.to_string()),
             PacksError::Staging(error) => body::not_staged(&error),
@@ -72,7 +70,8 @@ async fn scope_of(service: &Service, subject: &Subject) -> Result<Scope, Problem
             let opening = service.executions.opening(execution_id).await?;
             super::query::scope(&opening.said.organization, &opening.said.project)
         }
-        _ => return Err(Problem::not_found("a pack of a kind that is not served")),
+        // Of a kind that is not served here.
+        _ => return Err(absent()),
     })
 }
 
@@ -306,9 +305,9 @@ pub(super) async fn manifest(
 /// Read an artifact of a pack
 ///
 /// Every 8 MiB are compared with their commitment before any of them is sent.
-#[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{name}", tag = "packs",
+#[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{*name}", tag = "packs",
     params(("pack_id" = PackIdText, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
+    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn artifact(
     State(service): State<Arc<Service>>,
     call: Call,
@@ -322,7 +321,8 @@ pub(super) async fn artifact(
         .artifact(&name)
         .ok_or_else(|| Problem::not_found("the pack has no such artifact"))?;
     let (bytes, media) = (artifact.bytes(), artifact.media_type().clone());
-    let body = Body::from_stream(verified(pack, name.clone(), 0));
+    let pieces = body::outgoing(verified(pack, name.clone(), 0)).await;
+    let body = pieces.map_err(PacksError::from)?;
     Ok(download(&name, &media, bytes, body))
 }
 
@@ -343,7 +343,8 @@ pub(super) async fn bundle(
         (header::CONTENT_DISPOSITION, file),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, Body::from_stream(packs::bundle(pack))).into_response())
+    let body = body::outgoing(packs::bundle(pack)).await?;
+    Ok((headers, body).into_response())
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::body;
-use super::call::Call;
+use super::call::{Call, absent};
 use super::docs::{Commit, Id, Problems, Time};
 use super::query::{Asked, At, page, parse, parse_some, scope};
 use crate::metrics::Kind;
@@ -29,7 +29,7 @@ impl From<RecordError> for Problem {
             RecordError::Conflict { ours, theirs } => {
                 Self::conflict(format!("sent=`{ours}` kept=`{theirs}`"))
             }
-            RecordError::NotFound(_) => Self::not_found("there is no such record"),
+            RecordError::NotFound(_) => absent(),
             RecordError::Damaged { .. } => {
                 tracing::error!(error = chain(&error), "a record is damaged");
                 Self::damaged("the record is not what was kept")

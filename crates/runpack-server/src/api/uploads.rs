@@ -22,7 +22,7 @@ use super::docs::{Problems, Ulid};
 use super::executions::owned;
 use super::query::{Asked, At, parse, parse_some};
 use crate::access::Verb;
-use crate::execution::{Item, NewUpload, verified};
+use crate::execution::{ExecutionError, Item, NewUpload, verified};
 use crate::links::VALID_FOR;
 use crate::metrics;
 use crate::problem::Problem;
@@ -167,7 +167,7 @@ pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
 ///
 /// Of any size. With `Repr-Digest: sha-256=:BASE64:` (RFC 9530) it is held against that before it is kept. The same bytes
 /// again are success, others under the same name are refused.
-#[utoipa::path(put, path = "/v1/executions/{execution_id}/artifacts/{name}", tag = "executions",
+#[utoipa::path(put, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path, description = "with `/` between its parts"), PutQuery),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = ArtifactItem), (status = 200, body = ArtifactItem), Problems))]
@@ -236,9 +236,9 @@ async fn keep(
 ///
 /// Every 8 MiB are compared with their commitment before any of them is sent. While the execution runs its artifacts are
 /// not served: there is nothing yet to compare them with.
-#[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{name}", tag = "executions",
+#[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream", body = Vec<u8>), Problems))]
+    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn read(
     State(service): State<Arc<Service>>,
     call: Call,
@@ -255,12 +255,9 @@ pub(super) async fn read(
         .artifact(name.as_str())
         .ok_or_else(|| Problem::not_found("the execution has no such artifact"))?;
     let (bytes, media) = (artifact.bytes(), artifact.media_type().clone());
-    Ok(download(
-        name.as_str(),
-        &media,
-        bytes,
-        Body::from_stream(verified(pack, name.to_string(), 0)),
-    ))
+    let pieces = body::outgoing(verified(pack, name.to_string(), 0)).await;
+    let body = pieces.map_err(ExecutionError::from)?;
+    Ok(download(name.as_str(), &media, bytes, body))
 }
 
 /// Bytes that are somebody else's: to be saved, never shown in place, whatever they say that they are.
@@ -301,7 +298,7 @@ const UPLOAD_COMPLETE: &str = "upload-complete";
 /// Ask how much of an upload is there
 ///
 /// The answer has `Upload-Offset`. An upload is kept by the server that began it: another one answers 0, and it begins anew.
-#[utoipa::path(head, path = "/v1/executions/{execution_id}/uploads/{name}", tag = "executions",
+#[utoipa::path(head, path = "/v1/executions/{execution_id}/uploads/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
     responses((status = 204, headers(("Upload-Offset" = u64))), Problems))]
 pub(super) async fn offset(
@@ -333,7 +330,7 @@ fn at_offset(status: StatusCode, bytes: u64) -> Response {
 /// `Upload-Offset` says where the part begins. With `Upload-Complete: ?1` it is the last one, `Repr-Digest` must say what
 /// the whole is, and the artifact is kept. What came of a part that was cut off stays: ask for the offset and go on. (After
 /// draft-ietf-httpbis-resumable-upload.)
-#[utoipa::path(patch, path = "/v1/executions/{execution_id}/uploads/{name}", tag = "executions",
+#[utoipa::path(patch, path = "/v1/executions/{execution_id}/uploads/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path), PutQuery,
         ("Upload-Offset" = u64, Header), ("Upload-Complete" = Option<String>, Header, description = "`?1` or `?0`")),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),

@@ -210,6 +210,10 @@ impl Executions {
             return Ok(self.live_log(id.clone(), log, from, follow));
         };
         let name = log_name(log)?.to_string();
+        if pack.manifest().artifact(&name).is_none() {
+            // Nothing was ever written to it, as while the execution ran.
+            return Ok(stream::empty().boxed());
+        }
         Ok(verified(pack, name, from)
             .map_err(ExecutionError::from)
             .boxed())

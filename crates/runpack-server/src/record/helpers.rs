@@ -119,11 +119,14 @@ impl Helpers {
     /// Builds what becomes stale until `shutdown`, and a last time then.
     pub async fn run(self: Arc<Self>, records: Arc<Records>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut is_last = false;
         loop {
-            let mut is_last = false;
-            tokio::select! {
-                () = self.told.notified() => {}
-                () = &mut shutdown => is_last = true,
+            // A shutdown that came in the pause was heard there, and is not waited for again.
+            if !is_last {
+                tokio::select! {
+                    () = self.told.notified() => {}
+                    () = &mut shutdown => is_last = true,
+                }
             }
             let begun = Instant::now();
             for (stream, day) in self.take() {
@@ -148,7 +151,7 @@ impl Helpers {
             let pause = pause.clamp(self.settings.every, self.settings.every_max);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = &mut shutdown => self.told.notify_one(),
+                () = &mut shutdown => is_last = true,
             }
         }
     }

@@ -10,7 +10,7 @@
 
 mod conflicts;
 mod lives;
-mod outage;
+pub(crate) mod outage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
