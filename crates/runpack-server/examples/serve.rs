@@ -15,7 +15,7 @@ use runpack_server::audit::AuditLog;
 use runpack_server::listen::{Connections, ListenSettings, Transport, serve};
 use runpack_server::metrics::Metrics;
 use runpack_server::record::OnConflict;
-use runpack_server::service::{Parts, Service, ServiceLimits};
+use runpack_server::service::{Keeper, Parts, Service, ServiceLimits};
 use tokio::net::TcpListener;
 
 /// The time of this machine.
@@ -54,7 +54,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     );
     let service = Service::new(Parts {
         store: Arc::clone(&store) as _,
-        keeper: Some(store),
+        writing: Arc::clone(&store) as _,
+        keeper: Some(Keeper {
+            store: Arc::clone(&store) as _,
+            housekeeping: store,
+        }),
         links: None,
         staging: &directory.path().join("staging"),
         access: Arc::new(Access::parse(

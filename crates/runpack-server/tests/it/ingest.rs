@@ -315,7 +315,7 @@ fn w02_what_was_acknowledged_outlives_a_kill() {
         server.end().await;
         // What a kill left out of the daily list a rebuild puts in: it comes from the records alone.
         let records = Records::new(Arc::clone(&store) as _, SetClock::new());
-        let helpers = Helpers::new(store, HelperSettings::default());
+        let helpers = Helpers::new(store.clone() as _, store, HelperSettings::default());
         helpers.rebuild(&records).await.unwrap();
     });
     assert_listed(&root, &acknowledged);

@@ -4,11 +4,8 @@ mod access;
 mod audit;
 mod ingest;
 mod listening;
-<<<<<<< HEAD
-mod shipping;
-=======
 mod scopes;
 mod serving;
->>>>>>> part-http
+mod shipping;
 mod spooling;
 mod support;

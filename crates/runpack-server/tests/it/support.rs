@@ -43,7 +43,7 @@ use runpack_server::links::Links;
 use runpack_server::listen::{Connections, ListenError, ListenSettings, Transport, serve};
 use runpack_server::metrics::Metrics;
 use runpack_server::record::OnConflict;
-use runpack_server::service::{Parts, Service, ServiceLimits};
+use runpack_server::service::{Keeper, Parts, Service, ServiceLimits};
 use runpack_testing::scratch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -261,8 +261,12 @@ impl Server {
             access::Limits::default(),
         );
         let service = Service::new(Parts {
-            store: setup.store,
-            keeper: setup.keeper,
+            store: Arc::clone(&setup.store),
+            writing: Arc::clone(&setup.store),
+            keeper: setup.keeper.map(|housekeeping| Keeper {
+                store: setup.store,
+                housekeeping,
+            }),
             links: setup.links,
             staging: &directory.path().join("staging"),
             access: Arc::new(access.unwrap()),
