@@ -15,6 +15,8 @@ mod list;
 #[cfg(feature = "server")]
 mod logs;
 mod man;
+#[cfg(feature = "server")]
+mod mcp;
 mod mirror;
 mod presign;
 mod pull;
@@ -65,6 +67,8 @@ pub(crate) enum BuiltIn {
     Logs(logs::Logs),
     #[cfg(feature = "server")]
     Ship(Box<ship::Ship>),
+    #[cfg(feature = "server")]
+    Mcp(Box<mcp::Mcp>),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
     Man(man::Man),
@@ -103,6 +107,8 @@ impl Execute for BuiltIn {
             Self::Logs(command) => command.execute(context),
             #[cfg(feature = "server")]
             Self::Ship(command) => command.execute(context),
+            #[cfg(feature = "server")]
+            Self::Mcp(command) => command.execute(context),
             Self::Config(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Man(command) => command.execute(context),
