@@ -12,6 +12,7 @@
 //! | what an execution is while it runs, and how it becomes a pack | [`execution`] |
 //! | what happens while the store is away | [`spool`] |
 //! | sockets, TLS, deadlines | [`listen`] |
+//! | what agents are offered | [`mcp`] |
 
 pub mod access;
 pub mod api;
@@ -20,6 +21,7 @@ pub mod execution;
 pub mod json;
 pub mod links;
 pub mod listen;
+pub mod mcp;
 pub mod metrics;
 pub mod packs;
 pub mod problem;
