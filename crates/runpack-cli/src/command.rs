@@ -12,12 +12,18 @@ mod diff;
 mod export;
 mod gc;
 mod list;
+#[cfg(feature = "server")]
+mod logs;
 mod man;
 mod mirror;
 mod presign;
 mod pull;
 pub(crate) mod push;
 mod restore;
+#[cfg(feature = "server")]
+mod serve;
+#[cfg(feature = "server")]
+mod server;
 pub(crate) mod show;
 mod sign;
 mod store;
@@ -49,6 +55,12 @@ pub(crate) enum BuiltIn {
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
     Store(store::StoreCommand),
+    #[cfg(feature = "server")]
+    Serve(Box<serve::Serve>),
+    #[cfg(feature = "server")]
+    Server(server::ServerCommand),
+    #[cfg(feature = "server")]
+    Logs(logs::Logs),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
     Man(man::Man),
@@ -79,6 +91,12 @@ impl Execute for BuiltIn {
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
+            #[cfg(feature = "server")]
+            Self::Serve(command) => command.execute(context),
+            #[cfg(feature = "server")]
+            Self::Server(command) => command.execute(context),
+            #[cfg(feature = "server")]
+            Self::Logs(command) => command.execute(context),
             Self::Config(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Man(command) => command.execute(context),

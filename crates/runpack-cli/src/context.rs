@@ -51,23 +51,29 @@ impl Context {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .map_err(|error| {
-                    Failure::new(
-                        "the program could not be started",
-                        "check the limits on processes and open files, then try again",
-                    )
-                    .because(&error)
-                })?;
+                .map_err(|error| cannot_start().because(&error))?;
             // A command has one thread that comes here.
             let _ = self.runtime.set(runtime);
         }
         match self.runtime.get() {
             Some(runtime) => Ok(runtime.block_on(work)),
-            None => Err(Failure::new(
-                "the program could not be started",
-                "try again",
-            )),
+            None => Err(cannot_start()),
         }
+    }
+
+    /// Waits with several threads from now on: for a command that serves many at once. To be called before the first wait.
+    ///
+    /// # Errors
+    /// No runtime can be made here.
+    #[cfg(feature = "server")]
+    pub(crate) fn use_threads(&self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| cannot_start().because(&error))?;
+        // Nobody has waited yet.
+        let _ = self.runtime.set(runtime);
+        Ok(())
     }
 
     /// The configuration file.
@@ -100,4 +106,11 @@ impl Context {
     pub fn limits(&self, options: &LimitOptions) -> Result<Limits, Failure> {
         options.limits(&self.environment)
     }
+}
+
+fn cannot_start() -> Failure {
+    Failure::new(
+        "the program could not be started",
+        "check the limits on processes and open files, then try again",
+    )
 }

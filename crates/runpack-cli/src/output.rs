@@ -85,6 +85,25 @@ impl Output {
         write_all(&mut io::stdout().lock(), text.as_bytes())
     }
 
+    /// Writes bytes that are somebody else's: as they are, but to a terminal without what could steer it (threat B29).
+    ///
+    /// # Errors
+    /// Standard output does not take it.
+    pub fn print_foreign(&self, bytes: &[u8]) -> Result<(), Failure> {
+        if !io::stdout().is_terminal() {
+            return write_all(&mut io::stdout().lock(), bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let mut shown = String::with_capacity(text.len());
+        for found in text.chars() {
+            match found {
+                '\n' | '\t' => shown.push(found),
+                _ => add!(shown, "{}", Printable(found.encode_utf8(&mut [0; 4]))),
+            }
+        }
+        self.print(&shown)
+    }
+
     /// Writes a result for programs as one line.
     ///
     /// # Errors

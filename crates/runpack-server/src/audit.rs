@@ -216,6 +216,13 @@ pub enum AuditError {
     Closed,
 }
 
+impl AuditError {
+    /// Whether somebody changed the log, as far as that can be told.
+    pub const fn is_tampering(&self) -> bool {
+        matches!(self, Self::Changed { .. } | Self::Missing { .. })
+    }
+}
+
 /// What can be set otherwise, in tests.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {

@@ -12,12 +12,14 @@ use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::listen::Connections;
 
 /// The media type of what [`Metrics::encode`] gives: `OpenMetrics` 1.0.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -58,6 +60,8 @@ pub struct Backlog {
     pub bytes: u64,
     /// How long the oldest has waited; nothing where there is none.
     pub oldest: Duration,
+    /// Objects in whose place the store has something else.
+    pub conflicts: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -105,10 +109,7 @@ pub struct Metrics {
     failures: Family<FailureLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
     request_seconds: Histograms<RouteLabels>,
-    connections_open: Gauge,
-    connections_refused: Counter,
     store_errors: Family<ClassLabels, Counter>,
-    spool_conflicts: Counter,
     watched: Arc<Watched>,
 }
 
@@ -122,10 +123,7 @@ impl Metrics {
             failures: Family::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request_seconds),
-            connections_open: Gauge::default(),
-            connections_refused: Counter::default(),
             store_errors: Family::default(),
-            spool_conflicts: Counter::default(),
             watched: Arc::default(),
         };
         for kind in Kind::ALL {
@@ -168,24 +166,9 @@ impl Metrics {
             self.request_seconds.clone(),
         );
         registry.register(
-            "http_connections_open",
-            "Connections that are open",
-            self.connections_open.clone(),
-        );
-        registry.register(
-            "http_connections_refused",
-            "Connections that were closed because there were too many",
-            self.connections_refused.clone(),
-        );
-        registry.register(
             "store_errors",
             "Calls that the store did not answer as it should",
             self.store_errors.clone(),
-        );
-        registry.register(
-            "spool_conflicts",
-            "Objects of the spool in whose place the store had others",
-            self.spool_conflicts.clone(),
         );
         let build = Info::new(BuildLabels {
             version: env!("CARGO_PKG_VERSION"),
@@ -231,17 +214,6 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A connection was opened; it is counted until what this gives is dropped.
-    pub fn connection(&self) -> OpenConnection {
-        self.connections_open.inc();
-        OpenConnection(self.connections_open.clone())
-    }
-
-    /// A connection was closed at once, because there were too many.
-    pub fn connection_refused(&self) {
-        self.connections_refused.inc();
-    }
-
     /// The store failed, in a way whose class is text of the program.
     pub fn store_failed(&self, class: &'static str) {
         self.store_errors
@@ -249,12 +221,12 @@ impl Metrics {
             .inc();
     }
 
-    /// The store had something else in the place of an object of the spool.
-    pub fn spool_conflict(&self) {
-        self.spool_conflicts.inc();
+    /// Asks for what is counted of connections whenever the metrics are read. Of several only the first is asked.
+    pub fn watch_connections(&self, connections: Arc<Connections>) {
+        let _ = self.watched.connections.set(connections);
     }
 
-    /// Asks for the backlog of the spool whenever the metrics are read. Of several only the first is asked.
+    /// Asks for the backlog of the spool, likewise.
     pub fn watch_spool(&self, read: impl Fn() -> Backlog + Send + Sync + 'static) {
         let _ = self.watched.spool.set(Box::new(read));
     }
@@ -273,20 +245,10 @@ impl Metrics {
     }
 }
 
-/// A connection that is counted.
-#[derive(Debug)]
-#[must_use = "it is counted until this is dropped"]
-pub struct OpenConnection(Gauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// What is asked for when the metrics are read. What nobody told where to find is left out.
 #[derive(Default)]
 struct Watched {
+    connections: OnceLock<Arc<Connections>>,
     spool: OnceLock<Box<dyn Fn() -> Backlog + Send + Sync>>,
     audit_sequence: OnceLock<Box<dyn Fn() -> Option<u64> + Send + Sync>>,
 }
@@ -305,6 +267,14 @@ impl Collector for Watched {
                 encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?;
             gauge.encode(metric)
         };
+        if let Some(connections) = self.connections.get() {
+            gauge(
+                "http_connections_open",
+                "Connections that are open.",
+                None,
+                float(connections.open()),
+            )?;
+        }
         if let Some(backlog) = self.spool.get().map(|read| read()) {
             gauge(
                 "spool_backlog_objects",
@@ -331,6 +301,30 @@ impl Collector for Watched {
                 "The sequence of the last durable line of the audit log.",
                 None,
                 float(sequence),
+            )?;
+        }
+        let mut counter = |name, help, value: u64| {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)
+        };
+        if let Some(connections) = self.connections.get() {
+            counter(
+                "http_connections_refused",
+                "Connections that were closed because there were too many.",
+                connections.refused(),
+            )?;
+            counter(
+                "http_connections_timed_out",
+                "Waits for a peer that were ended.",
+                connections.timed_out(),
+            )?;
+        }
+        if let Some(backlog) = self.spool.get().map(|read| read()) {
+            counter(
+                "spool_conflicts",
+                "Objects of the spool in whose place the store has something else.",
+                backlog.conflicts,
             )?;
         }
         Ok(())

@@ -150,21 +150,24 @@ pub struct PackPage {
 #[derive(Debug)]
 pub struct Packs {
     store: Arc<dyn Store>,
+    writing: Arc<dyn Store>,
     keeper: Option<Arc<dyn Housekeeping>>,
     staging: PathBuf,
     limits: Limits,
 }
 
 impl Packs {
-    /// The packs of `store`; `keeper` mends references. Bundles are unpacked below `staging`.
+    /// The packs of `store`, written by way of `writing`; `keeper` mends references. Bundles are unpacked below `staging`.
     pub fn new(
         store: Arc<dyn Store>,
+        writing: Arc<dyn Store>,
         keeper: Option<Arc<dyn Housekeeping>>,
         staging: &Path,
         limits: Limits,
     ) -> Self {
         Self {
             store,
+            writing,
             keeper,
             staging: staging.to_owned(),
             limits,
@@ -208,7 +211,7 @@ impl Packs {
         let staged = pack::copy(
             &unpacked.container,
             &unpacked.manifest,
-            &self.store,
+            &self.writing,
             &self.limits,
             &progress,
         );

@@ -19,7 +19,7 @@ use runpack_core::store::{Housekeeping, Store};
 use runpack_core::time::Clock;
 use tokio::sync::Semaphore;
 
-use crate::access::Access;
+use crate::access::{Access, PolicyError};
 use crate::audit::AuditLog;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
@@ -65,6 +65,15 @@ pub struct ServiceLimits {
     pub rates: Rates,
 }
 
+/// A store whose objects may be replaced and removed.
+#[derive(Debug, Clone)]
+pub struct Keeper {
+    /// For writing.
+    pub store: Arc<dyn Store>,
+    /// For removing.
+    pub housekeeping: Arc<dyn Housekeeping>,
+}
+
 /// What a spool says of itself; none where there is no spool.
 pub type Backlog = Arc<dyn Fn() -> crate::metrics::Backlog + Send + Sync>;
 
@@ -72,8 +81,10 @@ pub type Backlog = Arc<dyn Fn() -> crate::metrics::Backlog + Send + Sync>;
 pub struct Parts<'a> {
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
-    /// The same store, for what may be removed: helpers, references, what was live. `None` on a store that locks.
-    pub keeper: Option<Arc<dyn Housekeeping>>,
+    /// The same, for writing a whole pack: of a spool the view that can be written to while the store is away.
+    pub writing: Arc<dyn Store>,
+    /// The store itself, for what may be replaced and removed: helpers, references, what was live.
+    pub keeper: Option<Keeper>,
     /// The same store, where it signs URLs.
     pub links: Option<Arc<dyn Links>>,
     /// A directory for bodies on their way.
@@ -149,10 +160,10 @@ impl Service {
     /// The staging directory cannot be used.
     pub fn new(parts: Parts<'_>) -> std::io::Result<Arc<Self>> {
         let staging = Staging::open(parts.staging)?;
-        let helpers = parts
-            .keeper
-            .as_ref()
-            .map(|keeper| Helpers::new(Arc::clone(keeper), HelperSettings::default()));
+        let helpers = parts.keeper.clone().map(|keeper| {
+            Helpers::new(keeper.store, keeper.housekeeping, HelperSettings::default())
+        });
+        let housekeeping = parts.keeper.map(|keeper| keeper.housekeeping);
         let records = Records::new(Arc::clone(&parts.store), Arc::clone(&parts.clock))
             .with_limits(parts.limits.records)
             .on_conflict(parts.on_conflict);
@@ -163,7 +174,7 @@ impl Service {
         let producer = parts.producer;
         let executions = Executions::new(
             Arc::clone(&parts.store),
-            parts.keeper.clone(),
+            housekeeping.clone(),
             staging.clone(),
             Arc::clone(&parts.clock),
             producer.clone(),
@@ -171,7 +182,8 @@ impl Service {
         .with_limits(parts.limits.executions, parts.limits.packs.clone());
         let packs = Packs::new(
             Arc::clone(&parts.store),
-            parts.keeper,
+            parts.writing,
+            housekeeping,
             parts.staging,
             parts.limits.packs,
         );
@@ -196,6 +208,19 @@ impl Service {
             producer,
             helpers,
         }))
+    }
+
+    /// Reads the access policy again; one that cannot be used leaves the old one in place.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn reload_access(&self) -> Result<(), PolicyError> {
+        self.access.reload()
+    }
+
+    /// What the spool says of itself.
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.backlog.clone()
     }
 
     /// What goes on beside requests, until `shutdown`: the helpers of records, and removing what nobody goes on with.

@@ -2,9 +2,10 @@
 //!
 //! They spare reads and are never believed. Whoever builds one lists the day and reads the heads that the list does not
 //! have yet, so what two servers write over each other is whole again after the next batch. A store that locks what is
-//! written has none: pass no [`Housekeeping`] there.
+//! written has none: at the first helper that may not be replaced they are given up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use runpack_core::display::chain;
 use runpack_core::key::{Day, KeyPrefix, Location, ObjectKey, RecordObject};
-use runpack_core::store::{Declared, Housekeeping, StoreError};
+use runpack_core::store::{Declared, Housekeeping, Store, StoreError};
 use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -42,7 +43,9 @@ impl Default for HelperSettings {
 /// What is to be built.
 #[derive(Debug)]
 pub struct Helpers {
+    store: Arc<dyn Store>,
     keeper: Arc<dyn Housekeeping>,
+    is_locked: AtomicBool,
     settings: HelperSettings,
     stale: Mutex<BTreeSet<(Stream, Day)>>,
     told: Notify,
@@ -80,10 +83,17 @@ enum From {
 }
 
 impl Helpers {
-    /// Helpers in the store that `keeper` keeps.
-    pub fn new(keeper: Arc<dyn Housekeeping>, settings: HelperSettings) -> Arc<Self> {
+    /// Helpers in `store`, which `keeper` keeps. Behind a spool it is the store and not the spool: what is replaced has
+    /// no place in a queue.
+    pub fn new(
+        store: Arc<dyn Store>,
+        keeper: Arc<dyn Housekeeping>,
+        settings: HelperSettings,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            store,
             keeper,
+            is_locked: AtomicBool::new(false),
             settings,
             stale: Mutex::default(),
             told: Notify::new(),
@@ -92,6 +102,9 @@ impl Helpers {
 
     /// Hears of a new record.
     pub(super) fn tell(&self, stream: &Stream, day: Day) {
+        if self.is_locked.load(Ordering::Relaxed) {
+            return;
+        }
         // What is in the set is whole.
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
         stale.insert((stream.clone(), day));
@@ -114,7 +127,13 @@ impl Helpers {
             }
             let begun = Instant::now();
             for (stream, day) in self.take() {
-                if let Err(error) = self.build(&records, &stream, day, From::TheList).await {
+                let built = self.build(&records, &stream, day, From::TheList).await;
+                if let Err(RecordError::Store(StoreError::Denied { .. })) = &built {
+                    self.is_locked.store(true, Ordering::Relaxed);
+                    tracing::warn!(
+                        "daily lists may not be replaced in this store, and are given up"
+                    );
+                } else if let Err(error) = built {
                     tracing::warn!(
                         error = chain(&error),
                         "a daily list was not built; the next record of its day has it built again"
@@ -153,7 +172,7 @@ impl Helpers {
             lines.push(b'\n');
         }
         let daily = stream.key(RecordObject::Daily { day })?;
-        self.replace(records, &daily, lines.into()).await?;
+        self.replace(&daily, lines.into()).await?;
         let is_today = day >= Day::of(records.clock.now());
         if let Some(last) = summaries
             .last()
@@ -171,21 +190,16 @@ impl Helpers {
             };
             let bytes = serde_json::to_vec(&latest).unwrap_or_default();
             let key = stream.key(RecordObject::Latest)?;
-            self.replace(records, &key, bytes.into()).await?;
+            self.replace(&key, bytes.into()).await?;
         }
         Ok(u64::try_from(summaries.len()).unwrap_or(u64::MAX))
     }
 
     /// Puts a helper in the place of another. Between the two there is none, which costs a reader a hint.
-    async fn replace(
-        &self,
-        records: &Records,
-        key: &ObjectKey,
-        bytes: Bytes,
-    ) -> Result<(), StoreError> {
+    async fn replace(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StoreError> {
         let declared = Declared::of(&bytes);
         let put = async || {
-            let put = records.store.put(key, bytes.clone(), declared.clone());
+            let put = self.store.put(key, bytes.clone(), declared.clone());
             put.await.map(drop)
         };
         match put().await {

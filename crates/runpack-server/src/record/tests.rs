@@ -148,6 +148,7 @@ fn helpers_follow_the_records_and_are_rebuilt_from_them_alone() {
             keep(&writing, &body(run, "1")).await.unwrap();
         }
         let helpers = Helpers::new(
+            Arc::clone(&store) as Arc<dyn Store>,
             Arc::clone(&store) as Arc<dyn runpack_core::store::Housekeeping>,
             HelperSettings::default(),
         );
