@@ -27,9 +27,9 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorData, Implementation, ListToolsResult,
     PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
+use rmcp::serve_server;
 use rmcp::service::{RequestContext, RoleServer, ServerInitializeError};
 use rmcp::transport::async_rw::AsyncRwTransport;
-use rmcp::serve_server;
 use runpack_core::directory::Root;
 use runpack_core::id::{Namespace, Tenant};
 use runpack_core::limits::Limits;
@@ -163,7 +163,6 @@ pub struct Tools(Arc<Work>);
 
 /// What the tools work on.
 struct Work {
-    store: Arc<dyn Store>,
     links: Option<Arc<dyn Links>>,
     packs: Arc<Packs>,
     executions: Arc<Executions>,
@@ -182,7 +181,7 @@ struct Work {
 impl fmt::Debug for Tools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tools")
-            .field("store", &self.0.store)
+            .field("packs", &self.0.packs)
             .finish_non_exhaustive()
     }
 }
@@ -205,12 +204,12 @@ impl Tools {
         );
         let packs = Packs::new(
             Arc::clone(&parts.store),
+            Arc::clone(&parts.store),
             parts.keeper,
             temporary.path(),
             parts.packs,
         );
         Ok(Self(Arc::new(Work {
-            store: parts.store,
             links: parts.links,
             packs: Arc::new(packs),
             executions: Arc::new(executions),
@@ -229,7 +228,6 @@ impl Tools {
     /// Tools for whoever calls a service.
     fn of(service: &Service, limits: ToolLimits) -> Self {
         Self(Arc::new(Work {
-            store: Arc::clone(&service.store),
             links: service.links.clone(),
             packs: Arc::clone(&service.packs),
             executions: Arc::clone(&service.executions),

@@ -220,6 +220,11 @@ impl Packs {
         Ok((committed.manifest, committed.commit))
     }
 
+    /// Where packs are written.
+    pub(crate) fn writing(&self) -> &Arc<dyn Store> {
+        &self.writing
+    }
+
     /// Makes sure that a committed pack is found by its id without a scan.
     pub(crate) async fn refer(&self, manifest: &Manifest) {
         let Some(keeper) = &self.keeper else {

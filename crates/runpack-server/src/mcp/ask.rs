@@ -55,7 +55,7 @@ pub(super) struct ExportAsked {
     pub(super) labels: BTreeMap<String, String>,
 }
 
-/// Only for its schema.
+/// A text, an object, or an array.
 #[derive(JsonSchema)]
 #[schemars(crate = "rmcp::schemars", untagged)]
 #[expect(dead_code, reason = "the shapes that a specification may have")]

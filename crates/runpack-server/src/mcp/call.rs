@@ -78,7 +78,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn note(&mut self, name: &'static str, value: impl ToString) {
+    pub(super) fn note(&mut self, name: &'static str, value: &(impl ToString + ?Sized)) {
         self.detail.insert(name, value.to_string());
     }
 }
@@ -162,7 +162,7 @@ impl Work {
             told.note("code", problem.code());
         }
         if let Some(peer) = session.peer {
-            told.note("peer", peer);
+            told.note("peer", &peer);
         }
         let event = Event {
             request: Some(session.request.clone()),

@@ -98,12 +98,12 @@ impl Work {
         }
 
         let staged = tokio::select! {
-            staged = draft.stage(Arc::clone(&self.store)) => staged.map_err(not_exported)?,
+            staged = draft.stage(Arc::clone(self.packs.writing())) => staged.map_err(not_exported)?,
             () = nobody_waits => return Err(cancelled()),
         };
         let staged = staged.with_deadline(Arc::clone(&self.clock), begun);
         let committed = staged.commit().await.map_err(not_exported)?;
-        told.note("pack_id", committed.manifest.pack_id());
+        told.note("pack_id", &committed.manifest.pack_id());
         told.note("outcome", outcome(committed.commit));
         self.packs.refer(&committed.manifest).await;
         let exported = self.exported(session, &scope, &committed).await;

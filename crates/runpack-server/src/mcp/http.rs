@@ -86,7 +86,7 @@ async fn admitted(
     body_bytes_max: usize,
 ) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
-    check_origin(&parts.headers, &parts.uri).map_err(|problem| problem.into_response())?;
+    check_origin(&parts.headers, &parts.uri).map_err(Problem::into_response)?;
     let mut admitted = Request::new(Body::empty());
     if parts.method == Method::POST {
         let read = async {
@@ -94,7 +94,7 @@ async fn admitted(
             let bytes_max = u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
             body::read(body, bytes_max).await
         };
-        let bytes = read.await.map_err(|problem| problem.into_response())?;
+        let bytes = read.await.map_err(Problem::into_response)?;
         json::read::<IgnoredAny>(&bytes).map_err(|error| no_message(&error))?;
         *admitted.body_mut() = bytes.into();
     }

@@ -61,7 +61,7 @@ impl Work {
                 )));
             }
         };
-        told.note("verdict", report.verdict);
+        told.note("verdict", &report.verdict);
         let verified = Verified::of(&report, self.limits.findings_max);
         Ok(Answer::new(verified.text(), &verified))
     }
@@ -198,9 +198,10 @@ impl Verified {
     }
 
     fn text(&self) -> String {
-        let rests_on = match self.rests_on.is_empty() {
-            true => "nothing outside of the pack".to_owned(),
-            false => self.rests_on.join(", "),
+        let rests_on = if self.rests_on.is_empty() {
+            "nothing outside of the pack".to_owned()
+        } else {
+            self.rests_on.join(", ")
         };
         let mut text = format!(
             "{}: pack {}, level {}, rests on {rests_on}\n{} artifacts proven, {} bytes read\n",
