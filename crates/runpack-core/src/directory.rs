@@ -6,6 +6,7 @@
 //! unlisted directory is not looked at; a directory appears under its name only when it is whole.
 
 mod download;
+mod root;
 mod scan;
 mod writer;
 
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use rustix::fs::{OFlags, ResolveFlags};
 
 pub use download::Download;
+pub use root::{FoundPack, Root};
 pub use scan::{FileSource, FoundFile, Refused, ScanError, scan};
 pub use writer::DirectoryWriter;
 

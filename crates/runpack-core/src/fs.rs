@@ -42,11 +42,16 @@ impl Below {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = retry_on_intr(|| openat(CWD, path, flags, Mode::empty()))?;
-        Ok(Self {
+        Ok(Self::opened(fd, path.to_owned()))
+    }
+
+    /// A directory that was opened, at `path` for messages.
+    pub(crate) fn opened(fd: OwnedFd, path: PathBuf) -> Self {
+        Self {
             fd,
-            path: path.to_owned(),
+            path,
             walks: AtomicBool::new(false),
-        })
+        }
     }
 
     /// As [`Below::open`], for a directory that a caller named.

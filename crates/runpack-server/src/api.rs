@@ -5,17 +5,17 @@
 //! what a caller may not see is told as not there; every write and every refusal is in the audit log before it is answered
 //! (`trail`); a body is read within its limit or not at all.
 
-mod body;
-mod call;
+pub(crate) mod body;
+pub(crate) mod call;
 mod docs;
 mod executions;
 mod health;
 mod logs;
-mod packs;
-mod query;
+pub(crate) mod packs;
+pub(crate) mod query;
 mod records;
-mod trail;
-mod uploads;
+pub(crate) mod trail;
+pub(crate) mod uploads;
 mod web;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@
 //! | what happens while the store is away | [`spool`] |
 //! | how files that a bench or a service wrote come to the store | [`ship`] |
 //! | sockets, TLS, deadlines | [`listen`] |
+//! | what agents are offered | [`mcp`] |
 
 pub mod access;
 pub mod api;
@@ -21,6 +22,7 @@ pub mod execution;
 pub mod json;
 pub mod links;
 pub mod listen;
+pub mod mcp;
 pub mod metrics;
 pub mod packs;
 pub mod problem;

@@ -216,16 +216,26 @@ impl Packs {
             &progress,
         );
         let committed = staged.await?.commit().await?;
-        if let Some(keeper) = &self.keeper {
-            let ensured = reference::ensure(&*self.store, &**keeper, &committed.manifest).await;
-            if let Err(error) = ensured {
-                tracing::warn!(
-                    error = chain(&error),
-                    "a pack is stored and its reference is not; a scan finds it"
-                );
-            }
-        }
+        self.refer(&committed.manifest).await;
         Ok((committed.manifest, committed.commit))
+    }
+
+    /// Where packs are written.
+    pub(crate) fn writing(&self) -> &Arc<dyn Store> {
+        &self.writing
+    }
+
+    /// Makes sure that a committed pack is found by its id without a scan.
+    pub(crate) async fn refer(&self, manifest: &Manifest) {
+        let Some(keeper) = &self.keeper else {
+            return;
+        };
+        if let Err(error) = reference::ensure(&*self.store, &**keeper, manifest).await {
+            tracing::warn!(
+                error = chain(&error),
+                "a pack is stored and its reference is not; a scan finds it"
+            );
+        }
     }
 
     /// Whose pack this is.

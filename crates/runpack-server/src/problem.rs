@@ -128,6 +128,16 @@ impl Problem {
         self.code
     }
 
+    /// What to do next.
+    pub fn next(&self) -> &'static str {
+        self.next
+    }
+
+    /// The place in the body.
+    pub fn place(&self) -> Option<&str> {
+        self.at.as_deref()
+    }
+
     /// What it is in this case.
     pub fn detail(&self) -> &str {
         &self.detail

@@ -97,7 +97,7 @@ pub struct Parts<'a> {
     pub metrics: Arc<Metrics>,
     /// The present time.
     pub clock: Arc<dyn Clock>,
-    /// Who makes packs of executions.
+    /// Who makes packs here.
     pub producer: Producer,
     /// What becomes of another body under the run id of a record.
     pub on_conflict: OnConflict,
@@ -133,12 +133,13 @@ pub struct Service {
     pub(crate) callers: Limiter<Box<str>>,
     pub(crate) strangers: Limiter<IpAddr>,
     /// Verifications under way: each reads a whole pack.
-    pub(crate) verifications: Semaphore,
+    pub(crate) verifications: Arc<Semaphore>,
+    pub(crate) producer: Producer,
     helpers: Option<Arc<Helpers>>,
 }
 
 /// How many packs are verified at once.
-const VERIFICATIONS_MAX: usize = 2;
+pub(crate) const VERIFICATIONS_MAX: usize = 2;
 /// Uploads in parts that nobody goes on with are removed after a week.
 const UPLOAD_SECONDS_MAX: u64 = 7 * 86_400;
 /// How often what is left behind is looked for.
@@ -170,12 +171,13 @@ impl Service {
             Some(helpers) => records.with_helpers(Arc::clone(helpers)),
             None => records,
         };
+        let producer = parts.producer;
         let executions = Executions::new(
             Arc::clone(&parts.store),
             housekeeping.clone(),
             staging.clone(),
             Arc::clone(&parts.clock),
-            parts.producer,
+            producer.clone(),
         )
         .with_limits(parts.limits.executions, parts.limits.packs.clone());
         let packs = Packs::new(
@@ -202,7 +204,8 @@ impl Service {
             backlog: parts.backlog,
             callers: RateLimiter::new(callers, HashMapStateStore::default(), MonotonicClock),
             strangers: RateLimiter::new(strangers, HashMapStateStore::default(), MonotonicClock),
-            verifications: Semaphore::new(VERIFICATIONS_MAX),
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+            producer,
             helpers,
         }))
     }

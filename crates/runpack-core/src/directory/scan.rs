@@ -135,8 +135,8 @@ fn found(root: &Arc<Below>, path: Vec<u8>) -> FoundFile {
 /// A file below an opened directory, reached without following links.
 #[derive(Debug)]
 pub struct FileSource {
-    root: Arc<Below>,
-    path: Arc<[u8]>,
+    pub(super) root: Arc<Below>,
+    pub(super) path: Arc<[u8]>,
 }
 
 impl FileSource {

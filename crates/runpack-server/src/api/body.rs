@@ -21,7 +21,7 @@ use crate::staging::{ReceiveError, Staged, Staging};
 ///
 /// # Errors
 /// It is of another, or coded.
-pub(super) fn expect_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
+pub(crate) fn expect_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), Problem> {
     as_it_is(headers)?;
     let given = headers
         .get(header::CONTENT_TYPE)
@@ -81,7 +81,7 @@ fn broken(error: &axum::Error) -> Problem {
 ///
 /// # Errors
 /// It is larger than `bytes_max`, or does not come whole.
-pub(super) async fn read(body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
+pub(crate) async fn read(body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
     announced(&body, bytes_max)?;
     let mut stream = body.into_data_stream();
     let mut bytes = BytesMut::new();

@@ -13,9 +13,9 @@ use crate::service::Service;
 
 /// A request by somebody who was authenticated and is within their rate.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    pub(super) trail: Trail,
+pub(crate) struct Call {
+    pub(crate) caller: Caller,
+    pub(crate) trail: Trail,
 }
 
 impl Call {

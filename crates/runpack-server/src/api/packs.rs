@@ -22,7 +22,7 @@ use super::docs::{Id, PackIdText, Problems};
 use super::query::{Asked, At, page, parse, parse_some};
 use super::uploads::{download, later};
 use crate::access::{Scope, Verb};
-use crate::execution::verified;
+use crate::execution::{Executions, verified};
 use crate::json;
 use crate::links::{Link, VALID_FOR, VALID_FOR_MAX};
 use crate::metrics::Kind;
@@ -54,7 +54,7 @@ impl From<PacksError> for Problem {
 }
 
 /// Whose a pack is. An execution is whose it was opened for.
-async fn scope_of(service: &Service, subject: &Subject) -> Result<Scope, Problem> {
+pub(crate) async fn scope_of(executions: &Executions, subject: &Subject) -> Result<Scope, Problem> {
     Ok(match subject {
         Subject::Run {
             tenant, namespace, ..
@@ -67,7 +67,7 @@ async fn scope_of(service: &Service, subject: &Subject) -> Result<Scope, Problem
             project: None,
         },
         Subject::Execution { execution_id } => {
-            let opening = service.executions.opening(execution_id).await?;
+            let opening = executions.opening(execution_id).await?;
             super::query::scope(&opening.said.organization, &opening.said.project)
         }
         // Of a kind that is not served here.
@@ -83,7 +83,7 @@ async fn found(
 ) -> Result<(PackId, Subject), Problem> {
     let pack_id: PackId = parse("pack_id", pack_id)?;
     let subject = service.packs.find(pack_id).await?;
-    call.may_read(&scope_of(service, &subject).await?)?;
+    call.may_read(&scope_of(&service.executions, &subject).await?)?;
     Ok((pack_id, subject))
 }
 
@@ -200,7 +200,7 @@ async fn receive(
             "an execution becomes a pack by being completed here",
         ));
     }
-    call.may_write(&scope_of(service, manifest.subject()).await?)?;
+    call.may_write(&scope_of(&service.executions, manifest.subject()).await?)?;
     let (manifest, commit) = service.packs.commit(&unpacked).await?;
     let outcome = match commit {
         Commit::New => "new",

@@ -33,7 +33,7 @@ pub(super) fn page(limit: Option<u32>) -> Result<usize, Problem> {
 ///
 /// # Errors
 /// It is not what is expected there.
-pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Problem> {
+pub(crate) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| {
         Problem::bad_request(format!("`{name}`: {}", Printable(&error.to_string())))
     })
@@ -43,7 +43,7 @@ pub(super) fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<
 ///
 /// # Errors
 /// It is there, and not what is expected.
-pub(super) fn parse_some<T: FromStr<Err: Display>>(
+pub(crate) fn parse_some<T: FromStr<Err: Display>>(
     name: &str,
     text: Option<&str>,
 ) -> Result<Option<T>, Problem> {

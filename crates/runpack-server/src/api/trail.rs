@@ -19,7 +19,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of a request while it is answered.
 #[derive(Debug, Clone)]
-pub(super) struct Trail(Arc<Mutex<Known>>);
+pub(crate) struct Trail(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -43,6 +43,11 @@ impl Trail {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The id of the request.
+    pub(crate) fn request(&self) -> String {
+        self.with(|known| known.request.clone())
+    }
+
     /// Who calls.
     pub(super) fn caller(&self, name: &str) {
         self.with(|known| known.caller = Some(name.into()));
@@ -58,7 +63,7 @@ impl Trail {
     }
 
     /// What is done, and to what.
-    pub(super) fn act(&self, action: &'static str, object: impl Into<String>) {
+    pub(crate) fn act(&self, action: &'static str, object: impl Into<String>) {
         self.with(|known| {
             known.action = Some(action);
             known.object = object.into();
@@ -71,8 +76,12 @@ impl Trail {
     }
 }
 
+/// On an answer whose line was written by whoever gave it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Audited;
+
 /// Answers no write and no refusal before it is in the audit log; where that cannot be, it is not acknowledged (threat C33).
-pub(super) async fn audited(
+pub(crate) async fn audited(
     State(service): State<Arc<Service>>,
     request: Request,
     next: Next,
@@ -89,6 +98,9 @@ pub(super) async fn audited(
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
+    if response.extensions().get::<Audited>().is_some() {
+        return response;
+    }
     let status = response.status();
     let outcome = if status.is_server_error() {
         Outcome::Failed
@@ -150,7 +162,7 @@ pub(super) async fn audited(
 }
 
 /// Counts a request, logs it, and gives it its id.
-pub(super) async fn measured(
+pub(crate) async fn measured(
     State(service): State<Arc<Service>>,
     matched: Option<MatchedPath>,
     mut request: Request,

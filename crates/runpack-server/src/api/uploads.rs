@@ -158,7 +158,7 @@ pub(super) fn path(name: &str) -> String {
     text
 }
 
-pub(super) fn later(now: Timestamp, by: Duration) -> Timestamp {
+pub(crate) fn later(now: Timestamp, by: Duration) -> Timestamp {
     let seconds = now.unix_seconds().saturating_add(by.as_secs());
     Timestamp::from_unix_seconds(seconds).unwrap_or(Timestamp::MAX)
 }

@@ -9,3 +9,4 @@ mod serving;
 mod shipping;
 mod spooling;
 mod support;
+mod tooling;
