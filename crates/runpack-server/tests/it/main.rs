@@ -2,5 +2,6 @@
 
 mod access;
 mod audit;
+mod browsing;
 mod listening;
 mod spooling;
