@@ -7,6 +7,7 @@
 
 pub(crate) mod body;
 pub(crate) mod call;
+mod caller;
 mod docs;
 mod executions;
 mod health;
@@ -69,6 +70,7 @@ impl Service {
 
 fn documented() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
+        .routes(routes!(caller::read))
         .routes(routes!(records::keep))
         .routes(routes!(records::list))
         .routes(routes!(records::latest))

@@ -69,6 +69,7 @@ const STEPS: &[Step] = &[
         purpose: "every test, all features, against real S3 servers",
         run: |workspace, _| {
             NEXTEST.ensure(workspace)?;
+            browser(workspace)?;
             let line = "nextest run --workspace --all-features";
             servers::around_tests(workspace, line, &workspace.root, &[])
         },
@@ -184,6 +185,7 @@ fn tools(workspace: &Workspace) -> Result {
     tools::ensure_program(workspace, "python3", "python3")?;
     tools::ensure_program(workspace, "strace", "strace")?;
     tools::ensure_program(workspace, "c++", "g++")?;
+    browser(workspace)?;
     for tool in [NEXTEST, DENY, FUZZ] {
         tool.ensure(workspace)?;
     }
@@ -193,9 +195,16 @@ fn tools(workspace: &Workspace) -> Result {
     Ok(())
 }
 
+/// What the server's pages are tested with.
+fn browser(workspace: &Workspace) -> Result {
+    tools::ensure_program(workspace, "chromium", "chromium")?;
+    tools::ensure_program(workspace, "chromedriver", "chromium-driver")
+}
+
 /// Builds and tests a copy of the project that has nothing in `enterprise/`.
 fn oss_only(workspace: &Workspace) -> Result {
     NEXTEST.ensure(workspace)?;
+    browser(workspace)?;
     let copy = workspace.target.join("oss-only");
     let files: BTreeSet<_> = workspace
         .files()?

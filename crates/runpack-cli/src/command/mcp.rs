@@ -59,8 +59,7 @@ impl Execute for Mcp {
         };
         let storage = Storage::open(context, &address, Access::Write)?;
         let audit = self.audit.as_deref().map(|directory| {
-            AuditLog::open(directory, "mcp", Arc::new(SystemClock))
-                .map_err(|error| unfit(&error))
+            AuditLog::open(directory, "mcp", Arc::new(SystemClock)).map_err(|error| unfit(&error))
         });
         let audit = audit.transpose()?.map(Arc::new);
         let tools = Tools::new(ToolParts {

@@ -12,7 +12,6 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
-use super::web;
 use crate::problem::Problem;
 use crate::service::Service;
 
@@ -24,6 +23,7 @@ use crate::service::Service;
         description = "Records, executions and packs: evidence that lasts. Every answer that is no success is a problem (RFC 9457) with a stable `code`.",
     ),
     tags(
+        (name = "caller", description = "Who the server takes somebody for."),
         (name = "records", description = "What services send of their runs, each kept once and for good."),
         (name = "executions", description = "Runs on a bench or a runner, followed while they run and kept as a pack when they end."),
         (name = "packs", description = "Evidence packs of runs: taken in as bundles, listed, verified, given out."),
@@ -91,6 +91,16 @@ impl IntoResponses for Problems {
     }
 }
 
+/// Every problem with what to do next, where `/docs#CODE` finds it.
+fn problems() -> serde_json::Value {
+    Problem::CODES
+        .iter()
+        .map(|(code, status, title, next)| {
+            serde_json::json!({ "code": code, "status": status, "title": title, "next": next })
+        })
+        .collect()
+}
+
 /// The document with what holds for all of it.
 pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -110,6 +120,9 @@ pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     components
         .security_schemes
         .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    let mut extensions = document.extensions.take().unwrap_or_default();
+    extensions.insert("x-problems".to_owned(), problems());
+    document.extensions = Some(extensions);
     document.security = Some(vec![SecurityRequirement::new("bearer", [""; 0])]);
     document
 }
@@ -127,25 +140,11 @@ pub(super) fn router(document: &utoipa::openapi::OpenApi) -> Router<Arc<Service>
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    Router::new()
-        .route(
-            "/openapi.json",
-            get(move || {
-                let json = json.clone();
-                async move { (headers, json).into_response() }
-            }),
-        )
-        .route(
-            "/docs",
-            get(|| async { web::page(include_str!("web/docs.html")) }),
-        )
-        .route(
-            "/docs.js",
-            get(|| async {
-                web::file(
-                    "text/javascript; charset=utf-8",
-                    include_str!("web/docs.js"),
-                )
-            }),
-        )
+    Router::new().route(
+        "/openapi.json",
+        get(move || {
+            let json = json.clone();
+            async move { (headers, json).into_response() }
+        }),
+    )
 }

@@ -380,8 +380,14 @@ pub(super) struct Verified {
 pub(super) struct VerifyFinding {
     /// A stable code.
     code: String,
+    /// The artifact that it is about; none where it is the pack as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<String>,
     /// What it is in this case.
     detail: String,
+    /// Which 8 MiB of a large artifact are damaged, counted from 0.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged_chunks: Vec<u64>,
 }
 
 /// Verify a pack where it lies
@@ -414,7 +420,9 @@ pub(super) async fn verify(
     }
     let findings = report.findings.iter().map(|finding| VerifyFinding {
         code: finding.code.to_string(),
+        about: finding.about.clone(),
         detail: finding.detail.clone(),
+        damaged_chunks: finding.damaged_chunks.clone(),
     });
     Ok(Json(Verified {
         verdict: report.verdict.as_str(),

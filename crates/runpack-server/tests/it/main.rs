@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod browsing;
 mod ingest;
 mod listening;
 mod scopes;
