@@ -346,7 +346,7 @@ impl Location {
     ) -> KeyPrefix {
         let mut prefix = format!("v1/org={organization}/project={project}/service={service}/");
         if let Some(day) = day {
-            prefix.push_str(&format!("date={day}/"));
+            prefix.extend(["date=", &day.to_string(), "/"]);
         }
         KeyPrefix(prefix.into())
     }

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub struct Problem {
     /// What kind of problem it is, as a reference into the documentation.
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'static str,
     /// The HTTP status.
     status: u16,
     /// A stable code, for programs.
@@ -24,12 +24,12 @@ pub struct Problem {
     /// What it is, in a few words; the same for every problem of this code.
     title: &'static str,
     /// What it is in this case.
-    detail: String,
+    detail: Box<str>,
     /// What to do next.
     next: &'static str,
     /// The place in the body, such as `metadata.build`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
+    at: Option<Box<str>>,
     /// In how many seconds to come back.
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -44,11 +44,11 @@ macro_rules! codes {
             $(#[$doc])*
             pub fn $name(detail: impl Into<String>) -> Self {
                 Self {
-                    kind: concat!("/docs#", $code).to_owned(),
+                    kind: concat!("/docs#", $code),
                     status: StatusCode::$status.as_u16(),
                     code: $code,
                     title: $title,
-                    detail: detail.into(),
+                    detail: detail.into().into(),
                     next: $next,
                     at: None,
                     retry_after: None,
@@ -107,7 +107,7 @@ impl Problem {
     /// The same, saying where in the body.
     #[must_use]
     pub fn at(mut self, path: String) -> Self {
-        self.at = Some(path);
+        self.at = Some(path.into());
         self
     }
 

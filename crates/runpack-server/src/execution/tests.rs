@@ -273,8 +273,8 @@ fn parts_of_a_log_follow_each_other_whoever_writes_them() {
                 .await
                 .unwrap();
         };
-        let (followed, ()) = tokio::join!(follower.try_collect::<Vec<Bytes>>(), writing);
-        assert_eq!(followed.unwrap().concat(), b"last words\n");
+        let (read, ()) = tokio::join!(follower.try_collect::<Vec<Bytes>>(), writing);
+        assert_eq!(read.unwrap().concat(), b"last words\n");
     });
 }
 
