@@ -53,7 +53,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         token.sha256()
     );
     let service = Service::new(Parts {
-        store: Arc::clone(&store) as _,
+        store: store.clone(),
         keeper: Some(store),
         links: None,
         staging: &directory.path().join("staging"),

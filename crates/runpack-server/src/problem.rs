@@ -15,7 +15,7 @@ use serde::Serialize;
 pub struct Problem {
     /// What kind of problem it is, as a reference into the documentation.
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'static str,
     /// The HTTP status.
     status: u16,
     /// A stable code, for programs.
@@ -24,7 +24,8 @@ pub struct Problem {
     /// What it is, in a few words; the same for every problem of this code.
     title: &'static str,
     /// What it is in this case.
-    detail: String,
+    #[schema(value_type = String)]
+    detail: Box<str>,
     /// What to do next.
     next: &'static str,
     /// The place in the body, such as `metadata.build`.
@@ -44,11 +45,11 @@ macro_rules! codes {
             $(#[$doc])*
             pub fn $name(detail: impl Into<String>) -> Self {
                 Self {
-                    kind: concat!("/docs#", $code).to_owned(),
+                    kind: concat!("/docs#", $code),
                     status: StatusCode::$status.as_u16(),
                     code: $code,
                     title: $title,
-                    detail: detail.into(),
+                    detail: detail.into().into_boxed_str(),
                     next: $next,
                     at: None,
                     retry_after: None,
