@@ -53,10 +53,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         token.sha256()
     );
     let service = Service::new(Parts {
-        store: Arc::clone(&store) as _,
-        writing: Arc::clone(&store) as _,
+        store: store.clone(),
+        writing: store.clone(),
         keeper: Some(Keeper {
-            store: Arc::clone(&store) as _,
+            store: store.clone(),
             housekeeping: store,
         }),
         links: None,

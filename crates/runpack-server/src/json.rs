@@ -43,7 +43,7 @@ pub fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, JsonError> 
     walk(bytes)?;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| JsonError {
-        path: error.path().to_string(),
+        path: Path::of(error.path()).to_string(),
         reason: reason(&error.into_inner()),
     })
 }
@@ -89,6 +89,20 @@ struct Path(Vec<Segment>);
 enum Segment {
     Member(String),
     Element(usize),
+}
+
+impl Path {
+    /// The place where a type was not what stood there. Its names are the client's, as long as they like.
+    fn of(path: &serde_path_to_error::Path) -> Self {
+        use serde_path_to_error::Segment as Found;
+        let segments = path.iter().filter_map(|segment| match segment {
+            Found::Seq { index } => Some(Segment::Element(*index)),
+            Found::Map { key } => Some(Segment::Member(key.clone())),
+            Found::Enum { variant } => Some(Segment::Member(variant.clone())),
+            Found::Unknown => None,
+        });
+        Self(segments.collect())
+    }
 }
 
 impl fmt::Display for Path {
@@ -226,6 +240,17 @@ mod tests {
         _id: u8,
         #[serde(rename = "more", default)]
         _more: BTreeMap<String, String>,
+    }
+
+    #[test]
+    fn c30_a_name_of_a_place_is_cut_and_escaped() {
+        let text = format!(
+            r#"{{"id":1,"more":{{"\u001b[2J{}":7}}}}"#,
+            "x".repeat(1 << 20)
+        );
+        let error = read::<Envelope>(text.as_bytes()).unwrap_err();
+        assert!(error.path.starts_with(r"more.\u{1b}[2Jxxx"), "{error}");
+        assert!(error.path.len() < 200, "{error}");
     }
 
     #[test]

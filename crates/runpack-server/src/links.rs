@@ -12,9 +12,9 @@ use runpack_core::store::{ObjectRef, StoreError};
 use runpack_core::time::Timestamp;
 
 /// How long a link may be followed where nothing is asked.
-pub const VALID_FOR: Duration = Duration::from_secs(3_600);
+pub const VALID_FOR: Duration = Duration::from_hours(1);
 /// The longest that one may ask for: what a signature of S3 can have (Amazon S3 user guide, "Presigned URLs").
-pub const VALID_FOR_MAX: Duration = Duration::from_secs(7 * 86_400);
+pub const VALID_FOR_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// A URL that can be followed until it expires. No debug print shows it.
 #[derive(Clone)]

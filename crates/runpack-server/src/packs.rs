@@ -25,7 +25,7 @@ use runpack_core::pin::Pins;
 use runpack_core::progress::Progress;
 use runpack_core::read::{PinnedPack, ReadError};
 use runpack_core::reference::{self, ReferenceError};
-use runpack_core::store::{Housekeeping, Store, StoreError};
+use runpack_core::store::{ArtifactReader, Housekeeping, Store, StoreError};
 use runpack_core::verify::{
     Container, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport,
 };
@@ -243,7 +243,7 @@ impl Packs {
     /// # Errors
     /// [`PacksError::NotFound`]; as the store fails.
     pub async fn find(&self, pack_id: PackId) -> Result<Subject, PacksError> {
-        let reader = Arc::clone(&self.store) as Arc<dyn runpack_core::store::ArtifactReader>;
+        let reader: Arc<dyn ArtifactReader> = self.store.clone();
         let found = reference::resolve(&reader, pack_id, &self.limits, LOOKED_MAX).await?;
         found
             .subject
@@ -251,7 +251,7 @@ impl Packs {
     }
 
     fn container(&self, subject: &Subject) -> Arc<dyn Container> {
-        let reader = Arc::clone(&self.store) as Arc<dyn runpack_core::store::ArtifactReader>;
+        let reader = Arc::clone(&self.store);
         Arc::new(StorePack::new(reader, subject.clone()))
     }
 

@@ -24,6 +24,7 @@ pub struct Problem {
     /// What it is, in a few words; the same for every problem of this code.
     title: &'static str,
     /// What it is in this case.
+    #[schema(value_type = String)]
     detail: Box<str>,
     /// What to do next.
     next: &'static str,
@@ -48,7 +49,7 @@ macro_rules! codes {
                     status: StatusCode::$status.as_u16(),
                     code: $code,
                     title: $title,
-                    detail: detail.into().into(),
+                    detail: detail.into().into_boxed_str(),
                     next: $next,
                     at: None,
                     retry_after: None,

@@ -143,7 +143,7 @@ pub(crate) const VERIFICATIONS_MAX: usize = 2;
 /// Uploads in parts that nobody goes on with are removed after a week.
 const UPLOAD_SECONDS_MAX: u64 = 7 * 86_400;
 /// How often what is left behind is looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

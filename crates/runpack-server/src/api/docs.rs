@@ -103,7 +103,7 @@ fn problems() -> serde_json::Value {
 
 /// The document with what holds for all of it.
 pub(super) fn finished(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     // The router's way to say that a part has `/` in it is no OpenAPI.
     let paths = std::mem::take(&mut document.paths.paths);
     let named = paths

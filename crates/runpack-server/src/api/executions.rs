@@ -59,6 +59,7 @@ impl From<ExecutionError> for Problem {
 
 /// An execution.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the name of an id says what of")]
 pub(super) struct Execution {
     /// Which one.
     execution_id: String,

@@ -429,7 +429,7 @@ pub(super) async fn verify(
         level: match level {
             Level::Presence => "presence",
             Level::Deep => "deep",
-            _ => "full",
+            Level::Full => "full",
         },
         pack_id: pack_id.to_string(),
         findings: findings.collect(),

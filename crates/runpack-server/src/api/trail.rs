@@ -71,6 +71,10 @@ impl Trail {
     }
 
     /// What else is to be known.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is told once, and whoever tells it has done with it"
+    )]
     pub(super) fn note(&self, name: &'static str, value: impl ToString) {
         self.with(|known| known.detail.insert(name, value.to_string()));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use runpack_core::commitment::CHUNK_BYTES;
+use runpack_core::commitment::{CHUNK_BYTES, Content};
 use runpack_core::digest::Digest;
 use runpack_core::id::{ExecutionId, PackId};
 use runpack_core::key::{KeyPrefix, LiveObject, Location, Log, ObjectKey};
@@ -144,8 +144,8 @@ impl Executions {
         if let Some(manifest) = self.manifest(id).await? {
             let items = manifest.artifacts().iter().map(|artifact| {
                 let whole = match artifact.content() {
-                    runpack_core::commitment::Content::Whole(digest) => Some(*digest),
-                    _ => artifact.claimed_sha256().copied(),
+                    Content::Whole(digest) => Some(*digest),
+                    Content::Chunks(_) => artifact.claimed_sha256().copied(),
                 };
                 Ok(Item {
                     name: artifact.name().clone(),
@@ -180,10 +180,8 @@ impl Executions {
             return Ok(None);
         };
         let key = Location::manifest(manifest.subject()).key()?.to_string();
-        let container = Arc::new(StorePack::new(
-            Arc::clone(&self.store) as _,
-            Self::subject(id),
-        ));
+        let reader = Arc::clone(&self.store);
+        let container = Arc::new(StorePack::new(reader, Self::subject(id)));
         let opened = Pack::open(container, &self.pack_limits).await;
         let pinned = opened
             .ok()

@@ -22,17 +22,11 @@ fn executions(store: &Arc<MemoryStore>, directory: &TempDir) -> Arc<Executions> 
         version: "0.1.0".parse().unwrap(),
     };
     let staging = Staging::open(directory.path()).unwrap();
-    let keeper = Arc::clone(store) as Arc<dyn Housekeeping>;
+    let keeper: Arc<dyn Housekeeping> = store.clone();
     let limits = Limits::default();
     Arc::new(
-        Executions::new(
-            Arc::clone(store) as _,
-            Some(keeper),
-            staging,
-            clock,
-            producer,
-        )
-        .with_limits(ExecutionLimits::default(), limits),
+        Executions::new(store.clone(), Some(keeper), staging, clock, producer)
+            .with_limits(ExecutionLimits::default(), limits),
     )
 }
 
@@ -82,6 +76,10 @@ async fn text(executions: &Arc<Executions>, id: &ExecutionId, log: Log) -> Strin
     String::from_utf8(pieces.concat()).unwrap()
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one life, from its opening to its pack"
+)]
 #[test]
 fn an_execution_becomes_a_pack_that_verifies() {
     block_on(async {
@@ -115,7 +113,7 @@ fn an_execution_becomes_a_pack_that_verifies() {
             let (note, outcome) = executions.upload(&id, upload(name), &body).await.unwrap();
             assert_eq!(
                 (note.bytes, outcome),
-                (bytes.len() as u64, Outcome::Created)
+                (u64::try_from(bytes.len()).unwrap(), Outcome::Created)
             );
             let (_, outcome) = executions.upload(&id, upload(name), &body).await.unwrap();
             assert_eq!(outcome, Outcome::AlreadyThere);
@@ -239,11 +237,11 @@ fn parts_of_a_log_follow_each_other_whoever_writes_them() {
                 .append(&id, Log::Runner, None, line.clone().into())
                 .await
                 .unwrap();
-            assert_eq!(appended.offset, written.len() as u64);
+            assert_eq!(appended.offset, u64::try_from(written.len()).unwrap());
             written.push_str(&line);
         }
         // The same again is success, other bytes there are not, and a gap is not.
-        let end = written.len() as u64;
+        let end = u64::try_from(written.len()).unwrap();
         let again = two
             .append(&id, Log::Runner, Some(7), "line 1\n".into())
             .await

@@ -62,7 +62,7 @@ impl Uploaded {
     fn new(upload: NewUpload, staged: &Staged) -> Self {
         let chunks = match &staged.declared.content {
             Content::Whole(_) => Vec::new(),
-            content => content.chunks().to_vec(),
+            content @ Content::Chunks(_) => content.chunks().to_vec(),
         };
         Self {
             format: FORMAT.to_owned(),

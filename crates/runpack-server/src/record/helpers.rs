@@ -35,7 +35,7 @@ impl Default for HelperSettings {
     fn default() -> Self {
         Self {
             every: Duration::from_secs(5),
-            every_max: Duration::from_secs(300),
+            every_max: Duration::from_mins(5),
         }
     }
 }

@@ -19,7 +19,7 @@ fn at(time: &str) -> Arc<FixedClock> {
 }
 
 fn records(store: &Arc<MemoryStore>, time: &str) -> Records {
-    Records::new(Arc::clone(store) as Arc<dyn Store>, at(time))
+    Records::new(store.clone(), at(time))
 }
 
 async fn keep(records: &Records, body: &Bytes) -> Result<Kept, RecordError> {
@@ -147,11 +147,7 @@ fn helpers_follow_the_records_and_are_rebuilt_from_them_alone() {
         for run in ["r1", "r2"] {
             keep(&writing, &body(run, "1")).await.unwrap();
         }
-        let helpers = Helpers::new(
-            Arc::clone(&store) as Arc<dyn Store>,
-            Arc::clone(&store) as Arc<dyn runpack_core::store::Housekeeping>,
-            HelperSettings::default(),
-        );
+        let helpers = Helpers::new(store.clone(), store.clone(), HelperSettings::default());
         let rebuilt = helpers.rebuild(&writing).await.unwrap();
         assert_eq!((rebuilt.services, rebuilt.days, rebuilt.records), (1, 1, 2));
         let daily: ObjectKey = stream()

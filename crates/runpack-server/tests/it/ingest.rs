@@ -115,10 +115,9 @@ async fn sender(
     number: usize,
     done: Arc<AtomicUsize>,
 ) -> Vec<Acknowledged> {
-    let client = client();
+    let talk = client();
     let mut acknowledged = Vec::new();
-    let Ok(opened) = try_tell(&client, address, post("/v1/executions").json(&opening())).await
-    else {
+    let Ok(opened) = try_tell(&talk, address, post("/v1/executions").json(&opening())).await else {
         return acknowledged;
     };
     let Ok(opened) = serde_json::from_slice::<Value>(&opened.body) else {
@@ -129,17 +128,17 @@ async fn sender(
     let mut offset = 0;
     for turn in 0.. {
         let run_id = format!("run-{life}-{number}-{turn}");
-        let line = text_of(number, turn);
+        let part = text_of(number, turn);
         let artifact = vec![u8::try_from(turn % 251).unwrap(); 10_000 + 300_000 * (turn % 5)];
         let asks = [
             post("/v1/records").json(&record(&run_id)),
-            post(format!("{at}/logs/stdout?offset={offset}")).bytes("text/plain", line.clone()),
+            post(format!("{at}/logs/stdout?offset={offset}")).bytes("text/plain", part.clone()),
             ask("PUT", format!("{at}/artifacts/{turn}"))
                 .by("ci")
                 .bytes("text/plain", artifact),
         ];
         for (kind, ask) in asks.into_iter().enumerate() {
-            match try_tell(&client, address, ask).await {
+            match try_tell(&talk, address, ask).await {
                 Ok(answer) if answer.status == 201 && !answer.is_cut => {}
                 // An answer that was cut off is none.
                 Ok(answer) if answer.is_cut => return acknowledged,
@@ -149,7 +148,7 @@ async fn sender(
             acknowledged.push(match kind {
                 0 => Acknowledged::Record(run_id.clone()),
                 1 => {
-                    offset += line.len();
+                    offset += part.len();
                     Acknowledged::Log(id.clone(), offset)
                 }
                 _ => Acknowledged::Artifact(id.clone(), turn.to_string()),
@@ -264,7 +263,7 @@ async fn serve_until_killed(directory: &Path) {
     let mut out = std::io::stdout();
     writeln!(out, "serving {}", server.address).unwrap();
     out.flush().unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[expect(
@@ -314,8 +313,8 @@ fn w02_what_was_acknowledged_outlives_a_kill() {
         assert_there(&server, &acknowledged).await;
         server.end().await;
         // What a kill left out of the daily list a rebuild puts in: it comes from the records alone.
-        let records = Records::new(Arc::clone(&store) as _, SetClock::new());
-        let helpers = Helpers::new(store.clone() as _, store, HelperSettings::default());
+        let records = Records::new(store.clone(), SetClock::new());
+        let helpers = Helpers::new(store.clone(), store, HelperSettings::default());
         helpers.rebuild(&records).await.unwrap();
     });
     assert_listed(&root, &acknowledged);

@@ -10,6 +10,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -318,10 +319,10 @@ fn request(
         .replace("{pack_id}", &things.pack_id);
     match path {
         "/v1/executions" if is_read => {
-            filled.push_str(&format!("?organization={organization}&project={project}"));
+            write!(filled, "?organization={organization}&project={project}").unwrap();
         }
         "/v1/packs" if is_read => {
-            filled.push_str(&format!("?tenant={organization}&namespace={project}"));
+            write!(filled, "?tenant={organization}&namespace={project}").unwrap();
         }
         _ => {}
     }

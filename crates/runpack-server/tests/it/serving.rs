@@ -11,6 +11,7 @@
 
 mod executions;
 mod faults;
+mod logged;
 mod packs;
 mod problems;
 
@@ -248,6 +249,7 @@ fn c03_c28_only_plain_json_in_utf8_is_taken() {
     });
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn c26_c27_c30_what_is_wrong_is_named_and_never_repeated() {
     const SECRET: &str = "hunter2";

@@ -130,8 +130,8 @@ impl Setup {
     /// Over this store, for `ci`, who may do everything in `acme`.
     pub(crate) fn over<S: Store + Housekeeping + 'static>(store: &Arc<S>) -> Self {
         Self {
-            store: Arc::clone(store) as _,
-            keeper: Some(Arc::clone(store) as _),
+            store: store.clone(),
+            keeper: Some(store.clone()),
             links: None,
             policy: policy(&[
                 ("ci", &[("acme", "*", "rw")]),
@@ -498,13 +498,11 @@ pub(crate) async fn try_tell(
     let mut bytes = Vec::new();
     let mut is_cut = false;
     while let Some(frame) = in_time(body.frame()).await {
-        match frame {
-            Ok(frame) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            Err(_) => {
-                is_cut = true;
-                break;
-            }
-        }
+        let Ok(frame) = frame else {
+            is_cut = true;
+            break;
+        };
+        bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
     Ok(Answer {
         status: parts.status.as_u16(),

@@ -39,6 +39,10 @@ fn complete(at: &str) -> Ask {
     post(format!("{at}/complete")).json(&json!({"result": "passed"}))
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one life, from its opening to its pack"
+)]
 #[test]
 fn an_execution_is_opened_followed_completed_and_read_back() {
     block_on(async {

@@ -146,7 +146,7 @@ fn c04_a_client_that_goes_away_leaves_nothing_half_written() {
             .expect(201)
             .text("execution_id");
         let before = files.keys();
-        let bundle = Bundle::of_run("acme", "web", "r-1", &[("b.bin", &[7; 300_000])]);
+        let bundle = Bundle::of_run("acme", "web", "r-1", &[("b.bin", &vec![7; 300_000])]);
         let record = record("r-1").to_string();
         let large = vec![1_u8; 3 << 20];
         let requests: [(String, &str, &[u8]); 4] = [
