@@ -67,7 +67,7 @@ impl Execute for Mcp {
             keeper: Some(storage.housekeeping()),
             links: storage
                 .s3()
-                .map(|bucket| Arc::new(bucket.clone()) as Arc<dyn Links>),
+                .map(|bucket| -> Arc<dyn Links> { Arc::new(bucket.clone()) }),
             caller: operator(self.tenant.as_ref(), self.namespace.as_ref()),
             root: self.root.as_deref(),
             audit: audit.clone(),

@@ -95,8 +95,8 @@ mod tests {
             for word in ["<style", "style=", " on", "javascript:", "//"] {
                 assert!(!text.contains(word), "{path} has {word}");
             }
-            for (at, _) in text.match_indices("<script") {
-                let tag = text[at..].split('>').next().unwrap();
+            for tag in text.split("<script").skip(1) {
+                let tag = tag.split('>').next().unwrap();
                 assert!(tag.contains(" src=\"/"), "{path} has {tag}");
             }
         }

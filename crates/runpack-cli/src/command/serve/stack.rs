@@ -89,7 +89,7 @@ impl Stack {
             keeper: Some(keeper),
             links: storage
                 .s3()
-                .map(|bucket| Arc::new(bucket.clone()) as Arc<dyn Links>),
+                .map(|bucket| -> Arc<dyn Links> { Arc::new(bucket.clone()) }),
             staging: &state.join("staging"),
             access: Arc::new(access),
             audit: Arc::clone(&audit),

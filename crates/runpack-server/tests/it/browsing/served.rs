@@ -16,7 +16,7 @@ use runpack_server::audit::AuditLog;
 use runpack_server::listen::{ListenSettings, Transport, serve};
 use runpack_server::metrics::Metrics;
 use runpack_server::record::OnConflict;
-use runpack_server::service::{Parts, Service, ServiceLimits};
+use runpack_server::service::{Keeper, Parts, Service, ServiceLimits};
 use runpack_testing::{block_on, scratch};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -158,7 +158,11 @@ async fn service(below: &Path, policy: &str) -> Arc<Service> {
     let store = Arc::new(FileStore::create(&root).await.unwrap());
     let parts = Parts {
         store: store.clone(),
-        keeper: Some(store),
+        writing: store.clone(),
+        keeper: Some(Keeper {
+            store: store.clone(),
+            housekeeping: store,
+        }),
         links: None,
         staging: &below.join("staging"),
         access: Arc::new(Access::parse(policy, clock.clone(), Limits::default()).unwrap()),
