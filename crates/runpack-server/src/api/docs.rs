@@ -28,7 +28,7 @@ use crate::service::Service;
         (name = "executions", description = "Runs on a bench or a runner, followed while they run and kept as a pack when they end."),
         (name = "packs", description = "Evidence packs of runs: taken in as bundles, listed, verified, given out."),
     ),
-    components(schemas(Problem, Id, Time, Commit, Ulid, PackIdText, LogName))
+    components(schemas(Problem, Id, Time, Commit, Ulid, PackIdText, LogName, AsSent))
 )]
 pub(super) struct Document;
 
@@ -61,6 +61,12 @@ pub(super) struct Ulid(String);
 #[schema(value_type = String, pattern = "^sha256:[0-9a-f]{64}$")]
 #[expect(dead_code, reason = "the type is its schema")]
 pub(super) struct PackIdText(String);
+
+/// Bytes as they were sent: of any media type, so that nothing can be said of what is in them.
+#[derive(ToSchema)]
+#[schema(value_type = serde_json::Value)]
+#[expect(dead_code, reason = "the type is its schema")]
+pub(super) struct AsSent(Vec<u8>);
 
 /// A log of an execution.
 #[derive(ToSchema)]

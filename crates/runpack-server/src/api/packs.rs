@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::body;
 use super::call::{Call, absent};
-use super::docs::{Id, PackIdText, Problems};
+use super::docs::{AsSent, Id, PackIdText, Problems};
 use super::query::{Asked, At, page, parse, parse_some};
 use super::uploads::{download, later};
 use crate::access::{Scope, Verb};
@@ -307,7 +307,7 @@ pub(super) async fn manifest(
 /// Every 8 MiB are compared with their commitment before any of them is sent.
 #[utoipa::path(get, path = "/v1/packs/{pack_id}/artifacts/{*name}", tag = "packs",
     params(("pack_id" = PackIdText, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
+    responses((status = 200, content_type = "*/*", body = AsSent, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn artifact(
     State(service): State<Arc<Service>>,
     call: Call,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::body;
 use super::call::Call;
-use super::docs::{Problems, Ulid};
+use super::docs::{AsSent, Problems, Ulid};
 use super::executions::owned;
 use super::query::{Asked, At, parse, parse_some};
 use crate::access::Verb;
@@ -238,7 +238,7 @@ async fn keep(
 /// not served: there is nothing yet to compare them with.
 #[utoipa::path(get, path = "/v1/executions/{execution_id}/artifacts/{*name}", tag = "executions",
     params(("execution_id" = Ulid, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "*/*", body = Vec<u8>, description = "with the media type that it was sent with"), Problems))]
+    responses((status = 200, content_type = "*/*", body = AsSent, description = "with the media type that it was sent with"), Problems))]
 pub(super) async fn read(
     State(service): State<Arc<Service>>,
     call: Call,

@@ -56,19 +56,16 @@ impl Days {
 }
 
 /// What is told of a record without its body.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// Which run.
-    #[schema(value_type = String)]
     pub run_id: RunId,
     /// When it came, by the server's clock.
-    #[schema(value_type = String)]
     pub received_at: Timestamp,
     /// Who sent it.
     pub received_by: String,
     /// The SHA-256 of the body that was sent.
-    #[schema(value_type = String)]
     pub body_sha256: Digest,
     /// The size of the stored object.
     pub bytes: u64,
@@ -96,9 +93,19 @@ impl Summary {
 pub struct Listed {
     /// Its day.
     pub date: String,
-    /// The rest.
-    #[serde(flatten)]
-    pub summary: Summary,
+    /// Which run.
+    #[schema(value_type = String)]
+    pub run_id: RunId,
+    /// When it came, by the server's clock.
+    #[schema(value_type = String)]
+    pub received_at: Timestamp,
+    /// Who sent it.
+    pub received_by: String,
+    /// The SHA-256 of the body that was sent.
+    #[schema(value_type = String)]
+    pub body_sha256: Digest,
+    /// The size of the stored object.
+    pub bytes: u64,
 }
 
 /// A part of a list.
@@ -270,7 +277,11 @@ impl Records {
                 let (head, bytes) = self.head(&object).await?;
                 Ok::<_, RecordError>(Listed {
                     date: day.to_string(),
-                    summary: Summary::new(run_id, head, bytes),
+                    run_id,
+                    received_at: head.received_at,
+                    received_by: head.received_by,
+                    body_sha256: head.body_sha256,
+                    bytes,
                 })
             }
         }));

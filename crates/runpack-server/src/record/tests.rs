@@ -107,11 +107,7 @@ fn records_are_listed_in_parts_and_replayed_in_the_order_in_which_they_came() {
                 .await
                 .unwrap();
             assert!(page.records.len() <= 2);
-            seen.extend(
-                page.records
-                    .into_iter()
-                    .map(|one| one.summary.run_id.to_string()),
-            );
+            seen.extend(page.records.into_iter().map(|one| one.run_id.to_string()));
             after = page.next;
             if after.is_none() {
                 break;
