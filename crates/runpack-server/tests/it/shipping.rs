@@ -198,8 +198,7 @@ fn links_and_special_files_are_never_followed_and_make_an_item_unshippable() {
         fs::write(outside.path().join(OTHER_ID).join("raw/secret"), b"secret").unwrap();
         let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
         let secret = outside.path().join("secret");
-        type Make<'a> = Box<dyn Fn(&Path) + 'a>;
-        let cases: [(&str, Make<'_>); 5] = [
+        let cases: [(&str, Box<dyn Fn(&Path) + '_>); 5] = [
             (
                 "a symbolic link",
                 Box::new(|raw| link(secret.clone(), raw.join("link")).unwrap()),
@@ -394,7 +393,7 @@ fn w16_a_file_that_changes_after_it_was_sent_is_a_conflict_that_is_told() {
         let store = Arc::new(Shaky::new(Arc::new(MemoryStore::new())));
         let path = item.join("raw/a.bin");
         store.once_at("artifacts/deep/", move || {
-            fs::write(&path, b"changed").unwrap()
+            fs::write(&path, b"changed").unwrap();
         });
         let as_store = Arc::clone(&store) as Arc<dyn Store>;
         let ship = desk.ship(&as_store, Layout::Executions(benches()), |_| {});
@@ -468,7 +467,7 @@ fn an_item_waits_until_it_is_at_rest() {
         desk.write(&format!("bench-1/{ID}/raw/more"), b"m");
         assert_eq!(looks.round().await.waiting.len(), 1);
         let patient = desk.ship(&store, Layout::Executions(benches()), |settings| {
-            settings.settle = Duration::from_secs(3_600);
+            settings.settle = Duration::from_hours(1);
         });
         for _ in 0..3 {
             assert_eq!(patient.round().await.waiting.len(), 1);
@@ -481,7 +480,7 @@ fn an_item_waits_until_it_is_at_rest() {
         let mut marking = benches();
         marking.on_failure = OnFailure::Mark;
         let looks = desk.ship(&store, Layout::Executions(marking), |settings| {
-            settings.settle = Duration::from_secs(3_600);
+            settings.settle = Duration::from_hours(1);
             settings.rounds_until_marked = 1;
         });
         assert_eq!(looks.round().await.waiting.len(), 1);
@@ -489,7 +488,7 @@ fn an_item_waits_until_it_is_at_rest() {
         let desk = Desk::with_execution();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let patient = desk.ship(&store, Layout::Executions(benches()), |settings| {
-            settings.settle = Duration::from_secs(3_600);
+            settings.settle = Duration::from_hours(1);
         });
         assert_eq!(patient.round().await.waiting.len(), 1);
         desk.write(&format!("bench-1/{ID}/.complete"), b"");
@@ -502,7 +501,7 @@ fn an_item_waits_until_it_is_at_rest() {
             &store,
             Layout::Executions(benches()),
             |settings| {
-                settings.settle = Duration::from_secs(3_600);
+                settings.settle = Duration::from_hours(1);
             },
         );
         ships_all(&late, 1).await;
@@ -524,7 +523,7 @@ fn what_was_shipped_is_cleaned_when_all_of_it_holds() {
         desk.write(&format!("bench-1/{ID}/.complete"), b"");
         records.write("acme/prod/api/run-1/payload.json", &payload("api", "run-1"));
         let young = |settings: &mut runpack_server::ship::Settings| {
-            settings.clean_after = Some(Duration::from_secs(3_600));
+            settings.clean_after = Some(Duration::from_hours(1));
         };
         ships_all(
             &desk.ship(&as_store, Layout::Executions(benches()), young),
@@ -560,13 +559,13 @@ fn nothing_is_cleaned_when_anything_differs() {
     type Change = fn(&Path, &MemoryStore);
     let cases: [(&str, Change); 8] = [
         ("was not shipped", |item, _| {
-            fs::write(item.join("raw/new"), b"n").unwrap()
+            fs::write(item.join("raw/new"), b"n").unwrap();
         }),
         ("was not shipped", |item, _| {
-            fs::write(item.join("notes.txt"), b"n").unwrap()
+            fs::write(item.join("notes.txt"), b"n").unwrap();
         }),
         ("changed since", |item, _| {
-            fs::write(item.join("raw/a.bin"), b"longer than it was").unwrap()
+            fs::write(item.join("raw/a.bin"), b"longer than it was").unwrap();
         }),
         ("changed since", |item, _| {
             fs::write(item.join("raw/a.bin"), vec![b'Q'; trees::A.len()]).unwrap();
@@ -575,10 +574,10 @@ fn nothing_is_cleaned_when_anything_differs() {
             std::os::unix::fs::symlink("/etc/passwd", item.join("raw/link")).unwrap();
         }),
         ("not proved", |_, store| {
-            store.tamper(&format!("executions/{ID}/artifacts/a.bin"), None)
+            store.tamper(&format!("executions/{ID}/artifacts/a.bin"), None);
         }),
         ("not proved", |_, store| {
-            store.tamper(&format!("executions/{ID}/manifest.json"), None)
+            store.tamper(&format!("executions/{ID}/manifest.json"), None);
         }),
         ("not proved", |item, _| {
             let path = item.join(MARKER);

@@ -208,6 +208,7 @@ fn c24_an_operator_of_one_namespace_gets_no_other() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn c26_what_is_no_name_and_no_argument_is_refused_with_its_place() {
     block_on(async {
         let desk = Desk::new().await;
