@@ -19,7 +19,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
     response_headers_conformance,response_schema_conformance";
 /// What stateful testing would follow are links that Schemathesis guesses, and it guesses wrong ones.
 const PHASES: &str = "examples,coverage,fuzzing";
-/// Media types that Schemathesis cannot write or read by itself.
+/// Media types that Schemathesis cannot write or read by itself, and what it must not ask for.
 const HOOKS: &str = r#"
 import json
 import schemathesis
@@ -33,6 +33,13 @@ def jsonl(ctx, response):
     lines = response.content.splitlines()
     # The schema is that of one line. Without lines there is none that could be wrong.
     return json.loads(lines[0]) if lines else {"run_id": "", "received_at": "", "commit_sha": "", "diff": None}
+
+@schemathesis.hook
+def map_query(ctx, query):
+    # Whoever follows a log waits for the end of its execution, and nobody brings it about.
+    if query and str(query.get("follow")).lower() == "true":
+        return {**query, "follow": "false"}
+    return query
 "#;
 
 pub(crate) fn install(workspace: &Workspace) -> Result {
@@ -92,6 +99,7 @@ fn attack(
         .arg(format!("Authorization: Bearer {token}"))
         .args(["--checks", CHECKS, "--phases", PHASES])
         .args(["--max-examples", &examples.to_string()])
+        .args(["--request-timeout", "30"])
         .args(["--seed", "1", "--generation-database", "none"])
         .args(["--warnings", "off", "--no-color", "--continue-on-failure"]);
     // Not printed as other commands are: the token is in it.

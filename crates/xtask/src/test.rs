@@ -25,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20, value_name = "SECONDS")]
     fuzz_seconds: u64,
     /// How many requests are made at random of each operation of the HTTP interface, beside those that try each rule
-    #[arg(long, default_value_t = 30, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 60, value_name = "NUMBER")]
     api_examples: u32,
 }
 
