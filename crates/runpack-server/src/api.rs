@@ -11,6 +11,7 @@ mod caller;
 mod docs;
 mod executions;
 mod health;
+mod links;
 mod logs;
 pub(crate) mod packs;
 pub(crate) mod query;
@@ -89,5 +90,5 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(packs::artifact))
         .routes(routes!(packs::bundle))
         .routes(routes!(packs::verify))
-        .routes(routes!(packs::links))
+        .routes(routes!(links::links))
 }

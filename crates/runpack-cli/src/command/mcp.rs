@@ -45,7 +45,7 @@ pub(crate) struct Mcp {
 
 const EXAMPLES: &str = "\
 Examples:
-  runpack mcp file:/srv/packs --tenant acme --root /home/me/project
+  runpack mcp file:/srv/packs --tenant acme --root ./project
 
 In the configuration of a client:
   {\"mcpServers\": {\"runpack\": {\"command\": \"runpack\", \"args\": [\"mcp\", \"file:/srv/packs\", \"--tenant\", \"acme\"]}}}";

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use runpack_server::listen::{self, BehindProxy, Connections, ListenSettings};
+use runpack_server::mcp;
 use runpack_server::record::OnConflict;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -177,7 +178,8 @@ impl Serve {
         let signals = signals::Signals::listen().map_err(|error| unfit(&error))?;
         let handling = signals.handle(stop, &stack.service, &transport);
         let serving = async {
-            let app = stack.service.router();
+            let tools = mcp::router(Arc::clone(&stack.service));
+            let app = stack.service.router().merge(tools);
             let public = listen::serve(
                 public,
                 transport.clone(),

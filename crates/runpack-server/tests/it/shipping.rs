@@ -26,6 +26,9 @@ async fn ships_all(ship: &Ship, count: usize) -> Round {
     round
 }
 
+/// Puts something that is no artifact into a tree.
+type Make<'a> = Box<dyn Fn(&Path) + 'a>;
+
 #[test]
 fn an_execution_and_its_logs_become_a_pack_that_verifies() {
     block_on(async {
@@ -198,7 +201,7 @@ fn links_and_special_files_are_never_followed_and_make_an_item_unshippable() {
         fs::write(outside.path().join(OTHER_ID).join("raw/secret"), b"secret").unwrap();
         let link = std::os::unix::fs::symlink::<PathBuf, PathBuf>;
         let secret = outside.path().join("secret");
-        let cases: [(&str, Box<dyn Fn(&Path) + '_>); 5] = [
+        let cases: [(&str, Make<'_>); 5] = [
             (
                 "a symbolic link",
                 Box::new(|raw| link(secret.clone(), raw.join("link")).unwrap()),

@@ -208,7 +208,6 @@ fn c24_an_operator_of_one_namespace_gets_no_other() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn c26_what_is_no_name_and_no_argument_is_refused_with_its_place() {
     block_on(async {
         let desk = Desk::new().await;
@@ -300,6 +299,15 @@ fn c26_what_is_no_name_and_no_argument_is_refused_with_its_place() {
             let told = refused(&wire.call("runpack_export", &asked).await, code);
             assert!(told.contains(place), "{place}: {told}");
         }
+        assert_eq!(desk.manifests(), 0);
+    });
+}
+
+#[test]
+fn c26_what_is_no_pack_id_is_refused() {
+    block_on(async {
+        let desk = Desk::new().await;
+        let mut wire = desk.wire().await;
         for asked in [
             json!({}),
             json!({"pack_id": "sha256:0"}),
@@ -309,7 +317,6 @@ fn c26_what_is_no_name_and_no_argument_is_refused_with_its_place() {
         ] {
             assert_eq!(wire.call("runpack_verify", &asked).await["isError"], true);
         }
-        assert_eq!(desk.manifests(), 0);
     });
 }
 
