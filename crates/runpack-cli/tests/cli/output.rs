@@ -61,6 +61,12 @@ fn help_texts() {
         "gc",
         "store status",
         "config show",
+        "serve",
+        "server token",
+        "server check-audit",
+        "ship",
+        "logs",
+        "mcp",
         "completions",
         "man",
     ] {
@@ -359,5 +365,5 @@ fn completions_and_manual_pages() {
     }
     assert!(desk.line("man").expect(0).out.contains(".TH RUNPACK 1"));
     desk.line("man --out man").expect(0);
-    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 20);
+    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 25);
 }

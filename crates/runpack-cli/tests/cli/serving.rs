@@ -216,7 +216,7 @@ fn what_is_not_fit_to_be_served_is_refused_at_the_start() {
     );
     desk.write(
         "locked.yaml",
-        "runpacks:\n  s3:\n    bucket: b\n    object_lock: {mode: governance, retain_for: 1d}\n",
+        "runpacks:\n  s3:\n    bucket: evidence\n    object_lock: {mode: governance, retain_for: 1d}\n",
     );
     for (line, says) in [
         (

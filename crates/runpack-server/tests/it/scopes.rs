@@ -373,8 +373,29 @@ fn every_route_of_the_document_is_tried() {
     let tried: BTreeSet<_> = ROUTES
         .iter()
         .map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned()))
+        // It is about nobody but the caller.
+        .chain([("get".to_owned(), "/v1/caller".to_owned())])
         .collect();
     assert_eq!(tried, documented);
+}
+
+#[test]
+fn a_caller_learns_of_their_own_grants_alone() {
+    block_on(async {
+        let (server, _files) = server().await;
+        for (subject, grants) in SUBJECTS {
+            let answer = server.tell(get("/v1/caller").by(subject)).await;
+            if grants.is_empty() {
+                answer.expect(401);
+                continue;
+            }
+            let answer = answer.expect(200);
+            assert_eq!(answer.text("name"), format!("token:{subject}"));
+            let told = answer.value()["grants"].as_array().unwrap().len();
+            assert_eq!(told, grants.len(), "{subject}");
+        }
+        server.end().await;
+    });
 }
 
 #[test]
