@@ -1,7 +1,7 @@
 //! The HTTP interface: what each request is, and nothing of how it is done.
 //!
 //! A handler reads a request, asks whether the caller may, calls the domain ([`crate::record`], [`crate::execution`],
-//! [`crate::packs`]) and writes the answer. Invariants: no handler is reached without a caller (its [`call::Call`] argument);
+//! [`crate::packs`]) and writes the answer. Invariants: no handler is reached without a caller (its `Call` argument);
 //! what a caller may not see is told as not there; every write and every refusal is in the audit log before it is answered
 //! (`trail`); a body is read within its limit or not at all.
 
