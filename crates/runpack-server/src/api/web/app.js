@@ -78,7 +78,7 @@ function mark(part) {
     if (link.hash === `#/${part}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  const name = document.getElementById("caller");
+  const name = document.getElementById("signed-in");
   name.hidden = false;
   name.textContent = printable(caller.name);
   name.title = printable(caller.name);
@@ -110,7 +110,7 @@ function home() {
 function signInPage(problem) {
   caller = null;
   nav.hidden = true;
-  document.getElementById("caller").hidden = true;
+  document.getElementById("signed-in").hidden = true;
   document.getElementById("sign-out").hidden = true;
   const submit = async (event) => {
     event.preventDefault();
