@@ -220,15 +220,15 @@ fn what_is_not_fit_to_be_served_is_refused_at_the_start() {
     );
     for (line, says) in [
         (
-            "serve file:store --access access.yaml --listen 0.0.0.0:0",
+            "serve file:store --access access.yaml --listen 0.0.0.0:0 --admin-listen 127.0.0.1:0",
             "plain HTTP is served on loopback alone",
         ),
         (
-            "serve file:store --access nowhere.yaml",
+            "serve file:store --access nowhere.yaml --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
             "the access policy cannot be used",
         ),
         (
-            "serve file:store --access bad.yaml",
+            "serve file:store --access bad.yaml --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0",
             "the access policy cannot be used",
         ),
         (
