@@ -41,6 +41,8 @@ pub struct Environment {
     pub home: Option<OsString>,
     /// `RUNPACK_KEY_PASSPHRASE`: what opens an encrypted private key.
     pub key_passphrase: Option<Credential>,
+    /// `RUNPACK_TOKEN`: what a server knows us by.
+    pub token: Option<Credential>,
     /// `USER`, else `LOGNAME`: who acts, as this machine says.
     pub user: Option<OsString>,
     /// Whether `NO_COLOR` is set (no-color.org).
@@ -157,6 +159,7 @@ impl Environment {
             xdg_state_home: read("XDG_STATE_HOME"),
             home: read("HOME"),
             key_passphrase: credential("RUNPACK_KEY_PASSPHRASE"),
+            token: credential("RUNPACK_TOKEN"),
             user: read("USER").or_else(|| read("LOGNAME")),
             no_color: read("NO_COLOR").is_some(),
             dumb_terminal: read("TERM").is_some_and(|term| term == "dumb"),

@@ -54,9 +54,15 @@ pub enum ReadError {
         /// Which 8 MiB.
         chunk: u64,
     },
+    /// The manifest commits to it, and there is nothing.
+    #[error("the artifact is not where its pack is, restore it from another copy, name=`{name}`")]
+    Lost {
+        /// The artifact.
+        name: String,
+    },
     /// The container failed.
     #[error("the artifact could not be read")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
 }
 
 impl PinnedPack {
@@ -150,8 +156,15 @@ impl VerifiedRead<'_> {
         let len = chunk_len(self.artifact.bytes(), chunk);
         let is_last = chunk.saturating_add(1) == chunk_count(self.artifact.bytes());
         let end = start.saturating_add(len).saturating_add(u64::from(is_last));
-        let body = self.container.open(self.artifact, start..end).await?;
-        let bytes = collect_capped(body, len).await?.ok_or_else(damaged)?;
+        let failed = |error: StoreError| match error {
+            StoreError::NotFound { .. } => ReadError::Lost {
+                name: self.artifact.name().to_string(),
+            },
+            error => ReadError::Store(error),
+        };
+        let body = self.container.open(self.artifact, start..end).await;
+        let bytes = collect_capped(body.map_err(failed)?, len).await;
+        let bytes = bytes.map_err(failed)?.ok_or_else(damaged)?;
         if Digest::of(&bytes) != *expected {
             return Err(damaged());
         }

@@ -10,7 +10,7 @@ pub(crate) mod call;
 mod caller;
 mod docs;
 mod executions;
-mod health;
+pub(crate) mod health;
 mod links;
 mod logs;
 pub(crate) mod packs;
@@ -24,7 +24,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware;
-use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -59,11 +58,10 @@ impl Service {
             .with_state(Arc::clone(self))
     }
 
-    /// The interface for operators, to be served where only they are: metrics and health.
+    /// The interface for operators, to be served where only they are: metrics, and health with its reasons.
     pub fn admin_router(self: &Arc<Self>) -> Router {
         Router::new()
-            .route("/metrics", get(health::metrics))
-            .merge(health::router())
+            .merge(health::admin_router())
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .with_state(Arc::clone(self))
     }

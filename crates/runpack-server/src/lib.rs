@@ -13,11 +13,13 @@
 //! | what happens while the store is away | [`spool`] |
 //! | how files that a bench or a service wrote come to the store | [`ship`] |
 //! | sockets, TLS, deadlines | [`listen`] |
+//! | how another program asks a server | [`client`] |
 //! | what agents are offered | [`mcp`] |
 
 pub mod access;
 pub mod api;
 pub mod audit;
+pub mod client;
 pub mod execution;
 pub mod json;
 pub mod links;
@@ -27,11 +29,13 @@ pub mod metrics;
 pub mod packs;
 pub mod problem;
 pub mod record;
+mod remote;
 pub mod service;
 pub mod ship;
 pub mod spool;
 pub mod staging;
 
+pub use remote::RemoteError;
 use runpack_core::store::{ArtifactReader, ObjectRef, StoreError};
 
 /// Reads a whole object of at most `bytes_max` bytes, growing as bytes come and not by what the store claims. `None`

@@ -239,9 +239,15 @@ impl Records {
             Err(StoreError::AlreadyExists { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        // Where a versioned store lets several creates win, the oldest that survives is the record.
-        let (object, _) = self.store.oldest(&key).await?;
-        if created.is_some_and(|version| version == object.version) {
+        let earlier = match created {
+            Some(None) => None,
+            // A store that names versions may let several creates win: the oldest that survives is the record.
+            created => {
+                let (oldest, _) = self.store.oldest(&key).await?;
+                (created.as_ref() != Some(&oldest.version)).then_some(oldest)
+            }
+        };
+        let Some(earlier) = earlier else {
             let kept = Kept {
                 keeping: Keeping::New,
                 day,
@@ -253,8 +259,8 @@ impl Records {
                 helpers.tell(&stream, day);
             }
             return Ok(kept);
-        }
-        let (there, bytes) = self.head(&object).await?;
+        };
+        let (there, bytes) = self.head(&earlier).await?;
         let ours = stored.into_head().body_sha256;
         let keeping = match self.on_conflict {
             _ if there.body_sha256 == ours => Keeping::Again,
@@ -294,6 +300,8 @@ impl Records {
         let bytes = Bytes::from(serde_json::to_vec(&claim).unwrap_or_default());
         let declared = Declared::of(&bytes);
         match self.store.put(&key, bytes, declared).await {
+            // Ours, or the same: and where the store names no version, there is no other.
+            Ok(receipt) if receipt.version.is_none() => return Ok(today),
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -20,6 +20,7 @@ use runpack_core::time::Clock;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, PolicyError};
+use crate::api::health::StoreProbe;
 use crate::audit::AuditLog;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
@@ -132,6 +133,7 @@ pub struct Service {
     pub(crate) backlog: Option<Backlog>,
     pub(crate) callers: Limiter<Box<str>>,
     pub(crate) strangers: Limiter<IpAddr>,
+    pub(crate) store_probe: StoreProbe,
     /// Verifications under way: each reads a whole pack.
     pub(crate) verifications: Arc<Semaphore>,
     pub(crate) producer: Producer,
@@ -204,6 +206,7 @@ impl Service {
             backlog: parts.backlog,
             callers: RateLimiter::new(callers, HashMapStateStore::default(), MonotonicClock),
             strangers: RateLimiter::new(strangers, HashMapStateStore::default(), MonotonicClock),
+            store_probe: StoreProbe::default(),
             verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
             producer,
             helpers,

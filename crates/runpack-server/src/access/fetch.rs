@@ -1,88 +1,16 @@
 //! Fetching the keys of an issuer: the one request that this server sends on account of a token.
 //!
-//! Invariants: the address is the policy's (threat C36) and no redirect is followed, so that no issuer leads us
-//! elsewhere; the answer is 200, JSON and small, and is there in time (threat C20); plain HTTP goes to this machine
-//! only.
+//! Invariants: the address is the policy's (threat C36); the answer is 200, JSON and small, and is there in time (threat
+//! C20). What else holds of whom we ask is [`crate::remote`]'s.
 
-use std::fmt;
 use std::time::Duration;
 
-use axum::http::{Request, Response, StatusCode, Uri, header};
+use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
-/// Where keys are, and whom to trust for it. Two sources that are equal are one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
-    uri: Uri,
-    ca_pem: Option<Vec<u8>>,
-}
-
-/// Why nothing can be fetched from there, ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SourceError {
-    /// No address that is taken.
-    Address,
-    /// The file that was named has no certificate.
-    Certificates,
-    /// The system trusts nobody.
-    NoRoots,
-    /// The TLS library has not what it needs.
-    Tls,
-}
-
-impl Source {
-    /// An address with `https`, or with `http` on this machine.
-    pub(super) fn new(address: &str, ca_pem: Option<Vec<u8>>) -> Result<Self, SourceError> {
-        let uri: Uri = address.parse().map_err(|_| SourceError::Address)?;
-        let host = uri.host().unwrap_or_default();
-        let is_plain = uri.scheme_str() == Some("http");
-        let is_taken = (uri.scheme_str() == Some("https") || is_plain && is_loopback(host))
-            && !host.is_empty()
-            && !uri.authority().is_some_and(|it| it.as_str().contains('@'))
-            && !address.contains('#');
-        if is_taken {
-            Ok(Self { uri, ca_pem })
-        } else {
-            Err(SourceError::Address)
-        }
-    }
-
-    fn roots(&self) -> Result<RootCertStore, SourceError> {
-        let mut roots = RootCertStore::empty();
-        if let Some(pem) = &self.ca_pem {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|_| SourceError::Certificates)?;
-                roots
-                    .add(certificate)
-                    .map_err(|_| SourceError::Certificates)?;
-            }
-            if roots.is_empty() {
-                return Err(SourceError::Certificates);
-            }
-        } else if self.uri.scheme_str() == Some("https") {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(SourceError::NoRoots);
-            }
-        }
-        Ok(roots)
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<std::net::IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
-}
+use crate::remote::{Asker, NoAnswer, Remote, RemoteError};
 
 /// Why there was no answer, or not the right one.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +18,7 @@ pub(super) enum FetchError {
     #[error("no answer in time, milliseconds=`{0}`")]
     Late(u128),
     #[error("no answer")]
-    Request(#[source] hyper_util::client::legacy::Error),
+    Request(#[source] NoAnswer),
     #[error("the answer is not 200, status=`{}`", .0.as_u16())]
     Status(StatusCode),
     #[error("the answer is not plain JSON")]
@@ -99,34 +27,17 @@ pub(super) enum FetchError {
     Body(usize, #[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Fetches from one source.
-pub(super) struct Fetcher {
-    source: Source,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-}
+/// Fetches from one place.
+#[derive(Debug)]
+pub(super) struct Fetcher(Asker);
 
 impl Fetcher {
-    pub(super) fn new(source: Source) -> Result<Self, SourceError> {
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|_| SourceError::Tls)?
-            .with_root_certificates(source.roots()?)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new())
-            // One request in ten minutes needs no connection that is kept.
-            .pool_max_idle_per_host(0)
-            .build(connector);
-        Ok(Self { source, client })
+    pub(super) fn new(source: Remote) -> Result<Self, RemoteError> {
+        Asker::new(source).map(Self)
     }
 
-    pub(super) fn source(&self) -> &Source {
-        &self.source
+    pub(super) fn source(&self) -> &Remote {
+        self.0.remote()
     }
 
     /// The document, whole.
@@ -142,12 +53,12 @@ impl Fetcher {
 
     async fn fetch_without_end(&self, bytes_max: usize) -> Result<Bytes, FetchError> {
         let mut request = Request::new(Empty::new());
-        *request.uri_mut() = self.source.uri.clone();
+        *request.uri_mut() = self.source().uri().clone();
         request.headers_mut().insert(
             header::ACCEPT,
             header::HeaderValue::from_static("application/json"),
         );
-        let response = self.client.request(request).await;
+        let response = self.0.ask(request).await;
         let response = response.map_err(FetchError::Request)?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));
@@ -160,12 +71,6 @@ impl Fetcher {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) => Err(FetchError::Body(bytes_max, error)),
         }
-    }
-}
-
-impl fmt::Debug for Fetcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Fetcher").field(&self.source.uri).finish()
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use runpack_core::display::chain;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use super::fetch::{FetchError, Fetcher, Source, SourceError};
+use super::fetch::{FetchError, Fetcher};
 use super::jwk::{KeySet, KeySetError, PublicKey};
 use super::limits::Limits;
-use runpack_core::display::chain;
+use crate::remote::{Remote, RemoteError};
 
 /// Why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,7 @@ enum RefreshError {
 }
 
 impl Keys {
-    pub(super) fn new(source: Source, limits: &Limits) -> Result<Self, SourceError> {
+    pub(super) fn new(source: Remote, limits: &Limits) -> Result<Self, RemoteError> {
         Ok(Self {
             fetcher: Fetcher::new(source)?,
             limits: limits.clone(),
@@ -93,7 +94,7 @@ impl Keys {
         })
     }
 
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &Remote {
         self.fetcher.source()
     }
 

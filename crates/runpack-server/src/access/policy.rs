@@ -19,7 +19,6 @@ use serde_saphyr::{Error as YamlError, MergeKeyPolicy};
 
 use super::caller::{Grant, Verb};
 use super::credential::{Assertions, Carrier};
-use super::fetch::{Source, SourceError};
 use super::issuer::Issuer;
 use super::jwk;
 use super::jwt::Jwt;
@@ -28,6 +27,7 @@ use super::limits::Limits;
 use super::refusal::{Reason, Refusal, shown};
 use super::rule::{Kind, Rule};
 use super::token::{TokenEntry, Tokens};
+use crate::remote::{Remote, RemoteError};
 use document::{Document, GrantSection, IssuerSection, RuleSection, Section, TokenSection};
 
 /// The largest policy file, and the largest file of certificates.
@@ -311,22 +311,22 @@ impl Build<'_> {
     /// The keys from there: those that the policy before has, if it has them.
     fn keys(&self, at: &str, jwks: &str, ca_file: Option<&str>) -> Result<Arc<Keys>, PolicyError> {
         let ca_pem = ca_file.map(|path| read(&self.beside.join(path)));
-        let wrong = |error: SourceError| match error {
-            SourceError::Address => refused(
+        let wrong = |error: RemoteError| match error {
+            RemoteError::Address => refused(
                 format!("{at}.jwks"),
                 "an address with `https`, or with `http` and a loopback address, without credentials or fragment",
             ),
-            SourceError::Certificates => refused(
+            RemoteError::Certificates => refused(
                 format!("{at}.ca_file"),
                 "a file of certificates in PEM, at least one",
             ),
-            SourceError::NoRoots => refused(
+            RemoteError::NoRoots => refused(
                 format!("{at}.jwks"),
                 "this machine has no certificates to trust, install its package `ca-certificates` or name a file in `ca_file`",
             ),
-            SourceError::Tls => PolicyError::Cryptography,
+            RemoteError::Tls => PolicyError::Cryptography,
         };
-        let source = Source::new(jwks, ca_pem.transpose()?).map_err(wrong)?;
+        let source = Remote::new(jwks, ca_pem.transpose()?).map_err(wrong)?;
         let before = self.before.map_or(&[][..], |before| &before.issuers);
         match before.iter().find(|issuer| *issuer.keys.source() == source) {
             Some(issuer) => Ok(Arc::clone(&issuer.keys)),

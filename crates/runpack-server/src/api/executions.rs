@@ -14,6 +14,7 @@ use runpack_core::id::ExecutionId;
 use runpack_core::manifest::Text;
 use runpack_core::name::ArtifactName;
 use runpack_core::time::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::body;
@@ -146,6 +147,13 @@ pub(super) async fn owned(
     Ok((id, opening))
 }
 
+/// What a body of JSON says.
+async fn said<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    body::expect_type(headers, &["application/json"])?;
+    let bytes = body::read(body, JSON_BYTES_MAX).await?;
+    Ok(json::read(&bytes)?)
+}
+
 /// Open an execution
 ///
 /// With an id of the client's, the same call again is the same execution: 200.
@@ -159,9 +167,7 @@ pub(super) async fn open(
     body: Body,
 ) -> Result<Response, Problem> {
     call.trail.act("execution.open", "");
-    body::expect_type(&headers, &["application/json"])?;
-    let bytes = body::read(body, JSON_BYTES_MAX).await?;
-    let said: Open = json::read(&bytes)?;
+    let said: Open = said(&headers, body).await?;
     call.may_write(&scope(&said.organization, &said.project))?;
     let opened = service.executions.open(said, call.caller.name()).await?;
     let execution_id = opened.execution_id.to_string();
@@ -347,9 +353,7 @@ pub(super) async fn complete(
 ) -> Result<Json<Execution>, Problem> {
     call.trail.act("execution.complete", &*id);
     let (id, _) = owned(&service, &call, &id, Verb::Write).await?;
-    body::expect_type(&headers, &["application/json"])?;
-    let bytes = body::read(body, JSON_BYTES_MAX).await?;
-    let said: Complete = json::read(&bytes)?;
+    let said: Complete = said(&headers, body).await?;
     let ending = Ending {
         result: Some(said.result),
         ended_at: said.ended_at,
@@ -374,9 +378,7 @@ pub(super) async fn fail(
 ) -> Result<Json<Execution>, Problem> {
     call.trail.act("execution.fail", &*id);
     let (id, _) = owned(&service, &call, &id, Verb::Write).await?;
-    body::expect_type(&headers, &["application/json"])?;
-    let bytes = body::read(body, JSON_BYTES_MAX).await?;
-    let said: Fail = json::read(&bytes)?;
+    let said: Fail = said(&headers, body).await?;
     let ending = Ending {
         result: None,
         ended_at: said.ended_at,

@@ -292,6 +292,10 @@ impl From<ReadError> for ExecutionError {
                 key: name,
                 reason: "its bytes are not those committed to",
             },
+            ReadError::Lost { name } => Self::Damaged {
+                key: name,
+                reason: "it is not there any more",
+            },
             _ => Self::Unexpected(error.to_string()),
         }
     }

@@ -443,12 +443,19 @@ fn c35_what_is_not_served_is_not_there() {
             "ok\n"
         );
         assert_eq!(
-            server
-                .tell(get("/readyz").unknown())
-                .await
-                .expect(200)
-                .value()["ready"],
-            true
+            server.tell(get("/readyz").unknown()).await.expect(200).body,
+            "ok\n"
+        );
+        server
+            .tell(get("/metrics").unknown())
+            .await
+            .expect(404)
+            .problem();
+        assert_eq!(server.tell_operators("/metrics").await.status, 200);
+        let ready = server.tell_operators("/readyz").await.expect(200).value();
+        assert_eq!(
+            ready,
+            json!({"ready": true, "store": "answers", "audit": "ready"})
         );
         server.end().await;
     });

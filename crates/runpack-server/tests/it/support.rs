@@ -27,9 +27,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::service::Service as _;
 use hyper_util::client::legacy::Client as Pooled;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use hyper_util::service::TowerToHyperService;
 use runpack_core::bundle::{BundleWriter, Compression};
 use runpack_core::commitment::ChunkHasher;
 use runpack_core::digest::Digest;
@@ -317,6 +319,19 @@ impl Server {
 
     pub(crate) async fn tell(&self, ask: Ask) -> Answer {
         tell(&self.client, self.address, ask).await
+    }
+
+    /// Asks the interface for operators.
+    pub(crate) async fn tell_operators(&self, path: &str) -> Answer {
+        let router = TowerToHyperService::new(self.service.admin_router());
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let (parts, body) = router.call(request).await.unwrap().into_parts();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: body.collect().await.unwrap().to_bytes(),
+            is_cut: false,
+        }
     }
 
     /// Where bodies wait.

@@ -1,6 +1,7 @@
 //! Faults: the store is away, the audit log takes nothing, the client is gone. Nothing is acknowledged that is not there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runpack_core::store::MemoryStore;
 
@@ -44,6 +45,8 @@ fn c32_what_the_store_does_not_take_is_not_acknowledged_and_taken_later() {
         }
         store.set(Mode::Away);
         let ready = server.tell(get("/readyz").unknown()).await.expect(503);
+        assert_eq!(ready.body, "not ready\n");
+        let ready = server.tell_operators("/readyz").await.expect(503);
         assert_eq!(ready.value()["store"], "away");
         for read in [
             get(AT),
@@ -59,7 +62,12 @@ fn c32_what_the_store_does_not_take_is_not_acknowledged_and_taken_later() {
             assert!(matches!(answer.status, 200 | 201), "{answer:?}");
         }
         server.tell(get(format!("{AT}/runs/r-1"))).await.expect(200);
-        server.tell(get("/readyz").unknown()).await.expect(200);
+        in_time(async {
+            while server.tell(get("/readyz").unknown()).await.status != 200 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
         let entries = server.end().await;
         let failed = entries.iter().filter(|entry| entry.status == 503).count();
         assert_eq!(failed, 11);
@@ -119,7 +127,7 @@ fn c33_nothing_is_acknowledged_that_the_audit_log_does_not_have() {
         let refused = server.tell(keep(&record("r-2"))).await.expect(503);
         assert_eq!(refused.problem(), "unavailable");
         assert_eq!(files.keys(), before);
-        let ready = server.tell(get("/readyz").unknown()).await.expect(503);
+        let ready = server.tell_operators("/readyz").await.expect(503);
         assert_eq!(ready.value()["audit"], "failed");
         // A refusal is not told either: it would not be in the log.
         let hidden = server.tell(get("/v1/records/other/web/build")).await;
