@@ -270,6 +270,8 @@ pub enum Whole<'a> {
     Pack(&'a Manifest),
     /// The pack with this manifest as one object, whose bytes were found to be it.
     Bundle(&'a Manifest, &'a ObjectRef),
+    /// A record: the claim that fixes its day, and its payload.
+    Record(&'a [ObjectRef]),
 }
 
 /// Writing objects.

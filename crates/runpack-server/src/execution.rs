@@ -13,6 +13,7 @@
 
 mod complete;
 mod log;
+mod memory;
 mod opening;
 mod read;
 mod upload;
@@ -31,7 +32,8 @@ use runpack_core::store::{Housekeeping, Store, StoreError};
 use runpack_core::time::Clock;
 
 pub use complete::{Completed, Ending, ExecutionResult, Metadata};
-pub use log::{Appended, Follow, LogNews};
+pub use log::{Appended, Follow};
+use memory::Memory;
 pub use opening::{Open, Opened, Opening};
 pub(crate) use read::verified;
 pub use read::{ExecutionPage, Item, State, Status};
@@ -144,7 +146,7 @@ pub struct Executions {
     producer: Producer,
     limits: ExecutionLimits,
     pack_limits: Limits,
-    news: LogNews,
+    memory: Memory,
 }
 
 /// SHA-256 of whole files by artifact name, as a client says that they must be.
@@ -167,7 +169,7 @@ impl Executions {
             producer,
             limits: ExecutionLimits::default(),
             pack_limits: Limits::default(),
-            news: LogNews::default(),
+            memory: Memory::default(),
         }
     }
 
@@ -187,6 +189,10 @@ impl Executions {
     /// The bounds of packs.
     pub fn pack_limits(&self) -> &Limits {
         &self.pack_limits
+    }
+
+    fn keeper(&self) -> Option<&dyn Housekeeping> {
+        self.keeper.as_deref()
     }
 
     fn live(id: &ExecutionId, object: LiveObject) -> Result<ObjectKey, KeyTooLong> {

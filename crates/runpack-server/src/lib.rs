@@ -26,6 +26,7 @@ pub mod links;
 pub mod listen;
 pub mod mcp;
 pub mod metrics;
+mod once;
 pub mod packs;
 pub mod problem;
 pub mod record;

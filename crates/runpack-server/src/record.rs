@@ -21,7 +21,7 @@ use bytes::Bytes;
 use runpack_core::digest::Digest;
 use runpack_core::id::{Organization, Project, RunId, Service};
 use runpack_core::key::{Day, KeyTooLong, Location, ObjectKey, RecordObject};
-use runpack_core::store::{Declared, ObjectRef, Outcome, Store, StoreError};
+use runpack_core::store::{Declared, ObjectRef, Store, StoreError, Whole};
 use runpack_core::time::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ pub use stored::{Head, Stored};
 
 use crate::bytes_of;
 use crate::json::JsonError;
+use crate::once::{self, Stands};
 
 /// Whose records these are.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -225,42 +226,31 @@ impl Records {
     ) -> Result<Kept, RecordError> {
         let stream = envelope.stream();
         let received_at = self.clock.now();
-        let day = self.claim(&stream, envelope.run_id(), received_at).await?;
+        let (day, claim) = self.claim(&stream, envelope.run_id(), received_at).await?;
         let key = stream.key(RecordObject::Payload {
             day,
             run_id: envelope.run_id().clone(),
         })?;
         let stored = Stored::new(received_at, by, body);
         let bytes = stored.to_bytes();
-        let declared = Declared::of(&bytes);
-        let size = declared.bytes;
-        let created = match self.store.put(&key, bytes, declared).await {
-            Ok(receipt) => (receipt.outcome == Outcome::Created).then_some(receipt.version),
-            Err(StoreError::AlreadyExists { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let earlier = match created {
-            Some(None) => None,
-            // A store that names versions may let several creates win: the oldest that survives is the record.
-            created => {
-                let (oldest, _) = self.store.oldest(&key).await?;
-                (created.as_ref() != Some(&oldest.version)).then_some(oldest)
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let (stands, payload) = once::create(&*self.store, None, &key, &bytes).await?;
+        let whole = [claim, payload];
+        let [_, payload] = &whole;
+        if stands == Stands::Ours {
+            self.store.seal(Whole::Record(&whole)).await?;
+            if let Some(helpers) = &self.helpers {
+                helpers.tell(&stream, day);
             }
-        };
-        let Some(earlier) = earlier else {
-            let kept = Kept {
+            return Ok(Kept {
                 keeping: Keeping::New,
                 day,
                 key,
                 head: stored.into_head(),
                 bytes: size,
-            };
-            if let Some(helpers) = &self.helpers {
-                helpers.tell(&stream, day);
-            }
-            return Ok(kept);
-        };
-        let (there, bytes) = self.head(&earlier).await?;
+            });
+        }
+        let (there, bytes) = self.head(payload).await?;
         let ours = stored.into_head().body_sha256;
         let keeping = match self.on_conflict {
             _ if there.body_sha256 == ours => Keeping::Again,
@@ -272,6 +262,10 @@ impl Records {
                 });
             }
         };
+        if keeping == Keeping::Again {
+            self.ensure(payload, &there, body).await?;
+            self.store.seal(Whole::Record(&whole)).await?;
+        }
         Ok(Kept {
             keeping,
             day,
@@ -281,13 +275,32 @@ impl Records {
         })
     }
 
+    /// That what is there is whole and durable: whoever wrote it may have died before it was, and told nobody.
+    async fn ensure(
+        &self,
+        payload: &ObjectRef,
+        head: &Head,
+        body: &Bytes,
+    ) -> Result<(), RecordError> {
+        let bytes = Stored::with_head(head.clone(), body).to_bytes();
+        let found = self.store.find(&payload.key, &Declared::of(&bytes)).await;
+        match found {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(StoreError::AlreadyExists { .. }) => Err(RecordError::Damaged {
+                key: payload.key.to_string(),
+                reason: "its body is not what its head says",
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The day of this run: as the claim has it, which is made where there is none.
     async fn claim(
         &self,
         stream: &Stream,
         run_id: &RunId,
         now: Timestamp,
-    ) -> Result<Day, RecordError> {
+    ) -> Result<(Day, ObjectRef), RecordError> {
         let key = stream.key(RecordObject::Claim {
             run_id: run_id.clone(),
         })?;
@@ -298,39 +311,35 @@ impl Records {
         };
         // Text always serializes.
         let bytes = Bytes::from(serde_json::to_vec(&claim).unwrap_or_default());
-        let declared = Declared::of(&bytes);
-        match self.store.put(&key, bytes, declared).await {
-            // Ours, or the same: and where the store names no version, there is no other.
-            Ok(receipt) if receipt.version.is_none() => return Ok(today),
-            Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.claimed(&key).await?.ok_or_else(|| {
-            StoreError::NotFound {
-                key: key.to_string(),
-            }
-            .into()
-        })
+        let (stands, object) = once::create(&*self.store, None, &key, &bytes).await?;
+        let day = match stands {
+            Stands::Ours | Stands::Same => today,
+            Stands::Other => self.day_of(&object).await?,
+        };
+        Ok((day, object))
     }
 
     /// The day that a claim has; `None` where there is no claim.
     async fn claimed(&self, key: &ObjectKey) -> Result<Option<Day>, RecordError> {
-        let object = match self.store.oldest(key).await {
-            Ok((object, _)) => object,
-            Err(StoreError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        match self.store.oldest(key).await {
+            Ok((object, _)) => self.day_of(&object).await.map(Some),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn day_of(&self, claim: &ObjectRef) -> Result<Day, RecordError> {
         let damaged = || RecordError::Damaged {
-            key: key.to_string(),
+            key: claim.key.to_string(),
             reason: "its claim cannot be read",
         };
-        let bytes = bytes_of(&*self.store, &object, CLAIM_BYTES_MAX)
+        let bytes = bytes_of(&*self.store, claim, CLAIM_BYTES_MAX)
             .await?
             .ok_or_else(damaged)?;
-        let claim: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
-        let day = claim.date.parse().map_err(|_| damaged())?;
-        if claim.format == CLAIM_FORMAT {
-            Ok(Some(day))
+        let said: Claim = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+        let day = said.date.parse().map_err(|_| damaged())?;
+        if said.format == CLAIM_FORMAT {
+            Ok(day)
         } else {
             Err(damaged())
         }

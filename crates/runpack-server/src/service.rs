@@ -162,7 +162,9 @@ impl Service {
     /// The staging directory cannot be used.
     pub fn new(parts: Parts<'_>) -> std::io::Result<Arc<Self>> {
         let staging = Staging::open(parts.staging)?;
-        let helpers = parts.keeper.clone().map(|keeper| {
+        // What is locked cannot be replaced, and helpers are: there they are left out.
+        let keeper = parts.keeper.clone().filter(|_| !parts.store.seals());
+        let helpers = keeper.map(|keeper| {
             Helpers::new(keeper.store, keeper.housekeeping, HelperSettings::default())
         });
         let housekeeping = parts.keeper.map(|keeper| keeper.housekeeping);
@@ -254,6 +256,7 @@ impl Service {
             if let Ok(Err(error)) = tokio::task::spawn_blocking(sweep).await {
                 tracing::warn!(%error, "old uploads could not be removed");
             }
+            self.executions.sweep().await;
         }
         drop(stop);
         // What it was at is finished.

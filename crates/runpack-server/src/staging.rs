@@ -5,12 +5,13 @@
 //! An upload in parts is such a file under a name that the next part finds again. None of it is evidence: nothing is
 //! acknowledged before the store has it.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -25,6 +26,9 @@ use tempfile::TempPath;
 const MEMORY_BYTES_MAX: usize = 1 << 20;
 /// How much is gathered before it is hashed and written.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// What is left free on the file system, whoever sends.
+const RESERVE_BYTES: u64 = 256 << 20;
 
 /// Why a body was not received.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,8 @@ pub enum ReceiveError<E> {
 #[derive(Debug, Clone)]
 pub struct Staging {
     directory: PathBuf,
+    /// Uploads that somebody is at.
+    busy: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// A body that came whole.
@@ -58,7 +64,25 @@ pub struct Staged {
     /// The SHA-256 of all of it.
     pub sha256: Digest,
     bytes: Bytes,
-    file: Option<TempPath>,
+    file: Option<StagedFile>,
+}
+
+/// The file of a body that did not stay in memory.
+#[derive(Debug)]
+enum StagedFile {
+    /// Gone when nobody holds it.
+    Passing(TempPath),
+    /// Of an upload in parts: gone when that is told to be over.
+    Upload(PathBuf),
+}
+
+impl StagedFile {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Passing(path) => path,
+            Self::Upload(path) => path,
+        }
+    }
 }
 
 impl Staging {
@@ -81,7 +105,13 @@ impl Staging {
         }
         Ok(Self {
             directory: directory.to_owned(),
+            busy: Arc::default(),
         })
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // What is in it is whole.
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a body of at most `bytes_max` bytes.
@@ -123,13 +153,14 @@ impl Staging {
             declared: Declared::new(bytes, content),
             sha256: intake.whole.finish(),
             bytes: Bytes::new(),
-            file: intake.file.map(|(_, path)| path),
+            file: intake.file.map(|(_, path)| StagedFile::Passing(path)),
         })
     }
 
     async fn write<E>(&self, mut intake: Intake, piece: Bytes) -> Result<Intake, ReceiveError<E>> {
         let directory = self.directory.clone();
         blocking(move || {
+            has_room(&directory)?;
             intake.add(&directory, &piece)?;
             Ok(intake)
         })
@@ -146,6 +177,7 @@ impl Staging {
         }
         Upload {
             path: self.directory.join(format!("upload-{}", hasher.finish())),
+            staging: self.clone(),
         }
     }
 
@@ -199,7 +231,7 @@ impl Staged {
     pub fn source(&self) -> Result<Arc<dyn Source>, StoreError> {
         Ok(match &self.file {
             None => Arc::new(BytesSource(self.bytes.clone())),
-            Some(path) => Arc::new(FileSource::open(path)?),
+            Some(file) => Arc::new(FileSource::open(file.path())?),
         })
     }
 
@@ -220,7 +252,7 @@ impl Staged {
 
     /// The staged file, where the body did not stay in memory.
     pub fn path(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.file.as_ref().map(StagedFile::path)
     }
 
     /// The bytes, where the body stayed in memory.
@@ -230,12 +262,29 @@ impl Staged {
 }
 
 /// An upload in parts. Parts follow each other without a gap; what came is asked for by its size.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Upload {
     path: PathBuf,
+    staging: Staging,
+}
+
+/// An upload that nobody else is at.
+#[derive(Debug)]
+pub struct ClaimedUpload(Upload);
+
+impl Drop for ClaimedUpload {
+    fn drop(&mut self) {
+        self.0.staging.busy().remove(&self.0.path);
+    }
 }
 
 impl Upload {
+    /// To add to it or to end it; `None` where somebody else is at it.
+    pub fn claim(self) -> Option<ClaimedUpload> {
+        let is_free = self.staging.busy().insert(self.path.clone());
+        is_free.then(|| ClaimedUpload(self))
+    }
+
     /// How many bytes are there.
     ///
     /// # Errors
@@ -249,6 +298,16 @@ impl Upload {
         })
         .await
     }
+}
+
+impl ClaimedUpload {
+    /// As [`Upload::bytes`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes().await
+    }
 
     /// Adds a part that begins at `offset`; what comes of a part that is cut off stays, and the next part goes on there.
     ///
@@ -260,7 +319,7 @@ impl Upload {
         body: impl Stream<Item = Result<Bytes, E>>,
         bytes_max: u64,
     ) -> Result<u64, ReceiveError<E>> {
-        let path = self.path.clone();
+        let path = self.0.path.clone();
         let opened = blocking(move || {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -282,7 +341,9 @@ impl Upload {
             if total > bytes_max {
                 return Err(ReceiveError::TooLarge { bytes_max });
             }
+            let directory = self.0.staging.directory.clone();
             let written = blocking(move || {
+                has_room(&directory)?;
                 file.write_all(&piece)?;
                 Ok(file)
             });
@@ -291,12 +352,12 @@ impl Upload {
         Ok(total)
     }
 
-    /// The whole upload, read again from end to end. It is gone when what is returned is.
+    /// The whole upload, read again from end to end. It stays until [`ClaimedUpload::remove`]: what becomes of it may fail.
     ///
     /// # Errors
     /// It cannot be read.
     pub async fn finish(&self) -> io::Result<Staged> {
-        let path = self.path.clone();
+        let path = self.0.path.clone();
         blocking(move || {
             let mut file = BufReader::with_capacity(PIECE_BYTES, File::open(&path)?);
             let (mut chunks, mut whole) = (ChunkHasher::new(), Hasher::new());
@@ -314,11 +375,27 @@ impl Upload {
                 declared: Declared::new(bytes, content),
                 sha256: whole.finish(),
                 bytes: Bytes::new(),
-                file: Some(TempPath::try_from_path(path)?),
+                file: Some(StagedFile::Upload(path)),
             })
         })
         .await
     }
+
+    /// It is over: it was kept, or can never be.
+    pub async fn remove(self) {
+        let path = self.0.path.clone();
+        // A week later it is swept.
+        let _ = blocking(move || fs::remove_file(path)).await;
+    }
+}
+
+/// That the file system has something left: the audit log may lie on it too, and without that nobody can do anything.
+fn has_room(directory: &Path) -> io::Result<()> {
+    let told = rustix::fs::statvfs(directory)?;
+    if told.f_bavail.saturating_mul(told.f_frsize) < RESERVE_BYTES {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    Ok(())
 }
 
 fn len(bytes: &[u8]) -> u64 {

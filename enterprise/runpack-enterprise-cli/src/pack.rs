@@ -10,8 +10,8 @@ use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
+use runpack_core::store::VersionId;
 use runpack_core::store::s3::S3Store;
-use runpack_core::store::{VersionId, Whole};
 use runpack_core::time::Clock as _;
 use runpack_core::verify::{Finding, Level, Pack, Verdict};
 use runpack_enterprise::evidence::Evidence;
@@ -70,7 +70,7 @@ impl PackOptions {
                 let is_sound = outcome.is_sound();
                 let manifest = outcome.manifest.filter(|_| is_sound);
                 let manifest = manifest.ok_or_else(|| unsound(&[], Verdict::Invalid))?;
-                let evidence = Evidence::of(Whole::Bundle(&manifest, object))?;
+                let evidence = Evidence::of_bundle(&manifest, object);
                 let shown = storage.object(&object.key).shown;
                 BucketPack::with((**storage).clone(), manifest, evidence, shown, desk)
             }
@@ -100,7 +100,7 @@ impl BucketPack {
         manifest: Arc<Manifest>,
         desk: &Desk,
     ) -> Result<Self, Failure> {
-        let evidence = Evidence::of(Whole::Pack(&manifest))?;
+        let evidence = Evidence::of_pack(&manifest)?;
         let shown = storage.pack(manifest.subject()).shown;
         Self::with(storage, manifest, evidence, shown, desk)
     }

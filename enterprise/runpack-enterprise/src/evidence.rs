@@ -14,9 +14,8 @@ use runpack_core::commitment::{ChunkHasher, Content};
 use runpack_core::digest::{Digest, Hasher};
 use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
-use runpack_core::store::{
-    ArtifactReader, Declared, ObjectRef, State, StoreError, VersionId, Whole,
-};
+use runpack_core::manifest::Manifest;
+use runpack_core::store::{ArtifactReader, Declared, ObjectRef, State, StoreError, VersionId};
 use runpack_core::time::Timestamp;
 
 use crate::batch;
@@ -98,48 +97,47 @@ pub(crate) struct Held {
 }
 
 impl Evidence {
-    /// The objects of what is whole.
+    /// The objects of a pack: its manifest, then its artifacts.
     ///
     /// # Errors
-    /// A key is too long, or the pack is of a kind that has no bundle.
-    pub fn of(whole: Whole<'_>) -> Result<Self, StoreError> {
+    /// A key is too long.
+    pub fn of_pack(manifest: &Manifest) -> Result<Self, StoreError> {
         let too_long = |error: &dyn std::error::Error| unusable(error.to_string());
-        match whole {
-            Whole::Pack(manifest) => {
-                let subject = manifest.subject();
-                let commit = Part {
-                    key: Location::manifest(subject)
-                        .key()
-                        .map_err(|error| too_long(&error))?,
-                    role: Role::Manifest,
-                    declared: Some(Declared::of(&manifest.to_bytes())),
-                };
-                let artifacts = manifest.artifacts().iter().map(|artifact| {
-                    let location =
-                        Location::artifact(subject, artifact.name(), artifact.commitment());
-                    Ok(Part {
-                        key: location.key().map_err(|error| too_long(&error))?,
-                        role: Role::Artifact,
-                        declared: Some(Declared::new(artifact.bytes(), artifact.content().clone())),
-                    })
-                });
-                Ok(Self {
-                    pack_id: manifest.pack_id(),
-                    parts: std::iter::once(Ok(commit))
-                        .chain(artifacts)
-                        .collect::<Result<_, StoreError>>()?,
-                    prefix: Location::pack_prefix(subject),
-                })
-            }
-            Whole::Bundle(manifest, object) => Ok(Self {
-                pack_id: manifest.pack_id(),
-                prefix: KeyPrefix::of(&object.key),
-                parts: vec![Part {
-                    key: object.key.clone(),
-                    role: Role::Bundle,
-                    declared: None,
-                }],
-            }),
+        let subject = manifest.subject();
+        let commit = Part {
+            key: Location::manifest(subject)
+                .key()
+                .map_err(|error| too_long(&error))?,
+            role: Role::Manifest,
+            declared: Some(Declared::of(&manifest.to_bytes())),
+        };
+        let artifacts = manifest.artifacts().iter().map(|artifact| {
+            let location = Location::artifact(subject, artifact.name(), artifact.commitment());
+            Ok(Part {
+                key: location.key().map_err(|error| too_long(&error))?,
+                role: Role::Artifact,
+                declared: Some(Declared::new(artifact.bytes(), artifact.content().clone())),
+            })
+        });
+        Ok(Self {
+            pack_id: manifest.pack_id(),
+            parts: std::iter::once(Ok(commit))
+                .chain(artifacts)
+                .collect::<Result<_, StoreError>>()?,
+            prefix: Location::pack_prefix(subject),
+        })
+    }
+
+    /// The one object that a pack is as a bundle.
+    pub fn of_bundle(manifest: &Manifest, object: &ObjectRef) -> Self {
+        Self {
+            pack_id: manifest.pack_id(),
+            prefix: KeyPrefix::of(&object.key),
+            parts: vec![Part {
+                key: object.key.clone(),
+                role: Role::Bundle,
+                declared: None,
+            }],
         }
     }
 

@@ -50,7 +50,8 @@ impl From<ExecutionError> for Problem {
                 tracing::error!(error = chain(&error), "an execution is damaged");
                 Self::damaged("what belongs to the execution is not what was kept")
             }
-            ExecutionError::Manifest(_) | ExecutionError::Pack(_) => {
+            ExecutionError::Manifest(error) => Self::unsound(error.to_string()),
+            ExecutionError::Pack(_) => {
                 tracing::error!(error = chain(&error), "a pack was not made");
                 Self::unavailable("the pack could not be committed").retry_after(5)
             }

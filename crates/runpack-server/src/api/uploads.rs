@@ -27,7 +27,7 @@ use crate::links::VALID_FOR;
 use crate::metrics;
 use crate::problem::Problem;
 use crate::service::Service;
-use crate::staging::{ReceiveError, Staged};
+use crate::staging::Staged;
 
 /// What is told of an artifact when it is sent.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -182,6 +182,7 @@ pub(super) async fn put(
     let begun = Instant::now();
     call.trail.act("artifact.write", format!("{id}/{name}"));
     let (id, _) = owned(&service, &call, &id, Verb::Write).await?;
+    service.executions.running(&id).await?;
     body::as_it_is(&headers)?;
     let upload = described(artifact_name(&name)?, &headers, &query)?;
     let announced = body::digest(&headers)?;
@@ -367,8 +368,12 @@ pub(super) async fn resume(
             "the last part comes with `Repr-Digest`, the digest of the whole",
         ));
     }
-    let upload = service.staging.upload(&[id.as_str(), name.as_str()]);
     let new = described(name, &headers, &query)?;
+    service.executions.running(&id).await?;
+    let upload = service.staging.upload(&[id.as_str(), new.name.as_str()]);
+    let upload = upload.claim().ok_or_else(|| {
+        Problem::offset("another part is coming: ask for the offset when it is there")
+    })?;
     let there = upload
         .bytes()
         .await
@@ -379,12 +384,7 @@ pub(super) async fn resume(
     let bytes_max = service.executions.pack_limits().artifact_bytes_max;
     let part = body::stream(body, bytes_max)?;
     let total = upload.add(offset, part, bytes_max).await;
-    let total = total.map_err(|error| match error {
-        ReceiveError::Staging(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
-            Problem::offset("another part came at the same time, ask for the offset")
-        }
-        error => body::not_received(error),
-    })?;
+    let total = total.map_err(body::not_received)?;
     if !is_last {
         return Ok(at_offset(StatusCode::NO_CONTENT, total));
     }
@@ -392,7 +392,16 @@ pub(super) async fn resume(
         .finish()
         .await
         .map_err(|error| body::not_staged(&error))?;
-    // What is not the artifact is gone with this: the upload begins anew.
-    body::expect_digest(announced, staged.sha256)?;
-    keep(&service, &call, &id, new, &staged, begun).await
+    if let Err(problem) = body::expect_digest(announced, staged.sha256) {
+        // It can never be the artifact: it begins anew.
+        upload.remove().await;
+        return Err(problem);
+    }
+    let kept = keep(&service, &call, &id, new, &staged, begun).await;
+    // What may go well later needs no sending again.
+    let is_left = |problem: &Problem| problem.status() == StatusCode::SERVICE_UNAVAILABLE;
+    if !kept.as_ref().is_err_and(is_left) {
+        upload.remove().await;
+    }
+    kept
 }

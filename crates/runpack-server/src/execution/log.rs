@@ -3,8 +3,7 @@
 //! A part's key is where in the log it begins. Nobody creates a part but at the end that he knows the log to have, so of two
 //! writers at one end one succeeds, and parts never overlap; the same bytes at the same offset again are success.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,43 +12,22 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use runpack_core::id::ExecutionId;
 use runpack_core::key::{LiveObject, Location, Log};
 use runpack_core::read::ReadError;
-use runpack_core::store::{Declared, Outcome, StoreError};
-use tokio::sync::Notify;
+use runpack_core::store::StoreError;
 
 use super::complete::log_name;
+use super::memory::LogEnd;
 use super::{ExecutionError, Executions, verified};
 use crate::bytes_of;
+use crate::once::{self, Stands};
 
-/// Ends of logs that are remembered; one that is not is listed again.
-const ENDS_MAX: usize = 10_000;
 /// How often another server's parts are looked for by somebody who follows.
 const POLL: Duration = Duration::from_secs(1);
-/// How often an append without an offset looks for the end again, when others append too.
+/// Not sooner than so after he looked last, however fast the log grows.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often an append without an offset looks for the end again, when other servers append too.
 const TRIES: u32 = 16;
-
-/// What this server knows of logs that are written to.
-#[derive(Debug, Default)]
-pub struct LogNews {
-    ends: Mutex<HashMap<(ExecutionId, Log), u64>>,
-    grown: Notify,
-}
-
-impl LogNews {
-    fn end(&self, id: &ExecutionId, log: Log) -> Option<u64> {
-        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.get(&(id.clone(), log)).copied()
-    }
-
-    fn set(&self, id: &ExecutionId, log: Log, end: u64) {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if ends.len() >= ENDS_MAX {
-            ends.clear();
-        }
-        ends.insert((id.clone(), log), end);
-        drop(ends);
-        self.grown.notify_waiters();
-    }
-}
+/// Parts that are read at once when a log is put together.
+pub(super) const PARTS_IN_FLIGHT: usize = 16;
 
 /// A part that is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +48,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn end(self) -> u64 {
+    pub(super) fn end(self) -> u64 {
         self.offset.saturating_add(self.bytes)
     }
 }
@@ -79,8 +57,8 @@ impl Executions {
     /// Adds to a log: at `offset`, or at its end where none is given.
     ///
     /// # Errors
-    /// [`ExecutionError::Offset`] where the log goes on elsewhere; the execution has ended; the part or the log is too
-    /// large; as the store fails.
+    /// [`ExecutionError::Offset`] where the log goes on elsewhere; the execution has ended, perhaps meanwhile; the part or
+    /// the log is too large; as the store fails.
     pub async fn append(
         &self,
         id: &ExecutionId,
@@ -89,61 +67,84 @@ impl Executions {
         bytes: Bytes,
     ) -> Result<Appended, ExecutionError> {
         self.running(id).await?;
-        let declared = Declared::of(&bytes);
-        if declared.bytes > self.limits.log_part_bytes_max {
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > self.limits.log_part_bytes_max {
             return Err(ExecutionError::TooMuch(format!(
                 "a part of a log has at most {} bytes",
                 self.limits.log_part_bytes_max
             )));
         }
+        let remembered = self.memory.of(id);
+        let mut known = remembered.log(log).end.lock().await;
         for _ in 0..TRIES {
-            let end = match self.news.end(id, log) {
-                Some(end) if offset.is_none_or(|offset| offset == end) => end,
+            let end = match *known {
+                Some(end) if offset.is_none_or(|offset| offset == end.bytes) => end,
                 _ => self.log_end(id, log).await?,
             };
-            let at = offset.unwrap_or(end);
-            if declared.bytes == 0 {
+            *known = Some(end);
+            let at = offset.unwrap_or(end.bytes);
+            if bytes.is_empty() {
                 return Ok(Appended {
-                    offset: end,
-                    next: end,
+                    offset: end.bytes,
+                    next: end.bytes,
                     is_new: false,
                 });
             }
-            let next = at.saturating_add(declared.bytes);
-            if next > self.limits.log_bytes_max {
-                return Err(ExecutionError::TooMuch(format!(
-                    "a log has at most {} bytes",
-                    self.limits.log_bytes_max
-                )));
+            let is_again = at < end.bytes && self.is_part(id, log, at).await?;
+            if at != end.bytes && !is_again {
+                return Err(ExecutionError::Offset { offset: end.bytes });
             }
-            let is_again = at < end && self.is_part(id, log, at).await?;
-            if at != end && !is_again {
-                return Err(ExecutionError::Offset { offset: end });
+            let next = at.saturating_add(size);
+            if !is_again {
+                self.check_room(end, next)?;
             }
             let key = Self::live(id, LiveObject::LogPart { log, offset: at })?;
-            match self.store.put(&key, bytes.clone(), declared.clone()).await {
-                Ok(receipt) => {
-                    if !is_again {
-                        self.news.set(id, log, next);
-                    }
-                    return Ok(Appended {
-                        offset: at,
-                        next,
-                        is_new: receipt.outcome == Outcome::Created,
+            let (stands, _) = once::create(&*self.store, self.keeper(), &key, &bytes).await?;
+            let appended = Appended {
+                offset: at,
+                next,
+                is_new: stands == Stands::Ours,
+            };
+            match stands {
+                Stands::Ours => {
+                    *known = Some(LogEnd {
+                        bytes: next,
+                        parts: end.parts.saturating_add(1),
                     });
+                    remembered.log(log).grown.notify_waiters();
+                    // Whoever ends it looks for parts after he has written the end: one of the two sees the other.
+                    self.running(id).await?;
+                    return Ok(appended);
                 }
-                Err(StoreError::AlreadyExists { .. }) => {
-                    let end = self.log_end(id, log).await?;
-                    if offset.is_some() {
-                        return Err(ExecutionError::Offset { offset: end });
-                    }
-                }
-                Err(error) => return Err(error.into()),
+                // Sent again. Without an offset they are the same words of somebody else, and ours come after them.
+                Stands::Same if offset.is_some() => return Ok(appended),
+                Stands::Same | Stands::Other => *known = None,
+            }
+            if offset.is_some() {
+                let end = self.log_end(id, log).await?;
+                return Err(ExecutionError::Offset { offset: end.bytes });
             }
         }
         Err(ExecutionError::TooMuch(
-            "too many writers append to this log at once: give each part its offset".to_owned(),
+            "too many servers append to this log at once: give each part its offset".to_owned(),
         ))
+    }
+
+    fn check_room(&self, end: LogEnd, next: u64) -> Result<(), ExecutionError> {
+        let limits = &self.limits;
+        if next > limits.log_bytes_max {
+            return Err(ExecutionError::TooMuch(format!(
+                "a log has at most {} bytes",
+                limits.log_bytes_max
+            )));
+        }
+        if end.parts >= limits.log_parts_max {
+            return Err(ExecutionError::TooMuch(format!(
+                "a log has at most {} parts: send larger ones",
+                limits.log_parts_max
+            )));
+        }
+        Ok(())
     }
 
     async fn is_part(&self, id: &ExecutionId, log: Log, at: u64) -> Result<bool, ExecutionError> {
@@ -156,80 +157,76 @@ impl Executions {
     }
 
     /// Where a log goes on, as the store has it now.
-    async fn log_end(&self, id: &ExecutionId, log: Log) -> Result<u64, ExecutionError> {
+    async fn log_end(&self, id: &ExecutionId, log: Log) -> Result<LogEnd, ExecutionError> {
         let parts = self.log_parts(id, log).await?;
-        let end = parts.last().map_or(0, |part| part.end());
-        self.news.set(id, log, end);
-        Ok(end)
+        Ok(LogEnd {
+            bytes: parts.last().map_or(0, |part| part.end()),
+            parts: parts.len(),
+        })
     }
 
-    /// The parts of a log, which follow each other without a gap.
+    /// The parts of a log. Each ends where the next begins; where the last one ends the store says.
     pub(super) async fn log_parts(
         &self,
         id: &ExecutionId,
         log: Log,
     ) -> Result<Vec<Part>, ExecutionError> {
         let prefix = Location::live_log_prefix(id, log);
-        let mut parts = Vec::new();
+        // Servers that do not know of each other may each have let one in that was too much: it is kept all the same.
+        let bound = self.limits.log_parts_max.saturating_mul(2);
+        let mut offsets = Vec::new();
         let mut entries = self.store.list(&prefix);
-        while let Some(entry) = entries.next().await {
-            let entry = entry?;
-            let Some(Location::Live {
+        while offsets.len() < bound
+            && let Some(entry) = entries.next().await
+        {
+            if let Some(Location::Live {
                 execution_id,
                 object: LiveObject::LogPart { log: of, offset },
-            }) = Location::parse(&entry.key)
-            else {
-                continue;
-            };
-            if execution_id != *id || of != log {
-                continue;
+            }) = Location::parse(&entry?.key)
+                && execution_id == *id
+                && of == log
+            {
+                offsets.push(offset);
             }
-            parts.push(Part {
-                offset,
-                bytes: entry.bytes,
+        }
+        drop(entries);
+        offsets.sort_unstable();
+        offsets.dedup();
+        let Some(last) = offsets.last().copied() else {
+            return Ok(Vec::new());
+        };
+        if offsets.first() != Some(&0) {
+            return Err(ExecutionError::Damaged {
+                key: prefix.to_string(),
+                reason: "the log has no beginning",
             });
-            if parts.len() > self.limits.log_parts_max {
-                return Err(ExecutionError::TooMuch(format!(
-                    "a log has at most {} parts: send larger ones",
-                    self.limits.log_parts_max
-                )));
-            }
         }
-        parts.sort_unstable_by_key(|part| part.offset);
-        parts.dedup();
-        let mut end = 0;
-        for part in &parts {
-            if part.offset != end || part.bytes == 0 {
-                return Err(ExecutionError::Damaged {
-                    key: prefix.to_string(),
-                    reason: "the parts of a log do not follow each other",
-                });
-            }
-            end = part.end();
-        }
-        Ok(parts)
+        let object = LiveObject::LogPart { log, offset: last };
+        let (_, bytes) = self.store.oldest(&Self::live(id, object)?).await?;
+        let ends = offsets.iter().skip(1).copied();
+        let ends = ends.chain([last.saturating_add(bytes)]);
+        let parts = offsets.iter().zip(ends).map(|(offset, end)| Part {
+            offset: *offset,
+            bytes: end.saturating_sub(*offset),
+        });
+        Ok(parts.collect())
     }
 
-    /// One part, which has as many bytes as the listing said.
+    /// One part, which reaches to where the next begins.
     pub(super) async fn log_part(
         &self,
         id: &ExecutionId,
         log: Log,
         part: Part,
     ) -> Result<Bytes, ExecutionError> {
-        let key = Self::live(
-            id,
-            LiveObject::LogPart {
-                log,
-                offset: part.offset,
-            },
-        )?;
+        let offset = part.offset;
+        let key = Self::live(id, LiveObject::LogPart { log, offset })?;
         let damaged = || ExecutionError::Damaged {
             key: key.to_string(),
-            reason: "a part of a log is not of its size",
+            reason: "a part of a log does not reach to the next",
         };
         let bytes_max = self.limits.log_part_bytes_max;
-        let object = key.clone().into();
+        let (object, _) = self.store.oldest(&key).await?;
         let bytes = bytes_of(&*self.store, &object, bytes_max).await?;
         let bytes = bytes.ok_or_else(damaged)?;
         if u64::try_from(bytes.len()) == Ok(part.bytes) {
@@ -325,7 +322,8 @@ impl Tail {
             }
             // Whether it has ended is asked first: what was written before the end is listed after.
             let is_over = self.follow == Follow::No || executions.has_ended(&self.id).await?;
-            let grown = executions.news.grown.notified();
+            let remembered = executions.memory.of(&self.id);
+            let grown = remembered.log(self.log).grown.notified();
             let parts = executions.log_parts(&self.id, self.log).await?;
             if parts.last().is_some_and(|part| part.end() > self.at) {
                 self.from = From::Live(parts.into_iter());
@@ -334,6 +332,7 @@ impl Tail {
             } else {
                 // Another server's parts are told by nobody.
                 let _ = tokio::time::timeout(POLL, grown).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

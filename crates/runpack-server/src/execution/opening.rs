@@ -4,12 +4,13 @@ use bytes::Bytes;
 use runpack_core::id::{ExecutionId, Organization, Project};
 use runpack_core::key::LiveObject;
 use runpack_core::manifest::Text;
-use runpack_core::store::{Declared, Outcome, StoreError};
+use runpack_core::store::StoreError;
 use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ExecutionError, Executions, Owner};
 use crate::bytes_of;
+use crate::once::{self, Stands};
 
 const FORMAT: &str = "runpack-execution-opening/v1";
 const OPENING_BYTES_MAX: u64 = 64 << 10;
@@ -106,19 +107,20 @@ impl Executions {
         let key = Self::live(&execution_id, LiveObject::Opening)?;
         // Texts always serialize.
         let bytes = Bytes::from(serde_json::to_vec(&opening).unwrap_or_default());
-        let declared = Declared::of(&bytes);
-        let is_new = match self.store.put(&key, bytes, declared).await {
-            Ok(receipt) => receipt.outcome == Outcome::Created,
-            Err(StoreError::AlreadyExists { .. }) => false,
-            Err(error) => return Err(error.into()),
-        };
+        let (stands, _) = once::create(&*self.store, self.keeper(), &key, &bytes).await?;
+        if stands == Stands::Ours {
+            return Ok(Opened {
+                execution_id,
+                is_new: true,
+            });
+        }
         let there = self.opening(&execution_id).await?;
         if there.said != opening.said || there.opened_by != opening.opened_by {
             return Err(ExecutionError::OpenedOtherwise(execution_id));
         }
         Ok(Opened {
             execution_id,
-            is_new: is_new && there == opening,
+            is_new: false,
         })
     }
 

@@ -158,16 +158,20 @@ impl Executions {
             });
             return items.collect();
         }
-        let items = self.uploads(id).await?.into_iter().map(|upload| {
-            Ok(Item {
-                key: Self::artifact(id, &upload.name)?,
-                name: upload.name,
-                bytes: upload.bytes,
-                kind: upload.kind.to_string(),
-                media_type: upload.media_type.to_string(),
-                sha256: Some(upload.sha256),
-            })
-        });
+        let items = self
+            .uploads(id, Vec::new())
+            .await?
+            .into_iter()
+            .map(|upload| {
+                Ok(Item {
+                    key: Self::artifact(id, &upload.name)?,
+                    name: upload.name,
+                    bytes: upload.bytes,
+                    kind: upload.kind.to_string(),
+                    media_type: upload.media_type.to_string(),
+                    sha256: Some(upload.sha256),
+                })
+            });
         items.collect()
     }
 

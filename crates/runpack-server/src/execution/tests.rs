@@ -1,5 +1,7 @@
 //! Tests of executions over the model of a store; what HTTP adds is tested from outside.
 
+mod races;
+
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use runpack_core::key::Log;
@@ -16,16 +18,20 @@ use crate::staging::Staged;
 const NOW: &str = "2026-11-20T12:00:00Z";
 
 fn executions(store: &Arc<MemoryStore>, directory: &TempDir) -> Arc<Executions> {
+    made(store.clone(), store, directory)
+}
+
+fn made(store: Arc<dyn Store>, keeper: &Arc<MemoryStore>, directory: &TempDir) -> Arc<Executions> {
     let clock = Arc::new(FixedClock(NOW.parse::<Timestamp>().unwrap()));
     let producer = Producer {
         name: "runpack-server".parse().unwrap(),
         version: "0.1.0".parse().unwrap(),
     };
     let staging = Staging::open(directory.path()).unwrap();
-    let keeper: Arc<dyn Housekeeping> = store.clone();
+    let keeper: Arc<dyn Housekeeping> = keeper.clone();
     let limits = Limits::default();
     Arc::new(
-        Executions::new(store.clone(), Some(keeper), staging, clock, producer)
+        Executions::new(store, Some(keeper), staging, clock, producer)
             .with_limits(ExecutionLimits::default(), limits),
     )
 }
@@ -136,6 +142,7 @@ fn an_execution_becomes_a_pack_that_verifies() {
         assert_eq!(executions.status(&id).await.unwrap().state, State::Open);
         let mut expected = Expected::new();
         expected.insert("artifacts/trace.bin".parse().unwrap(), Digest::of(&large));
+        expected.insert("artifacts/a/b.txt".parse().unwrap(), Digest::of(b"small"));
         expected.insert(
             "logs/stdout.log".parse().unwrap(),
             Digest::of(b"one\ntwo\n"),

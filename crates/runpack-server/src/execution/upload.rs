@@ -3,24 +3,30 @@
 //! The note is what the manifest is made from, so that nothing has to be hashed again. An artifact without its note (a server
 //! died in between) is found to be there when it is sent again.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use runpack_core::commitment::Content;
 use runpack_core::digest::Digest;
 use runpack_core::id::ExecutionId;
 use runpack_core::key::{LiveObject, Location};
 use runpack_core::manifest::{Artifact, Kind, MediaType, Text};
 use runpack_core::name::ArtifactName;
-use runpack_core::store::{Declared, ObjectRef, Outcome, StoreError};
+use runpack_core::store::{Outcome, StoreError};
+use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ExecutionError, Executions};
+use super::{ExecutionError, Executions, memory};
 use crate::bytes_of;
+use crate::once::{self, Stands};
 use crate::staging::Staged;
 
 const FORMAT: &str = "runpack-execution-upload/v1";
 /// A note has the digests of the chunks of a large artifact: 65 bytes for each 8 MiB.
 const NOTE_BYTES_MAX: u64 = 256 << 20;
+
+const NOTES_IN_FLIGHT: usize = 16;
 
 /// An artifact to be.
 #[derive(Debug, Clone)]
@@ -59,7 +65,7 @@ pub struct Uploaded {
 }
 
 impl Uploaded {
-    fn new(upload: NewUpload, staged: &Staged) -> Self {
+    pub(super) fn new(upload: NewUpload, staged: &Staged) -> Self {
         let chunks = match &staged.declared.content {
             Content::Whole(_) => Vec::new(),
             content @ Content::Chunks(_) => content.chunks().to_vec(),
@@ -108,7 +114,8 @@ impl Executions {
     /// Brings an artifact to its place. The same bytes again are success.
     ///
     /// # Errors
-    /// [`ExecutionError::Uploaded`] where other bytes are there; the execution has ended; as the store fails.
+    /// [`ExecutionError::Uploaded`] where other bytes are there; the execution has ended, perhaps while it was brought; as
+    /// the store fails.
     pub async fn upload(
         &self,
         id: &ExecutionId,
@@ -117,64 +124,144 @@ impl Executions {
     ) -> Result<(Uploaded, Outcome), ExecutionError> {
         self.running(id).await?;
         let name = upload.name.clone();
-        let taken = |error| match error {
-            StoreError::AlreadyExists { .. } => ExecutionError::Uploaded(name.clone()),
-            error => error.into(),
-        };
-        let note = Uploaded::new(upload, staged);
-        staged
-            .send(&*self.store, &Self::artifact(id, &name)?)
-            .await
-            .map_err(taken)?;
         let key = Self::live(
             id,
             LiveObject::Upload {
                 name: Digest::of(name.as_str().as_bytes()),
             },
         )?;
+        self.may_add(id, &upload, staged).await?;
+        let taken = || ExecutionError::Uploaded(name.clone());
+        let note = Uploaded::new(upload, staged);
+        let at = Self::artifact(id, &name)?;
+        once::send(&*self.store, self.keeper(), &at, staged)
+            .await
+            .map_err(|error| match error {
+                StoreError::AlreadyExists { .. } => taken(),
+                error => error.into(),
+            })?;
         // Texts and numbers always serialize.
         let bytes = Bytes::from(serde_json::to_vec(&note).unwrap_or_default());
-        let declared = Declared::of(&bytes);
-        let receipt = self.store.put(&key, bytes, declared).await.map_err(taken)?;
-        Ok((note, receipt.outcome))
+        let (stands, _) = once::create(&*self.store, self.keeper(), &key, &bytes).await?;
+        let outcome = match stands {
+            Stands::Ours => {
+                self.memory.of(id).count_artifact();
+                Outcome::Created
+            }
+            Stands::Same => Outcome::AlreadyThere,
+            Stands::Other => return Err(taken()),
+        };
+        // Whoever ends it looks for artifacts after he has written the end: one of the two sees the other.
+        self.running(id).await?;
+        Ok((note, outcome))
     }
 
-    /// What was uploaded, by name.
-    pub(super) async fn uploads(&self, id: &ExecutionId) -> Result<Vec<Uploaded>, ExecutionError> {
-        let mut keys = Vec::new();
+    /// That an artifact may become a part of the pack, as far as it can be told from itself.
+    async fn may_add(
+        &self,
+        id: &ExecutionId,
+        upload: &NewUpload,
+        staged: &Staged,
+    ) -> Result<(), ExecutionError> {
+        let limits = &self.pack_limits;
+        if staged.declared.bytes > limits.artifact_bytes_max {
+            return Err(ExecutionError::TooMuch(format!(
+                "an artifact has at most {} bytes",
+                limits.artifact_bytes_max
+            )));
+        }
+        let content = staged.declared.content.clone();
+        let (name, kind, media) = (&upload.name, &upload.kind, &upload.media_type);
+        let (name, kind, media) = (name.clone(), kind.clone(), media.clone());
+        let artifact = Artifact::new(name, kind, media, staged.declared.bytes, content);
+        let artifact = artifact.map_err(|error| ExecutionError::Unexpected(error.to_string()))?;
+        // Alone it makes a manifest: its kind is none that a pack of an execution does not have.
+        self.manifest_of(id, Timestamp::EPOCH, vec![artifact])?;
+        if self.artifacts(id).await? >= self.limits.artifacts_max {
+            return Err(ExecutionError::TooMuch(format!(
+                "an execution has at most {} artifacts",
+                self.limits.artifacts_max
+            )));
+        }
+        Ok(())
+    }
+
+    /// How many artifacts there are, as far as this server knows.
+    async fn artifacts(&self, id: &ExecutionId) -> Result<usize, ExecutionError> {
+        let remembered = self.memory.of(id);
+        if let Some(count) = *memory::lock(&remembered.artifacts) {
+            return Ok(count);
+        }
+        let count = self
+            .upload_names(id, self.limits.artifacts_max)
+            .await?
+            .len();
+        *memory::lock(&remembered.artifacts) = Some(count);
+        Ok(count)
+    }
+
+    /// The digests of the names of what was uploaded; not more than `max` of them.
+    async fn upload_names(
+        &self,
+        id: &ExecutionId,
+        max: usize,
+    ) -> Result<Vec<Digest>, ExecutionError> {
+        let mut names = Vec::new();
         let mut entries = self.store.list(&Location::live_uploads_prefix(id));
-        while let Some(entry) = entries.next().await {
-            let location = Location::parse(&entry?.key);
-            let Some(Location::Live {
+        while names.len() < max
+            && let Some(entry) = entries.next().await
+        {
+            if let Some(Location::Live {
                 object: LiveObject::Upload { name },
                 ..
-            }) = location
-            else {
-                continue;
-            };
-            keys.push((name, Self::live(id, LiveObject::Upload { name })?));
-            if keys.len() > self.limits.artifacts_max {
-                return Err(ExecutionError::TooMuch(format!(
-                    "an execution has at most {} artifacts",
-                    self.limits.artifacts_max
-                )));
+            }) = Location::parse(&entry?.key)
+            {
+                names.push(name);
             }
         }
-        let notes = futures_util::stream::iter(keys).map(|(name, key)| async move {
-            let object = ObjectRef::from(key.clone());
-            let bytes = bytes_of(&*self.store, &object, NOTE_BYTES_MAX).await?;
-            let note = bytes.and_then(|bytes| serde_json::from_slice::<Uploaded>(&bytes).ok());
-            note.filter(|note| {
-                note.format == FORMAT && Digest::of(note.name.as_str().as_bytes()) == name
-            })
-            .ok_or_else(|| ExecutionError::Damaged {
-                key: key.to_string(),
-                reason: "it is no note of an upload",
-            })
+        Ok(names)
+    }
+
+    /// What was uploaded, by name. Notes that are `known` are not read again: they never change.
+    pub(super) async fn uploads(
+        &self,
+        id: &ExecutionId,
+        known: Vec<Uploaded>,
+    ) -> Result<Vec<Uploaded>, ExecutionError> {
+        // Servers that do not know of each other may each have let one in that was too much: it is kept all the same.
+        let bound = self.limits.artifacts_max.saturating_mul(2);
+        let names = self.upload_names(id, bound).await?;
+        let mut known: HashMap<Digest, Uploaded> = known
+            .into_iter()
+            .map(|note| (Digest::of(note.name.as_str().as_bytes()), note))
+            .collect();
+        let notes = names.into_iter().map(|name| (name, known.remove(&name)));
+        let notes: Vec<_> = notes.collect();
+        let notes = futures_util::stream::iter(notes).map(|(name, known)| async move {
+            match known {
+                Some(note) => Ok(note),
+                None => self.note(id, name).await,
+            }
         });
-        let mut notes: Vec<Uploaded> =
-            futures_util::TryStreamExt::try_collect(notes.buffer_unordered(16)).await?;
+        let mut notes: Vec<Uploaded> = notes
+            .buffer_unordered(NOTES_IN_FLIGHT)
+            .try_collect()
+            .await?;
         notes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(notes)
+    }
+
+    async fn note(&self, id: &ExecutionId, name: Digest) -> Result<Uploaded, ExecutionError> {
+        let key = Self::live(id, LiveObject::Upload { name })?;
+        let (object, _) = self.store.oldest(&key).await?;
+        let bytes = bytes_of(&*self.store, &object, NOTE_BYTES_MAX).await?;
+        let note = bytes.and_then(|bytes| serde_json::from_slice::<Uploaded>(&bytes).ok());
+        note.filter(|note| {
+            note.format == FORMAT && Digest::of(note.name.as_str().as_bytes()) == name
+        })
+        .ok_or_else(|| ExecutionError::Damaged {
+            key: key.to_string(),
+            reason: "it is no note of an upload",
+        })
     }
 }

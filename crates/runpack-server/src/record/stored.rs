@@ -78,6 +78,14 @@ impl Stored {
         }
     }
 
+    /// A body under a head that was written before.
+    pub(super) fn with_head(head: Head, body: &Bytes) -> Self {
+        Self {
+            head,
+            body: body.clone(),
+        }
+    }
+
     /// A stored record; `None` where it is none, or its body is not the one that came.
     pub fn parse(bytes: &Bytes) -> Option<Self> {
         let (head, start) = Head::split(bytes)?;

@@ -55,7 +55,7 @@ async fn storm(servers: &[Server], run_id: &str, body: impl Fn(usize) -> Value) 
     statuses
 }
 
-async fn storms<S: Store + Housekeeping + 'static>(store: Arc<S>) {
+pub(crate) async fn storms<S: Store + Housekeeping + 'static>(store: Arc<S>) {
     let mut servers = vec![Server::start(Setup::over(&store)).await];
     for round in ["one", "two"] {
         let same = format!("same-{round}");

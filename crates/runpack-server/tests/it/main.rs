@@ -18,6 +18,7 @@
 mod access;
 mod audit;
 mod browsing;
+mod buckets;
 mod ingest;
 mod listening;
 mod scopes;

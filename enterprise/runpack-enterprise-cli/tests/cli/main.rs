@@ -13,4 +13,5 @@ mod holding;
 mod locking;
 mod policies;
 mod replicas;
+mod serving;
 mod support;

@@ -83,16 +83,12 @@ impl Desk {
         self.write("runpack.yaml", yaml);
     }
 
-    /// Runs a line in which `@` stands for the store.
-    pub(crate) fn line(&self, line: &str) -> Said {
-        self.line_with(line, &[])
-    }
-
-    /// The same with more variables.
-    pub(crate) fn line_with(&self, line: &str, variables: &[(&str, &str)]) -> Said {
+    /// A line in which `@` stands for the store, to be run.
+    pub(crate) fn command(&self, line: &str) -> Command {
         let server = self.bucket.server();
         let store = format!("s3://{}", self.bucket.name);
-        let output = Command::new(env!("CARGO_BIN_EXE_runpack-enterprise"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runpack-enterprise"));
+        command
             .current_dir(self.directory.path())
             .env_clear()
             .env("RUNPACK_STATE_DIR", self.path("state"))
@@ -101,14 +97,26 @@ impl Desk {
             .env("RUNPACK_STORE_REGION", &server.region)
             .env("RUNPACK_STORE_ACCESS_KEY", &server.access_key)
             .env("RUNPACK_STORE_SECRET_KEY", &server.secret_key)
-            .envs(variables.iter().copied())
             .env("RUNPACK_FROM_ACCESS_KEY", &server.access_key)
             .env("RUNPACK_FROM_SECRET_KEY", &server.secret_key)
             .stdin(Stdio::null())
             .args(
                 line.split_whitespace()
                     .map(|word| word.replace('@', &store)),
-            )
+            );
+        command
+    }
+
+    /// Runs a line in which `@` stands for the store.
+    pub(crate) fn line(&self, line: &str) -> Said {
+        self.line_with(line, &[])
+    }
+
+    /// The same with more variables.
+    pub(crate) fn line_with(&self, line: &str, variables: &[(&str, &str)]) -> Said {
+        let output = self
+            .command(line)
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         Said {

@@ -19,14 +19,19 @@ pub(super) struct Brief {
 }
 
 impl Brief {
+    /// The time, as the later of the two clocks has it.
+    pub(super) fn now(&self) -> Timestamp {
+        let seconds = self.clock.now().unix_seconds().saturating_add(self.ahead);
+        Timestamp::from_unix_seconds(seconds).unwrap_or(Timestamp::MAX)
+    }
+
     /// # Errors
     /// What has this key must not come here.
     pub(super) fn lock(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
         let terms = self.tenure.of_key(key)?;
         Ok(terms.filter(|_| is_evidence(key)).map(|terms| {
             let writing = terms.lock_while_writing().duration().as_secs();
-            let now = self.clock.now().unix_seconds();
-            let until = now.saturating_add(self.ahead).saturating_add(writing);
+            let until = self.now().unix_seconds().saturating_add(writing);
             Lock {
                 mode: terms.mode(),
                 until: Timestamp::from_unix_seconds(until).unwrap_or(Timestamp::MAX),

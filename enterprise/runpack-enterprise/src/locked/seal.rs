@@ -3,8 +3,11 @@
 use runpack_core::digest::Digest;
 use runpack_core::display;
 use runpack_core::key::Location;
+use runpack_core::manifest::Manifest;
 use runpack_core::store::s3::{Lock, LockMode};
-use runpack_core::store::{ArtifactSink as _, Declared, ObjectRef, StoreError, Whole};
+use runpack_core::store::{
+    ArtifactReader as _, ArtifactSink as _, Declared, ObjectRef, StoreError, Whole,
+};
 use serde_json::json;
 
 use super::{Irrevocable, LockedStore, Pins, until};
@@ -34,25 +37,81 @@ pub struct Sealed {
 impl LockedStore {
     /// Locks what is whole by the terms of this store. Done again it changes nothing: the time counts from the commit.
     pub(super) async fn seal_whole(&self, whole: Whole<'_>) -> Result<(), StoreError> {
-        let (Whole::Pack(manifest) | Whole::Bundle(manifest, _)) = whole;
+        match whole {
+            Whole::Pack(manifest) => {
+                let evidence = Evidence::of_pack(manifest)?;
+                let pins = self.known(&evidence)?;
+                self.seal_pack(manifest, &evidence, &pins).await
+            }
+            Whole::Bundle(manifest, object) => {
+                let evidence = Evidence::of_bundle(manifest, object);
+                let mut pins = self.known(&evidence)?;
+                if let Some(version) = &object.version {
+                    // Whose bytes were just found to be the bundle.
+                    pins.insert(object.key.clone(), version.clone());
+                }
+                self.seal_pack(manifest, &evidence, &pins).await
+            }
+            Whole::Record(objects) => batch::each(objects, |object| self.seal_part(object))
+                .await
+                .map(drop),
+        }
+    }
+
+    /// Locks an object of a record for its full time. It has no receipt: its head says when it was received.
+    async fn seal_part(&self, object: &ObjectRef) -> Result<(), StoreError> {
+        let brief = self.brief()?;
+        let (Some(terms), Some(short)) =
+            (brief.tenure.of_key(&object.key)?, brief.lock(&object.key)?)
+        else {
+            return Ok(());
+        };
+        if terms.legal_hold().is_some() {
+            return Err(barred(
+                "what is kept under these terms is held for a legal matter, and a record cannot be: hold packs",
+            ));
+        }
+        let found = self.guard.inspect(object).await?;
+        let asked = Lock {
+            mode: terms.mode(),
+            until: until(terms, brief.now())?,
+        };
+        // What is locked for longer than what is only written was sealed before.
+        if found
+            .lock
+            .is_some_and(|lock| lock.until > short.until || lock.covers(&asked))
+        {
+            return Ok(());
+        }
+        if asked.mode == LockMode::Compliance {
+            self.locking.consent.to(&Irrevocable {
+                place: self.locking.place.clone(),
+                objects: 1,
+                bytes: self.store.stat(object).await?.bytes,
+                until: asked.until,
+            })?;
+        }
+        self.guard.raise(object, found, asked).await?;
+        let detail = json!({
+            "place": self.locking.place,
+            "key": object.key.as_str(),
+            "mode": asked.mode.as_str(),
+            "until": asked.until,
+        });
+        self.logged("lock.seal", Outcome::Done, detail)
+    }
+
+    async fn seal_pack(
+        &self,
+        manifest: &Manifest,
+        evidence: &Evidence,
+        pins: &Pins,
+    ) -> Result<(), StoreError> {
         let Some(terms) = self.brief()?.tenure.of_subject(manifest.subject())? else {
             return Ok(());
         };
         let lockable = Lockable::check(&self.store, &*self.locking.clock).await?;
-        let evidence = Evidence::of(whole)?;
-        let mut pins = self.known(&evidence)?;
-        if let Whole::Bundle(
-            _,
-            ObjectRef {
-                key,
-                version: Some(version),
-            },
-        ) = whole
-        {
-            // Whose bytes were just found to be the bundle.
-            pins.insert(key.clone(), version.clone());
-        }
-        let versions = evidence.find(&self.guard, &pins).await?;
+        let versions = evidence.find(&self.guard, pins).await?;
         let commit = versions
             .first()
             .ok_or_else(|| unusable("a pack has no objects"))?;
@@ -73,10 +132,10 @@ impl LockedStore {
             _ => asked,
         };
         let sealed = self
-            .lock_all(&evidence, versions, asked, "lock.seal", &lockable)
+            .lock_all(evidence, versions, asked, "lock.seal", &lockable)
             .await?;
         match terms.legal_hold() {
-            Some(matter) => self.hold(&evidence, &sealed, matter).await,
+            Some(matter) => self.hold(evidence, &sealed, matter).await,
             None => Ok(()),
         }
     }

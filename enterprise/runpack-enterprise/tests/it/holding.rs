@@ -6,7 +6,7 @@ use runpack_core::key::Location;
 use runpack_core::manifest::Manifest;
 use runpack_core::sign::{Signer as _, SigningKey, VerifyingKey};
 use runpack_core::store::s3::LockMode;
-use runpack_core::store::{ArtifactSink as _, Declared, Whole};
+use runpack_core::store::{ArtifactSink as _, Declared};
 use runpack_enterprise::evidence::{Evidence, Pinned};
 use runpack_enterprise::guard::{Guard, Hold};
 use runpack_enterprise::hold::{Actor, Bits, Changed, HoldError, Holdable};
@@ -61,7 +61,7 @@ impl Case {
     }
 
     async fn versions(&self) -> Vec<Pinned> {
-        let evidence = Evidence::of(Whole::Pack(&self.manifest)).unwrap();
+        let evidence = Evidence::of_pack(&self.manifest).unwrap();
         let pins = self.vault.receipt(&self.manifest).unwrap().pins();
         evidence.find(&self.guard, &pins).await.unwrap()
     }

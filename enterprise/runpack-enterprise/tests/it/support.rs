@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use runpack_core::manifest::{Manifest, Producer, Subject};
 use runpack_core::pack::{BytesSource, NewArtifact, PackDraft, PackError};
 use runpack_core::store::s3::{LockMode, S3Store};
-use runpack_core::store::{Housekeeping as _, StoreError, Whole};
+use runpack_core::store::{Housekeeping as _, StoreError};
 use runpack_core::time::{Clock, Timestamp};
 use runpack_enterprise::audit::{AuditLog, Entry};
 use runpack_enterprise::evidence::Evidence;
@@ -127,13 +127,13 @@ impl Vault {
     }
 
     pub(crate) fn receipt(&self, manifest: &Manifest) -> Option<LockReceipt> {
-        let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
+        let evidence = Evidence::of_pack(manifest).unwrap();
         let commit = &evidence.parts()[0].key;
         self.book().of(PLACE, commit).unwrap()
     }
 
     pub(crate) async fn status(&self, manifest: &Manifest) -> Result<Status, StoreError> {
-        let evidence = Evidence::of(Whole::Pack(manifest)).unwrap();
+        let evidence = Evidence::of_pack(manifest).unwrap();
         let receipt = self.receipt(manifest);
         let now = MachineClock.now();
         Status::of(&self.guard().await, &evidence, receipt.as_ref(), now).await
