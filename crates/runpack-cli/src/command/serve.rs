@@ -119,12 +119,6 @@ impl Execute for Serve {
             None => context.settings()?.address()?,
         };
         let storage = Storage::open(context, &address, Access::Write)?;
-        if storage.store().seals() {
-            return Err(Failure::new(
-                "a server in front of storage that locks packs one by one is not there yet: records would be locked too short",
-                "serve a bucket whose default retention locks every object, with a configuration without `object_lock`",
-            ));
-        }
         context.wait(self.serve(context, &storage))??;
         Ok(Exit::Success)
     }

@@ -126,24 +126,29 @@ impl Two {
     }
 
     async fn complete(&self, by: &Arc<Executions>) -> Result<Completed, ExecutionError> {
-        by.end(&self.id, &passed(), &Expected::new(), "token:bench")
-            .await
+        end(by, &self.id, &Expected::new()).await
     }
 
     /// The pack verifies, as a reader finds it who knows of no versions.
     async fn expect_valid(&self, pack_id: PackId) {
         let container = StorePack::new(self.store.clone(), Executions::subject(&self.id));
         let pack = Pack::open(Arc::new(container), &Limits::default()).await;
-        let verified = pack
-            .unwrap()
-            .verify(&Pins::pack_id(pack_id), &VerifyOptions::default());
-        let report = verified.await;
+        let (pins, options) = (Pins::pack_id(pack_id), VerifyOptions::default());
+        let report = pack.unwrap().verify(&pins, &options).await;
         assert_eq!(report.verdict, Verdict::Valid, "{:?}", report.findings);
     }
 }
 
 fn stores() -> [MemoryStore; 2] {
     [MemoryStore::new(), MemoryStore::versioned()]
+}
+
+async fn end(
+    by: &Arc<Executions>,
+    id: &ExecutionId,
+    expected: &Expected,
+) -> Result<Completed, ExecutionError> {
+    by.end(id, &passed(), expected, "token:bench").await
 }
 
 async fn append(by: &Executions, id: &ExecutionId, text: &str) -> Result<Appended, ExecutionError> {
@@ -186,10 +191,7 @@ fn w15_what_comes_after_the_end_is_not_acknowledged() {
             append(&two.other, &two.id, "one\n").await.unwrap();
             let (other, id) = (Arc::clone(&two.other), two.id.clone());
             two.before(key, move || async move {
-                other
-                    .end(&id, &passed(), &Expected::new(), "token:bench")
-                    .await
-                    .unwrap();
+                end(&other, &id, &Expected::new()).await.unwrap();
                 Ok(())
             });
             let late = if is_upload {
@@ -335,8 +337,8 @@ fn a_log_and_a_list_that_are_full_take_no_more_and_still_make_a_pack() {
             assert_eq!(appended.is_ok(), number < 2, "{appended:?}");
             assert_eq!(uploaded.is_ok(), number < 2, "{uploaded:?}");
         }
-        let done = executions.end(&id, &passed(), &Expected::new(), "token:bench");
-        assert!(done.await.unwrap().pack_id.is_some());
+        let done = end(&executions, &id, &Expected::new()).await;
+        assert!(done.unwrap().pack_id.is_some());
     });
 }
 
@@ -360,8 +362,7 @@ fn s07_a_large_artifact_is_held_against_its_own_bytes_and_not_against_the_stores
         let at = Executions::artifact(&two.id, &name.parse().unwrap()).unwrap();
         two.store.tamper(at.as_str(), Some(forged.into()));
         let expected = Expected::from([(name.parse().unwrap(), note.sha256)]);
-        let refused = two.one.end(&two.id, &passed(), &expected, "token:bench");
-        let refused = refused.await.unwrap_err();
+        let refused = end(&two.one, &two.id, &expected).await.unwrap_err();
         assert!(
             matches!(refused, ExecutionError::Unexpected(_)),
             "{refused}"
@@ -371,8 +372,8 @@ fn s07_a_large_artifact_is_held_against_its_own_bytes_and_not_against_the_stores
         two.store.tamper(at.as_str(), Some(sent.into()));
         let note = serde_json::to_vec(&note).unwrap();
         two.store.tamper(key.as_str(), Some(note.into()));
-        let done = two.one.end(&two.id, &passed(), &expected, "token:bench");
-        two.expect_valid(done.await.unwrap().pack_id.unwrap()).await;
+        let done = end(&two.one, &two.id, &expected).await;
+        two.expect_valid(done.unwrap().pack_id.unwrap()).await;
     });
 }
 
@@ -385,8 +386,7 @@ fn s03_what_the_store_added_is_not_taken_for_the_clients() {
             two.one.upload(&two.id, upload(name), &body).await.unwrap();
         }
         let expected = Expected::from([("artifacts/ours.txt".parse().unwrap(), Digest::of(b"a"))]);
-        let refused = two.one.end(&two.id, &passed(), &expected, "token:bench");
-        let refused = refused.await.unwrap_err();
+        let refused = end(&two.one, &two.id, &expected).await.unwrap_err();
         assert!(refused.to_string().contains("added.txt"), "{refused}");
     });
 }
@@ -409,8 +409,7 @@ fn what_was_live_stays_until_the_manifest_is_in_the_store_itself() {
             }
         };
         mirror("_runpack/live/");
-        let done = executions.end(&id, &passed(), &Expected::new(), "token:bench");
-        done.await.unwrap();
+        end(&executions, &id, &Expected::new()).await.unwrap();
         let live = || {
             let keys = behind.snapshot().into_keys();
             keys.filter(|key| key.contains("/logs/")).count()
