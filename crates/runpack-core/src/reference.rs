@@ -149,7 +149,11 @@ pub async fn resolve(
     Ok(found)
 }
 
-async fn follow(
+/// Where the reference to this pack leads; nowhere where there is none, or where it leads to no such pack.
+///
+/// # Errors
+/// As the store fails.
+pub async fn follow(
     reader: &Arc<dyn ArtifactReader>,
     pack_id: PackId,
     limits: &Limits,
@@ -207,7 +211,12 @@ async fn has_manifest(
     Ok(false)
 }
 
-async fn scan(
+/// Looks through at most `entries_max` objects for the pack with this id. It costs what it says: whoever lets others ask
+/// for it bounds how often.
+///
+/// # Errors
+/// As the store fails.
+pub async fn scan(
     reader: &Arc<dyn ArtifactReader>,
     pack_id: PackId,
     limits: &Limits,

@@ -13,12 +13,14 @@ mod executions;
 pub(crate) mod health;
 mod links;
 mod logs;
+mod origin;
 pub(crate) mod packs;
 pub(crate) mod query;
 mod records;
 pub(crate) mod trail;
 pub(crate) mod uploads;
 mod web;
+pub(crate) mod writes;
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@
 //! whoever owns the directory can do that. [`AuditLog::head`] kept elsewhere, and [`expect`]ed, tells of it.
 //!
 //! Invariants: a line is durable before [`AuditLog::record`] returns; what could not be written makes the request be
-//! refused (threat C33); after a failed sync nothing is written until the log is opened again (W07); whoever is not
-//! authenticated cannot fill the log; a line is ASCII without control characters, whatever it tells of (C31).
+//! refused (threat C33); after a failed sync nothing is written until the log is opened again (W07); whoever gets no
+//! further than saying who they are, and whoever asks too often, cannot fill the log; a line is ASCII without control characters, whatever it tells of (C31).
 
 mod chain;
 mod files;
@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use self::chain::Chain;
+pub(crate) use self::refusals::RATE;
 use self::refusals::Waiting;
 use self::sys::Sys;
 use self::writer::{Message, Writer};
@@ -345,6 +346,21 @@ impl AuditLog {
     pub fn count_refusal(&self, reason: &'static str, peer: IpAddr) {
         self.refusals
             .count(reason, peer, self.clock.now(), Instant::now());
+    }
+
+    /// Counts a refusal of somebody who has a name and got no further, or asks too often. Whether it is to be
+    /// [recorded](Self::record) on its own.
+    ///
+    /// The first five of a name and a minute are, and no more than fifty of all names; the others are told of in one line
+    /// for each name. Names are anybody's who can have a token of a public issuer.
+    pub fn count_refusal_of(
+        &self,
+        caller: &Arc<str>,
+        reason: &'static str,
+        peer: Option<IpAddr>,
+    ) -> bool {
+        let when = (self.clock.now(), Instant::now());
+        self.refusals.count_named(caller, reason, peer, when)
     }
 
     /// The last durable line.

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -76,7 +77,7 @@ pub struct ListenSettings {
     /// byte by byte, and answers that are read so.
     pub body_rate_min: u64,
     /// For the application to answer, while no body comes. Stops a store that hangs from keeping every connection: the
-    /// answer is 503, and what the application was doing is dropped, as it is when a client goes away.
+    /// answer is 503, and the application is not waited for any longer, as when a client goes away.
     pub answer: Duration,
     /// Without a byte of an answer taken. Stops clients that ask for much and read nothing.
     pub write_stall: Duration,
@@ -227,6 +228,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
+                keep_alive(&stream);
                 pause = ACCEPT_PAUSES.0;
                 match admission.admit(peer.ip()) {
                     Ok(admitted) => {
@@ -267,6 +269,20 @@ pub async fn serve(
         tasks.shutdown().await;
     }
     Ok(())
+}
+
+/// Has the system ask a peer that is silent whether it is there. Whoever follows a log says nothing for hours, and a peer
+/// that vanished without a word would be written to by nobody and waited for without end.
+fn keep_alive(stream: &TcpStream) {
+    let set = || {
+        sockopt::set_tcp_keepidle(stream, Duration::from_mins(1))?;
+        sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+        sockopt::set_tcp_keepcnt(stream, 4)?;
+        sockopt::set_socket_keepalive(stream, true)
+    };
+    if let Err(error) = set() {
+        tracing::debug!(error = chain(&error), "a connection is not asked for life");
+    }
 }
 
 impl ListenSettings {

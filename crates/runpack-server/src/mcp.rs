@@ -42,6 +42,7 @@ use tokio::sync::Semaphore;
 pub use http::router;
 
 use crate::access::{Caller, Grant, Verb};
+use crate::api::trail::Gone;
 use crate::audit::AuditLog;
 use crate::execution::Executions;
 use crate::links::Links;
@@ -330,9 +331,14 @@ impl ServerHandler for Tools {
                 .ok_or_else(|| ErrorData::internal_error("a request without a caller", None))?,
         };
         let arguments = request.arguments.unwrap_or_default();
-        let called = self
-            .0
-            .call(name, &session, arguments, context.ct.cancelled());
+        let gone = Gone::wait(session.gone.clone());
+        let nobody_waits = async {
+            tokio::select! {
+                () = context.ct.cancelled() => {}
+                () = gone => {}
+            }
+        };
+        let called = self.0.call(name, &session, arguments, nobody_waits);
         Ok(called.await.into())
     }
 }

@@ -4,6 +4,8 @@
 //! and nothing else; bytes that are given out were compared with their commitments. A pack that lies in the store only as a
 //! bundle is not seen here: `runpack unbundle` and `runpack push` make files of it.
 
+mod search;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,12 +26,14 @@ use runpack_core::pack::{self, Commit, PackError};
 use runpack_core::pin::Pins;
 use runpack_core::progress::Progress;
 use runpack_core::read::{PinnedPack, ReadError};
-use runpack_core::reference::{self, ReferenceError};
+use runpack_core::reference::{self, Found, ReferenceError};
 use runpack_core::store::{ArtifactReader, Housekeeping, Store, StoreError};
+use runpack_core::time::Timestamp;
 use runpack_core::verify::{
     Container, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport,
 };
 
+use self::search::Search;
 use crate::bytes_of;
 use crate::staging::Staged;
 
@@ -67,6 +71,9 @@ pub enum PacksError {
     /// What the store gave is not what was committed to.
     #[error("what the store gave is not what was committed to: {0}")]
     Damaged(String),
+    /// Others are looking for packs.
+    #[error("packs are being looked for, ask again in a moment")]
+    Busy,
     /// The query is none.
     #[error("{0}")]
     Query(String),
@@ -137,11 +144,39 @@ pub struct Runs {
     pub run_id: Option<RunId>,
 }
 
+/// What a list tells of a pack: its manifest may be large, and a list has many.
+#[derive(Debug, Clone)]
+pub struct PackSummary {
+    /// The SHA-256 of its manifest.
+    pub pack_id: PackId,
+    /// Whose it is.
+    pub subject: Subject,
+    /// When it was made, as whoever made it says.
+    pub created_at: Timestamp,
+    /// How many artifacts it has.
+    pub artifacts: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl PackSummary {
+    /// Of the pack with this manifest.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            pack_id: manifest.pack_id(),
+            subject: manifest.subject().clone(),
+            created_at: manifest.created_at(),
+            artifacts: manifest.artifacts().len(),
+            bytes: manifest.artifact_bytes(),
+        }
+    }
+}
+
 /// A part of a list of packs, by key.
 #[derive(Debug, Clone)]
 pub struct PackPage {
     /// What was found.
-    pub packs: Vec<Arc<Manifest>>,
+    pub packs: Vec<PackSummary>,
     /// After which key to go on; `None` at the end.
     pub next: Option<String>,
 }
@@ -154,6 +189,7 @@ pub struct Packs {
     keeper: Option<Arc<dyn Housekeeping>>,
     staging: PathBuf,
     limits: Limits,
+    search: Search,
 }
 
 impl Packs {
@@ -171,6 +207,7 @@ impl Packs {
             keeper,
             staging: staging.to_owned(),
             limits,
+            search: Search::default(),
         }
     }
 
@@ -217,7 +254,13 @@ impl Packs {
         );
         let committed = staged.await?.commit().await?;
         self.refer(&committed.manifest).await;
+        self.search.came(committed.manifest.pack_id());
         Ok((committed.manifest, committed.commit))
+    }
+
+    /// Where packs are read.
+    pub(crate) fn store(&self) -> &dyn ArtifactReader {
+        &*self.store
     }
 
     /// Where packs are written.
@@ -238,16 +281,28 @@ impl Packs {
         }
     }
 
-    /// Whose pack this is.
+    /// Whose pack this is: by its reference, and else by looking through the store, which gets it one.
     ///
     /// # Errors
-    /// [`PacksError::NotFound`]; as the store fails.
+    /// [`PacksError::NotFound`]; [`PacksError::Busy`]; as the store fails.
     pub async fn find(&self, pack_id: PackId) -> Result<Subject, PacksError> {
+        let none = || PacksError::NotFound(format!("pack_id=`{pack_id}`"));
         let reader: Arc<dyn ArtifactReader> = self.store.clone();
-        let found = reference::resolve(&reader, pack_id, &self.limits, LOOKED_MAX).await?;
-        found
-            .subject
-            .ok_or_else(|| PacksError::NotFound(format!("pack_id=`{pack_id}`")))
+        let referred = reference::follow(&reader, pack_id, &self.limits).await?;
+        if referred != Found::default() {
+            return referred.subject.ok_or_else(none);
+        }
+        let _turn = self.search.begin(pack_id).await?.ok_or_else(none)?;
+        let found = reference::scan(&reader, pack_id, &self.limits, LOOKED_MAX).await?;
+        let Some(subject) = found.subject else {
+            self.search.missed(pack_id);
+            return Err(none());
+        };
+        let manifest = self.manifest(subject.clone()).await?;
+        if let Some(manifest) = manifest.filter(|found| found.pack_id() == pack_id) {
+            self.refer(&manifest).await;
+        }
+        Ok(subject)
     }
 
     fn container(&self, subject: &Subject) -> Arc<dyn Container> {
@@ -326,7 +381,10 @@ impl Packs {
             first.pop_last();
         }
         let next = first.last_key_value().map(|(key, _)| key.clone());
-        let read = stream::iter(first).map(|(_, subject)| self.manifest(subject));
+        let read = stream::iter(first).map(async |(_, subject)| {
+            let manifest = self.manifest(subject).await?;
+            Ok::<_, PacksError>(manifest.as_deref().map(PackSummary::of))
+        });
         let packs: Vec<_> = read.buffered(MANIFESTS_IN_FLIGHT).try_collect().await?;
         Ok(PackPage {
             // One that is no manifest hides no other.

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::access::{Access, PolicyError};
 use crate::api::health::StoreProbe;
+use crate::api::writes::Writes;
 use crate::audit::AuditLog;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
@@ -134,6 +135,8 @@ pub struct Service {
     pub(crate) callers: Limiter<Box<str>>,
     pub(crate) strangers: Limiter<IpAddr>,
     pub(crate) store_probe: StoreProbe,
+    /// What goes on when its client is gone.
+    pub(crate) writes: Writes,
     /// Verifications under way: each reads a whole pack.
     pub(crate) verifications: Arc<Semaphore>,
     pub(crate) producer: Producer,
@@ -209,6 +212,7 @@ impl Service {
             callers: RateLimiter::new(callers, HashMapStateStore::default(), MonotonicClock),
             strangers: RateLimiter::new(strangers, HashMapStateStore::default(), MonotonicClock),
             store_probe: StoreProbe::default(),
+            writes: Writes::default(),
             verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
             producer,
             helpers,
@@ -230,8 +234,8 @@ impl Service {
 
     /// What goes on beside requests, until `shutdown`: the helpers of records, and removing what nobody goes on with.
     ///
-    /// `shutdown` is to come after [`listen::serve`](crate::listen::serve) has returned: the records of the last requests
-    /// are in the helpers then.
+    /// `shutdown` is to come after [`listen::serve`](crate::listen::serve) has returned: what goes on when its client is gone
+    /// is finished then, and the records of the last requests are in the helpers.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -258,6 +262,7 @@ impl Service {
             }
             self.executions.sweep().await;
         }
+        self.writes.finish().await;
         drop(stop);
         // What it was at is finished.
         if let Err(error) = helping.await {

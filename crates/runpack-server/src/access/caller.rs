@@ -75,6 +75,12 @@ impl Caller {
         self.holds_store || is_granted
     }
 
+    /// Whether they may do that anywhere at all: what is not worth looking up or reading for whoever may not.
+    pub fn may_anywhere(&self, verb: Verb) -> bool {
+        let mut grants = self.grants.iter();
+        self.holds_store || grants.any(|grant| grant.verbs.contains(&verb))
+    }
+
     /// Whether everything in the store is theirs.
     pub(crate) fn holds_store(&self) -> bool {
         self.holds_store

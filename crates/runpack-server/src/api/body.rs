@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, header};
@@ -12,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use runpack_core::digest::Digest;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::listen::BodyTimeout;
 use crate::problem::Problem;
@@ -77,22 +79,77 @@ fn broken(error: &axum::Error) -> Problem {
     }
 }
 
+/// Memory for bodies.
+struct Room {
+    bytes: Semaphore,
+    /// How long a body waits for others to go.
+    wait: Duration,
+}
+
+/// For all bodies of the process that are held in memory. Stops many that are each within their limit.
+static ROOM: Room = Room {
+    bytes: Semaphore::const_new(256 << 20),
+    wait: Duration::from_secs(10),
+};
+
+impl Room {
+    async fn take(&'static self, bytes: usize) -> Result<SemaphorePermit<'static>, Problem> {
+        let none = || Problem::unavailable("there is no room for the body now").retry_after(5);
+        let bytes = u32::try_from(bytes).map_err(|_| none())?;
+        let taken = tokio::time::timeout(self.wait, self.bytes.acquire_many(bytes)).await;
+        taken.ok().and_then(Result::ok).ok_or_else(none)
+    }
+}
+
+/// A body, and its room until the last who has it lets go.
+struct Held {
+    bytes: BytesMut,
+    room: Option<SemaphorePermit<'static>>,
+}
+
+impl Held {
+    async fn add(&mut self, piece: &[u8], room: &'static Room) -> Result<(), Problem> {
+        let more = room.take(piece.len()).await?;
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            none => *none = Some(more),
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// The whole body in memory.
 ///
 /// # Errors
-/// It is larger than `bytes_max`, or does not come whole.
+/// It is larger than `bytes_max`, or does not come whole; there is no room for it beside the others.
 pub(crate) async fn read(body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
+    read_into(&ROOM, body, bytes_max).await
+}
+
+async fn read_into(room: &'static Room, body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
     announced(&body, bytes_max)?;
     let mut stream = body.into_data_stream();
-    let mut bytes = BytesMut::new();
+    let mut held = Held {
+        bytes: BytesMut::new(),
+        room: None,
+    };
+    let mut left = bytes_max;
     while let Some(piece) = stream.next().await {
         let piece = piece.map_err(|error| broken(&error))?;
-        bytes.extend_from_slice(&piece);
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
-            return Err(too_large(bytes_max));
-        }
+        let bytes = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+        left = left
+            .checked_sub(bytes)
+            .ok_or_else(|| too_large(bytes_max))?;
+        held.add(&piece, room).await?;
     }
-    Ok(bytes.freeze())
+    Ok(Bytes::from_owner(held))
 }
 
 /// The body as it comes.
@@ -198,5 +255,36 @@ pub(super) fn expect_digest(announced: Option<Digest>, sent: Digest) -> Result<(
             "announced=`{announced}` sent=`{sent}`"
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runpack_testing::block_on;
+
+    use super::*;
+
+    static SMALL: Room = Room {
+        bytes: Semaphore::const_new(10),
+        wait: Duration::from_millis(10),
+    };
+
+    #[test]
+    fn c01_bodies_share_their_room_and_give_it_back() {
+        block_on(async {
+            let read = async |text: &'static str| read_into(&SMALL, Body::from(text), 10).await;
+            let first = read("12345678").await.unwrap();
+            let part = first.slice(2..4);
+            let full = read("123").await.unwrap_err();
+            assert_eq!((full.status(), full.code()), (503, "unavailable"));
+            let second = read("12").await.unwrap();
+            drop(first);
+            assert_eq!(read("1").await.unwrap_err().status(), 503);
+            drop(part);
+            assert_eq!(&read("12345678").await.unwrap()[..], b"12345678");
+            drop(second);
+            assert_eq!(&read("1234567890").await.unwrap()[..], b"1234567890");
+            assert_eq!(SMALL.bytes.available_permits(), 10);
+        });
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use super::trail::Trail;
+use super::trail::{Gone, Trail};
 use crate::access::{Caller, Scope, Verb};
 use crate::listen::Peer;
 use crate::problem::Problem;
@@ -16,9 +16,27 @@ use crate::service::Service;
 pub(crate) struct Call {
     pub(crate) caller: Caller,
     pub(crate) trail: Trail,
+    /// Where the request goes on without its client.
+    pub(crate) gone: Option<Gone>,
 }
 
 impl Call {
+    /// Returns when nobody waits for the answer any more: what is done for the answer alone need not be finished.
+    pub(super) async fn gone(&self) {
+        Gone::wait(self.gone.clone()).await;
+    }
+
+    /// That they may write anything at all. Asked before a body is read that says where.
+    ///
+    /// # Errors
+    /// They may not.
+    pub(super) fn may_write_anywhere(&self) -> Result<(), Problem> {
+        if self.caller.may_anywhere(Verb::Write) {
+            return Ok(());
+        }
+        Err(Problem::forbidden("writing is granted nowhere"))
+    }
+
     /// That they may write there.
     ///
     /// # Errors
@@ -90,9 +108,15 @@ impl FromRequestParts<Arc<Service>> for Call {
                 trail.caller(caller.name());
                 let key: Box<str> = caller.name().into();
                 if service.callers.check_key(&key).is_err() {
+                    trail.is_too_often();
                     return Err(Problem::rate("this caller's rate is used up").retry_after(1));
                 }
-                Ok(Self { caller, trail })
+                let gone = parts.extensions.get::<Gone>().cloned();
+                Ok(Self {
+                    caller,
+                    trail,
+                    gone,
+                })
             }
             Err(refusal) => {
                 trail.refusal(&refusal);

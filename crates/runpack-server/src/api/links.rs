@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use super::body;
@@ -14,9 +15,8 @@ use super::call::Call;
 use super::docs::{PackIdText, Problems};
 use super::packs::found;
 use super::query::At;
-use super::uploads::later;
 use crate::json;
-use crate::links::{Link, VALID_FOR, VALID_FOR_MAX};
+use crate::links::{VALID_FOR, VALID_FOR_MAX, link_to};
 use crate::problem::Problem;
 use crate::service::Service;
 
@@ -55,6 +55,8 @@ pub(super) struct LinkList {
 
 /// The most links of one answer.
 const LINKS_MAX: usize = 1_000;
+/// How many objects are looked up at once for their links.
+const IN_FLIGHT: usize = 8;
 
 /// Make links to artifacts
 ///
@@ -99,17 +101,17 @@ pub(super) async fn links(
     }
     call.trail.note("links", names.len());
     call.trail.note("seconds", valid_for.as_secs());
-    let mut made = Vec::new();
-    for name in names {
+    let now = service.clock.now();
+    let made = stream::iter(names).map(async |name| {
         let key = service.packs.key(pack.manifest(), &name)?;
-        let url = signer.link(&key.into(), valid_for).await?;
-        let link = Link::new(url, later(service.clock.now(), valid_for));
-        made.push(LinkItem {
+        let link = link_to(&**signer, &*service.store, &key, valid_for, now).await?;
+        Ok::<_, Problem>(LinkItem {
             markdown: link.to_markdown(&name),
             url: link.reveal().to_owned(),
             expires_at: link.expires_at.to_string(),
             name,
-        });
-    }
-    Ok(Json(LinkList { links: made }))
+        })
+    });
+    let links = made.buffered(IN_FLIGHT).try_collect().await?;
+    Ok(Json(LinkList { links }))
 }

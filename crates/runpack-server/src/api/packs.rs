@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use runpack_core::display::chain;
 use runpack_core::id::PackId;
-use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::manifest::Subject;
 use runpack_core::pack::Commit;
 use runpack_core::verify::{Level, Verdict};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use super::uploads::download;
 use crate::access::{Scope, Verb};
 use crate::execution::{Executions, verified};
 use crate::metrics::Kind;
-use crate::packs::{self, PacksError, Runs};
+use crate::packs::{self, PackSummary, PacksError, Runs};
 use crate::problem::Problem;
 use crate::service::Service;
 
@@ -38,6 +38,7 @@ impl From<PacksError> for Problem {
             PacksError::Key(error) => Self::bad_request(error.to_string()),
             PacksError::Staging(error) => body::not_staged(&error),
             PacksError::Store(error) => error.into(),
+            PacksError::Busy => Self::unavailable(error.to_string()).retry_after(5),
             PacksError::Damaged(_) => {
                 tracing::error!(error = chain(&error), "a pack is damaged");
                 Self::damaged("the pack is not what was committed to")
@@ -79,6 +80,10 @@ pub(super) async fn found(
     pack_id: &str,
 ) -> Result<(PackId, Subject), Problem> {
     let pack_id: PackId = parse("pack_id", pack_id)?;
+    // To look for a pack costs more than to ask for one.
+    if !call.caller.may_anywhere(Verb::Read) {
+        return Err(absent());
+    }
     let subject = service.packs.find(pack_id).await?;
     call.may_read(&scope_of(&service.executions, &subject).await?)?;
     Ok((pack_id, subject))
@@ -102,15 +107,14 @@ pub(super) struct PackItem {
 }
 
 impl PackItem {
-    fn of(manifest: &Manifest) -> Self {
-        let subject = manifest.subject();
+    fn of(pack: &PackSummary) -> Self {
         Self {
-            pack_id: manifest.pack_id().to_string(),
-            kind: subject.kind(),
-            subject: subject.fields().into_iter().collect(),
-            created_at: manifest.created_at().to_string(),
-            artifacts: manifest.artifacts().len(),
-            bytes: manifest.artifact_bytes(),
+            pack_id: pack.pack_id.to_string(),
+            kind: pack.subject.kind(),
+            subject: pack.subject.fields().into_iter().collect(),
+            created_at: pack.created_at.to_string(),
+            artifacts: pack.artifacts,
+            bytes: pack.bytes,
         }
     }
 }
@@ -175,14 +179,7 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(PackKept, bool), Problem> {
-    if !call
-        .caller
-        .grants()
-        .iter()
-        .any(|grant| grant.verbs.contains(&Verb::Write))
-    {
-        return Err(Problem::forbidden("writing is granted nowhere"));
-    }
+    call.may_write_anywhere()?;
     body::expect_type(headers, &["application/gzip", "application/x-gzip"])?;
     let announced = parse_some("expect", query.expect.as_deref())?;
     let bytes_max = service.packs.limits().pack_bytes_max;
@@ -207,7 +204,7 @@ async fn receive(
     call.trail.note("outcome", outcome);
     let kept = PackKept {
         outcome,
-        pack: PackItem::of(&manifest),
+        pack: PackItem::of(&PackSummary::of(&manifest)),
     };
     Ok((kept, commit == Commit::New))
 }
@@ -277,7 +274,7 @@ pub(super) async fn list(
         .list(&runs, query.after.as_deref(), limit)
         .await?;
     Ok(Json(PackList {
-        packs: page.packs.iter().map(|one| PackItem::of(one)).collect(),
+        packs: page.packs.iter().map(PackItem::of).collect(),
         next: page.next,
     }))
 }
@@ -407,10 +404,17 @@ pub(super) async fn verify(
         Some(_) => return Err(Problem::bad_request("`level` is full, deep or presence")),
     };
     let (pack_id, subject) = found(&service, &call, &pack_id).await?;
-    let Ok(_permit) = service.verifications.acquire().await else {
-        return Err(Problem::unavailable("the server is stopping"));
+    let verifying = async {
+        let Ok(_permit) = service.verifications.acquire().await else {
+            return Err(Problem::unavailable("the server is stopping"));
+        };
+        Ok(service.packs.verify(&subject, pack_id, level).await)
     };
-    let report = service.packs.verify(&subject, pack_id, level).await;
+    let report = tokio::select! {
+        report = verifying => report?,
+        // A verdict that nobody hears is not worth the reading.
+        () = call.gone() => return Err(Problem::unavailable("nobody waits for the verdict")),
+    };
     call.trail.note("verdict", report.verdict);
     if report.verdict == Verdict::Invalid {
         tracing::warn!(pack = %pack_id, "a pack does not verify");

@@ -170,6 +170,7 @@ async fn receive(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(RecordKept, bool), Problem> {
+    call.may_write_anywhere()?;
     body::expect_type(headers, &["application/json"])?;
     let limits = service.records.limits();
     let bytes = body::read(body, limits.body_bytes_max).await?;

@@ -1,14 +1,18 @@
 //! What is left of a request: a line in the audit log, a count, a line in the server's log, and its id in the answer.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::origin;
 use crate::access::Refusal;
 use crate::audit::{self, Event, Outcome};
 use crate::listen::Peer;
@@ -62,6 +66,16 @@ impl Trail {
         });
     }
 
+    /// That they ask too often.
+    pub(super) fn is_too_often(&self) {
+        self.with(|known| known.refusal = Some(audit::RATE));
+    }
+
+    /// That a page of another host asks in somebody's name.
+    fn is_of_another_host(&self) {
+        self.with(|known| known.refusal = Some("foreign-origin"));
+    }
+
     /// What is done, and to what.
     pub(crate) fn act(&self, action: &'static str, object: impl Into<String>) {
         self.with(|known| {
@@ -84,25 +98,91 @@ impl Trail {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Audited;
 
+/// When the client of a request that goes on without them is gone, or was told that it takes too long.
+#[derive(Debug, Clone)]
+pub(crate) struct Gone(watch::Receiver<()>);
+
+impl Gone {
+    /// Returns when they are; never where the request ends with its client.
+    pub(crate) async fn wait(gone: Option<Self>) {
+        match gone {
+            Some(Self(mut here)) => while here.changed().await.is_ok() {},
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Answers no write and no refusal before it is in the audit log; where that cannot be, it is not acknowledged (threat C33).
+///
+/// A write that was begun is finished and written down, whether or not its client waits for it: neither hanging up nor the
+/// deadline of the answer leaves a write in the store that is not in the log.
 pub(crate) async fn audited(
     State(service): State<Arc<Service>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let is_write = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if is_write && service.audit.state() != audit::State::Ready {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return answered(&service, request, next, Kind::Read).await;
+    }
+    if service.audit.state() != audit::State::Ready {
         return Problem::unavailable("the audit log takes no more lines")
             .retry_after(30)
             .into_response();
     }
+    let Ok(under_way) = service.writes.begin() else {
+        return Problem::unavailable("too much is under way")
+            .retry_after(5)
+            .into_response();
+    };
+    let (here, gone) = watch::channel(());
+    request.extensions_mut().insert(Gone(gone));
+    let write = tokio::spawn(async move {
+        let response = answered(&service, request, next, Kind::Write).await;
+        drop(under_way);
+        response
+    });
+    let done = write.await;
+    drop(here);
+    done.unwrap_or_else(|_| Problem::bug("a request was lost").into_response())
+}
+
+/// What a request may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+}
+
+async fn answered(service: &Service, request: Request, next: Next, kind: Kind) -> Response {
     let Some(trail) = request.extensions().get::<Trail>().cloned() else {
         return Problem::bug("a request without a trail").into_response();
     };
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    if response.extensions().get::<Audited>().is_some() {
+    let response = match origin::check(request.headers(), request.uri()) {
+        Err(problem) if kind == Kind::Write => {
+            trail.is_of_another_host();
+            problem.into_response()
+        }
+        // Locks that a panic leaves behind are taken up everywhere; what it was at is in the line below.
+        _ => AssertUnwindSafe(next.run(request))
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|_| Problem::bug("what answers the request failed").into_response()),
+    };
+    let is_refused_often = trail.with(|known| match (known.refusal, &known.caller) {
+        (None, _) => false,
+        (Some(reason), None) => {
+            if let Some(peer) = peer {
+                service.audit.count_refusal(reason, peer);
+            }
+            true
+        }
+        (Some(reason), Some(caller)) => !service.audit.count_refusal_of(caller, reason, peer),
+    });
+    let is_written = response.extensions().get::<Audited>().is_some();
+    // Nobody fills the log who gets no further than saying who they are: these are counted and told together.
+    if is_refused_often || is_written {
         return response;
     }
     let status = response.status();
@@ -113,14 +193,11 @@ pub(crate) async fn audited(
     } else {
         Outcome::Accepted
     };
-    if !is_write && outcome == Outcome::Accepted {
+    if kind == Kind::Read && outcome == Outcome::Accepted {
         return response;
     }
     let code = response.extensions().get::<Problem>().map(Problem::code);
-    let line = trail.with(|known| {
-        if let (Some(reason), None) = (known.refusal, &known.caller) {
-            return Err(reason);
-        }
+    let event = trail.with(|known| {
         let mut detail = std::mem::take(&mut known.detail);
         if let Some(code) = code {
             detail.insert("code", code.to_owned());
@@ -128,7 +205,7 @@ pub(crate) async fn audited(
         if let Some(peer) = peer {
             detail.insert("peer", peer.to_string());
         }
-        Ok(Event {
+        Event {
             request: Some(known.request.clone()),
             caller: known.caller.clone(),
             action: known.action.unwrap_or("request"),
@@ -140,28 +217,19 @@ pub(crate) async fn audited(
             outcome,
             status: status.as_u16(),
             detail,
-        })
-    });
-    match line {
-        // Nobody fills the log without a token: these are counted and told together.
-        Err(reason) => {
-            if let Some(peer) = peer {
-                service.audit.count_refusal(reason, peer);
-            }
-            response
         }
-        Ok(event) => match service.audit.record(event).await {
-            Ok(()) => response,
-            Err(error) => {
-                tracing::error!(
-                    error = runpack_core::display::chain(&error),
-                    "the audit log failed"
-                );
-                Problem::unavailable("the audit log could not be written, send it again")
-                    .retry_after(30)
-                    .into_response()
-            }
-        },
+    });
+    match service.audit.record(event).await {
+        Ok(()) => response,
+        Err(error) => {
+            tracing::error!(
+                error = runpack_core::display::chain(&error),
+                "the audit log failed"
+            );
+            Problem::unavailable("the audit log could not be written, send it again")
+                .retry_after(30)
+                .into_response()
+        }
     }
 }
 

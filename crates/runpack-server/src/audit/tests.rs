@@ -372,6 +372,34 @@ fn c32_a_flood_of_refusals_adds_a_handful_of_lines() {
 }
 
 #[test]
+fn c32_refusals_of_those_who_have_a_name_are_told_of_in_few_lines_too() {
+    let dir = scratch();
+    let log = open(dir.path(), Bounds::default(), Sys::default()).unwrap();
+    let name = |number: u32| -> Arc<str> { format!("github:repo:x/{number}").into() };
+    let peer = Some(Ipv4Addr::LOCALHOST.into());
+    let own = |name: &Arc<str>, reason| u64::from(log.count_refusal_of(name, reason, peer));
+    // One name, many times.
+    let told: u64 = (0..10_000).map(|_| own(&name(0), "no-rule")).sum();
+    assert_eq!(told, 5);
+    // Many names.
+    let told: u64 = (0..10_000).map(|number| own(&name(number), RATE)).sum();
+    assert_eq!(told, 45);
+    block_on(log.close());
+    let told = entries(dir.path());
+    // One for each name that had more than its own lines, and one for all other names.
+    assert_eq!(told.len(), 6);
+    assert_eq!(told[0].caller.as_deref(), Some("github:repo:x/0"));
+    assert_eq!(told[0].detail["counts"], "no-rule=9995 rate=1");
+    assert_eq!((told[0].status, told[1].status), (401, 429));
+    let others = told.last().unwrap();
+    assert_eq!(
+        (&others.caller, &*others.detail["counts"]),
+        (&None, "rate=9950")
+    );
+    assert!(others.detail.contains_key("names"));
+}
+
+#[test]
 fn refusals_are_told_of_while_nobody_records() {
     let dir = scratch();
     let bounds = Bounds {

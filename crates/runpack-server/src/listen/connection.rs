@@ -169,7 +169,7 @@ impl Conversation {
             if exchanges.stirred_at() == stirred_at {
                 self.connections.count_timed_out();
                 tracing::error!(peer = %peer.0, "the application did not answer in its time");
-                return Problem::unavailable("it took too long, and was not finished")
+                return Problem::unavailable("it takes too long, and is not waited for: what was sent may still be kept, so send it again")
                     .retry_after(RETRY_SECONDS)
                     .into_response();
             }

@@ -34,3 +34,19 @@ async fn a_limit_that_lets_nobody_in_is_refused() {
     let error = served.unwrap_err().to_string();
     assert!(error.contains("connections_per_peer_max"), "{error}");
 }
+
+#[tokio::test]
+async fn a_peer_that_is_silent_is_asked_whether_it_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    assert!(!sockopt::socket_keepalive(&stream).unwrap());
+    keep_alive(&stream);
+    assert!(sockopt::socket_keepalive(&stream).unwrap());
+    assert_eq!(
+        sockopt::tcp_keepidle(&stream).unwrap(),
+        Duration::from_mins(1)
+    );
+}

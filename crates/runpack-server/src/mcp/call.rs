@@ -12,6 +12,7 @@ use super::Work;
 use super::answer::{Answer, refused};
 use super::describe::ToolName;
 use crate::access::{Caller, Scope, Verb};
+use crate::api::trail::Gone;
 use crate::audit::{Event, Outcome, State};
 use crate::problem::Problem;
 
@@ -23,6 +24,8 @@ pub(super) struct Session {
     pub(super) request: String,
     /// Where the caller is; `None` for who started this program.
     pub(super) peer: Option<IpAddr>,
+    /// Where the request goes on without its client.
+    pub(super) gone: Option<Gone>,
 }
 
 impl Session {
@@ -31,6 +34,7 @@ impl Session {
             caller: caller.clone(),
             request: ulid::Ulid::generate().to_string(),
             peer: None,
+            gone: None,
         }
     }
 
@@ -64,10 +68,13 @@ impl Session {
             return Ok(());
         }
         told.note("refused", "out of scope");
-        Err(Problem::not_found(
-            "there is no such thing, or not for this caller",
-        ))
+        Err(hidden())
     }
+}
+
+/// What is told of what is not there, and of what is there and not for this caller.
+pub(super) fn hidden() -> Problem {
+    Problem::not_found("there is no such thing, or not for this caller")
 }
 
 /// What the audit log is told of a call.

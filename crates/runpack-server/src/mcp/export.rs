@@ -29,8 +29,7 @@ use super::ask::{ArtifactAsked, ExportAsked, read};
 use super::call::{Session, Told, cancelled};
 use crate::access::{Scope, Verb};
 use crate::api::query::{parse, parse_some};
-use crate::api::uploads::later;
-use crate::links::{Link, VALID_FOR};
+use crate::links::{VALID_FOR, link_to};
 use crate::metrics::Kind;
 use crate::packs::PacksError;
 use crate::problem::Problem;
@@ -255,19 +254,20 @@ impl Work {
         let Some(signer) = &self.links else {
             return made;
         };
+        let now = self.clock.now();
         for artifact in manifest.artifacts().iter().take(self.limits.links_max) {
             let at = Location::artifact(manifest.subject(), artifact.name(), artifact.commitment());
             let Ok(key) = at.key() else {
                 continue;
             };
-            let url = match signer.link(&key.into(), VALID_FOR).await {
-                Ok(url) => url,
+            let linked = link_to(&**signer, self.packs.store(), &key, VALID_FOR, now).await;
+            let link = match linked {
+                Ok(link) => link,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "a link could not be signed");
                     break;
                 }
             };
-            let link = Link::new(url, later(self.clock.now(), VALID_FOR));
             made.push(LinkMade {
                 name: artifact.name().to_string(),
                 markdown: link.to_markdown(artifact.name().as_str()),

@@ -1,7 +1,7 @@
 //! The tools over HTTP (Streamable HTTP), for whoever may use the service.
 //!
 //! One request is one message and one answer; there are no sessions, so any of several servers answers. Before the SDK
-//! sees a request its caller is authenticated and within their rate, its origin is looked at, and its body is read within
+//! sees a request its origin is looked at, its caller is authenticated and within their rate, and its body is read within
 //! its limit and strictly. The SDK gets no credential: it prints what it gets.
 
 use std::sync::Arc;
@@ -9,17 +9,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::uri::{Authority, Uri};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
+use bytes::Bytes;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde::de::IgnoredAny;
 
 use super::call::Session;
 use super::{ToolLimits, Tools};
+use crate::access::Verb;
 use crate::api::body;
 use crate::api::call::Call;
 use crate::api::trail::{self, Audited};
@@ -27,6 +28,9 @@ use crate::json;
 use crate::listen::Peer;
 use crate::problem::Problem;
 use crate::service::Service;
+
+/// The largest message of somebody who may export nothing: the other tools take ids.
+const READER_BYTES_MAX: usize = 64 << 10;
 
 type Server = StreamableHttpService<Tools, NeverSessionManager>;
 
@@ -67,8 +71,8 @@ pub fn router(service: Arc<Service>) -> Router {
 
 async fn answer(server: Server, call: Call, request: Request, body_bytes_max: usize) -> Response {
     call.trail.act("mcp.request", "/mcp");
-    let request = match admitted(&call, request, body_bytes_max).await {
-        Ok(request) => request,
+    let (request, _held) = match admitted(&call, request, body_bytes_max).await {
+        Ok(admitted) => admitted,
         Err(response) => return response,
     };
     let mut response = server.handle(request).await.map(Body::new).into_response();
@@ -79,23 +83,29 @@ async fn answer(server: Server, call: Call, request: Request, body_bytes_max: us
     response
 }
 
-/// The request as the SDK may have it: with the body read, and with who calls in the place of their token.
+/// The request as the SDK may have it: with the body read, and with who calls in the place of their token. And the body once
+/// more: what the SDK makes of it is as large, and so its room is kept.
 async fn admitted(
     call: &Call,
     request: Request,
     body_bytes_max: usize,
-) -> Result<Request, Response> {
+) -> Result<(Request, Bytes), Response> {
     let (parts, body) = request.into_parts();
-    check_origin(&parts.headers, &parts.uri).map_err(Problem::into_response)?;
     let mut admitted = Request::new(Body::empty());
+    let mut held = Bytes::new();
     if parts.method == Method::POST {
         let read = async {
             body::expect_type(&parts.headers, &["application/json"])?;
-            let bytes_max = u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
-            body::read(body, bytes_max).await
+            let bytes_max = if call.caller.may_anywhere(Verb::Write) {
+                body_bytes_max
+            } else {
+                READER_BYTES_MAX
+            };
+            body::read(body, u64::try_from(bytes_max).unwrap_or(u64::MAX)).await
         };
         let bytes = read.await.map_err(Problem::into_response)?;
         json::read::<IgnoredAny>(&bytes).map_err(|error| no_message(&error))?;
+        held = bytes.clone();
         *admitted.body_mut() = bytes.into();
     }
     *admitted.method_mut() = parts.method;
@@ -112,50 +122,9 @@ async fn admitted(
         caller: call.caller.clone(),
         request: call.trail.request(),
         peer: parts.extensions.get::<Peer>().map(|peer| peer.0.ip()),
+        gone: call.gone.clone(),
     });
-    Ok(admitted)
-}
-
-/// That the request comes from no page of another host: browsers say where a page is from, other clients say nothing.
-fn check_origin(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else {
-        return Ok(());
-    };
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = match host {
-        Some(host) => host.parse().ok(),
-        None => uri.authority().cloned(),
-    };
-    let is_same = origins.next().is_none() && host.is_some_and(|host| is_same_host(origin, &host));
-    if is_same {
-        return Ok(());
-    }
-    Err(Problem::forbidden(
-        "a page of another host may not call tools here",
-    ))
-}
-
-fn is_same_host(origin: &HeaderValue, host: &Authority) -> bool {
-    let Some(origin) = origin
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<Uri>().ok())
-    else {
-        return false;
-    };
-    let port = match origin.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return false,
-    };
-    let is_same = |from: &Authority| {
-        from.host().eq_ignore_ascii_case(host.host())
-            && from.port_u16().unwrap_or(port) == host.port_u16().unwrap_or(port)
-    };
-    origin.authority().is_some_and(is_same)
+    Ok((admitted, held))
 }
 
 /// JSON-RPC 2.0, section 5.1: a parse error, which has no id.

@@ -1,7 +1,6 @@
 //! `runpack_list`: which packs there are.
 
 use rmcp::model::JsonObject;
-use runpack_core::manifest::Manifest;
 
 use super::Work;
 use super::answer::{Answer, LINES_MAX, Listed, PackListed, add};
@@ -9,7 +8,7 @@ use super::ask::{ListAsked, read};
 use super::call::{Session, Told};
 use crate::access::Scope;
 use crate::api::query::{parse, parse_some};
-use crate::packs::Runs;
+use crate::packs::{PackSummary, Runs};
 use crate::problem::Problem;
 
 /// How many packs an answer has where nothing is asked.
@@ -54,7 +53,7 @@ impl Work {
             .list(&runs, asked.after.as_deref(), limit)
             .await?;
         let listed = Listed {
-            packs: page.packs.iter().map(|one| PackListed::of(one)).collect(),
+            packs: page.packs.iter().map(PackListed::of).collect(),
             next: page.next,
         };
         Ok(Answer::new(listed.text(), &listed))
@@ -62,14 +61,14 @@ impl Work {
 }
 
 impl PackListed {
-    fn of(manifest: &Manifest) -> Self {
-        let fields = manifest.subject().fields().into_iter();
+    fn of(pack: &PackSummary) -> Self {
+        let fields = pack.subject.fields().into_iter();
         Self {
-            pack_id: manifest.pack_id().to_string(),
+            pack_id: pack.pack_id.to_string(),
             subject: fields.map(|(name, id)| (name.to_owned(), id)).collect(),
-            created_at: manifest.created_at().to_string(),
-            artifacts: manifest.artifacts().len(),
-            bytes: manifest.artifact_bytes(),
+            created_at: pack.created_at.to_string(),
+            artifacts: pack.artifacts,
+            bytes: pack.bytes,
         }
     }
 }

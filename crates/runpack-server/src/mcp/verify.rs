@@ -17,7 +17,8 @@ use runpack_core::verify::{Container, Level, Pack, VerifyOptions, VerifyReport};
 use super::Work;
 use super::answer::{Answer, FindingTold, LINES_MAX, Verified, add, shown};
 use super::ask::{LevelAsked, VerifyAsked, read};
-use super::call::{Session, Told};
+use super::call::{Session, Told, hidden};
+use crate::access::Verb;
 use crate::api::packs::scope_of;
 use crate::api::query::parse_some;
 use crate::problem::Problem;
@@ -73,6 +74,10 @@ impl Work {
         level: Level,
         told: &mut Told,
     ) -> Result<VerifyReport, Problem> {
+        // To look for a pack costs more than to ask for one.
+        if !session.caller.may_anywhere(Verb::Read) {
+            return Err(hidden());
+        }
         let subject = self.packs.find(pack_id).await?;
         let scope = scope_of(&self.executions, &subject).await?;
         session.may_read(&scope, told)?;

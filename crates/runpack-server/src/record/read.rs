@@ -1,7 +1,8 @@
 //! Reading records, without a database: by listing the days, with the daily lists as a hint.
 //!
 //! A hint spares a read and settles nothing: what is given out was read from the record itself, and held against the
-//! SHA-256 in its head and against the identity that was asked for.
+//! SHA-256 in its head and against the identity that was asked for. Which record is the latest is settled by the heads of its
+//! day alone, and a replay ends where the list it went by has another time than a record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -209,7 +210,8 @@ impl Records {
     }
 
     async fn last_of(&self, stream: &Stream, day: Day) -> Result<Option<RunId>, RecordError> {
-        let summaries = self.summaries(stream, day).await?;
+        // A list that puts a record in another's place would show nowhere else: every head of the day is read.
+        let summaries = self.summaries_with(stream, day, BTreeMap::new()).await?;
         let last = summaries
             .into_iter()
             .max_by(|a, b| a.order().cmp(&b.order()));

@@ -170,6 +170,31 @@ fn helpers_follow_the_records_and_are_rebuilt_from_them_alone() {
 }
 
 #[test]
+fn a_daily_list_that_is_wrong_does_not_say_which_record_is_the_latest() {
+    block_on(async {
+        let store = Arc::new(MemoryStore::new());
+        let early = records(&store, "2026-11-20T12:00:00Z");
+        keep(&early, &body("old", "1")).await.unwrap();
+        let late = records(&store, "2026-11-20T13:00:00Z");
+        keep(&late, &body("new", "1")).await.unwrap();
+        let helpers = Helpers::new(store.clone(), store.clone(), HelperSettings::default());
+        helpers.rebuild(&late).await.unwrap();
+        let daily = stream().key(RecordObject::Daily {
+            day: "2026-11-20".parse().unwrap(),
+        });
+        let daily = daily.unwrap();
+        let list = bytes_of(&*store, &daily.clone().into(), 1 << 20).await;
+        let list = String::from_utf8(list.unwrap().unwrap()).unwrap();
+        for (is, told) in [("12:00:00", "14:00:00"), ("13:00:00", "11:00:00")] {
+            let wrong = list.replace(is, told);
+            assert_ne!(wrong, list);
+            store.tamper(daily.as_str(), Some(wrong.into()));
+            assert_eq!(late.latest(&stream()).await.unwrap().1.as_str(), "new");
+        }
+    });
+}
+
+#[test]
 fn s01_s09_a_store_that_changes_or_swaps_records_is_found_out() {
     block_on(async {
         let store = Arc::new(MemoryStore::new());

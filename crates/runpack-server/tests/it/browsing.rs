@@ -12,6 +12,7 @@
 )]
 
 mod browser;
+mod bucket;
 mod evidence;
 mod hostile;
 mod served;

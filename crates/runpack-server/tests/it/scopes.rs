@@ -179,8 +179,8 @@ fn may(grants: &[GrantText], verb: char, (organization, project): (&str, Option<
     })
 }
 
-fn may_anywhere(grants: &[GrantText]) -> bool {
-    grants.iter().any(|(_, _, verbs)| verbs.contains('w'))
+fn may_anywhere(grants: &[GrantText], verb: char) -> bool {
+    grants.iter().any(|(_, _, verbs)| verbs.contains(verb))
 }
 
 /// The status of a request that is not done, or `None` for one that is.
@@ -442,9 +442,15 @@ fn c24_nobody_reads_or_writes_outside_their_scope() {
                     }
                     if status != 401 {
                         let id = answer.header("x-request-id").unwrap().to_owned();
-                        // A bundle of somebody who may write nowhere is not read, so whose it is is not known.
-                        let is_read =
-                            *path != "/v1/packs" || *method != "post" || may_anywhere(grants);
+                        // What somebody sends who may write nowhere is not read, and no pack is looked for by somebody who
+                        // may read nowhere, so whose it is is not known.
+                        let is_read = match (*method, *path) {
+                            ("post", "/v1/packs" | "/v1/records") => may_anywhere(grants, 'w'),
+                            (_, path) if path.starts_with("/v1/packs/") => {
+                                may_anywhere(grants, 'r')
+                            }
+                            _ => true,
+                        };
                         let owner = is_read.then_some(*owner);
                         refused.push(Refused {
                             id,
@@ -556,5 +562,105 @@ fn c24_lists_never_show_what_is_out_of_scope() {
             }
         }
         server.end().await;
+    });
+}
+
+#[test]
+fn c01_nothing_is_read_of_who_may_write_nowhere() {
+    block_on(async {
+        let files = Files::new().await;
+        let mut setup = Setup::over(&files.store);
+        setup.policy = policy(&[("ci", &[("acme", "*", "r")])]);
+        let server = Server::start(setup).await;
+        for (path, media_type) in [
+            ("/v1/records", "application/json"),
+            ("/v1/packs", "application/gzip"),
+        ] {
+            let mut wire = Wire::to(&server).await;
+            let media_type = format!("Content-Type: {media_type}");
+            let lines = [
+                &*media_type,
+                "Content-Length: 1000000",
+                "Expect: 100-continue",
+            ];
+            wire.head(&format!("POST {path}"), &lines).await;
+            // Not even told to send it.
+            let text = wire.rest().await;
+            assert!(text.starts_with("HTTP/1.1 403 "), "{text}");
+        }
+        server.end().await;
+    });
+}
+
+#[test]
+fn a_page_of_another_host_writes_nothing_with_the_login_of_who_looks_at_it() {
+    block_on(async {
+        let (server, _files) = server().await;
+        let things = furnish(&server, ("acme", Some("web"))).await;
+        let host = server.address.to_string();
+        let own = format!("http://{host}");
+        let port = server.address.port();
+        let other_port = format!("http://{}:{}", server.address.ip(), port ^ 1);
+        let cases: &[(&[(&'static str, &str)], bool)] = &[
+            (&[], true),
+            (&[("origin", &*own)], true),
+            (&[("origin", "https://evil.example")], false),
+            (&[("origin", &*other_port)], false),
+            (&[("origin", "null")], false),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "same-site")], false),
+            (
+                &[("sec-fetch-site", "cross-site"), ("origin", &*own)],
+                false,
+            ),
+            (
+                &[("sec-fetch-site", "same-origin"), ("origin", &*own)],
+                true,
+            ),
+            // A proxy may say another host than the browser knows.
+            (
+                &[
+                    ("sec-fetch-site", "same-origin"),
+                    ("origin", "https://runpack.example"),
+                ],
+                true,
+            ),
+            (&[("sec-fetch-site", "none")], true),
+        ];
+        let log = format!("/v1/executions/{}/logs/stdout", things.open);
+        let verify = format!("/v1/packs/{}/verify", things.pack_id);
+        let mut refused = 0;
+        for (headers, is_taken) in cases {
+            let with = |ask: Ask| {
+                headers
+                    .iter()
+                    .fold(ask.by("root"), |ask, (name, value)| ask.header(name, value))
+            };
+            let append = with(post(&log).bytes("text/plain", "line\n"));
+            for (ask, status) in [(append, 201), (with(post(&verify)), 200)] {
+                let answer = server.tell(ask).await;
+                if *is_taken {
+                    assert_eq!(answer.status, status, "{headers:?}: {answer:?}");
+                } else {
+                    assert_eq!(answer.expect(403).problem(), "forbidden", "{headers:?}");
+                    refused += 1;
+                }
+            }
+            // What changes nothing is nobody's to forbid: the page that asked cannot read it.
+            server.tell(with(get("/v1/caller"))).await.expect(200);
+        }
+        let text = server.tell(get(&log).by("root")).await.expect(200).body;
+        let taken = cases.iter().filter(|(_, is_taken)| *is_taken).count();
+        assert_eq!(text, "line\n".repeat(taken));
+        let entries = server.end().await;
+        let told: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.action == "access.refused")
+            .collect();
+        assert!(!told.is_empty() && told.len() <= refused, "{told:?}");
+        assert!(
+            told.iter()
+                .any(|entry| format!("{:?}", entry.detail).contains("foreign-origin"))
+        );
     });
 }

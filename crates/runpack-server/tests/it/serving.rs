@@ -11,6 +11,7 @@
 
 mod executions;
 mod faults;
+mod hung_up;
 mod logged;
 mod packs;
 mod problems;

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use runpack_testing::scratch;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -21,8 +21,22 @@ const INSTALL: &str = "install Chromium and its driver: `apt-get install chromiu
 pub(super) const TAB: char = '\u{e004}';
 pub(super) const ENTER: char = '\u{e007}';
 
+/// The driver, its browser, and all that the browser starts are one group of processes, which ends when the pipe into this
+/// shell does: with the test, however that ends.
+const UNTIL_THE_PIPE_ENDS: &str = "chromedriver --port=0 & exec > /dev/null; cat; kill -KILL 0";
+
+/// What the shell runs.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
 pub(super) struct Browser {
-    driver: Child,
+    _group: Group,
     /// Kept open: a driver that cannot say anything ends.
     _said: BufReader<ChildStdout>,
     address: SocketAddr,
@@ -32,25 +46,31 @@ pub(super) struct Browser {
 
 impl Browser {
     pub(super) fn start() -> Self {
-        let home = scratch();
+        // Not in memory: a browser keeps much.
+        let home = tempfile::tempdir().unwrap();
         // The driver takes a free port, and says which.
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
+        let shell = Command::new("sh")
+            .args(["-c", UNTIL_THE_PIPE_ENDS])
             .env("HOME", home.path())
+            // A browser that is killed leaves its profile, which goes with this directory.
+            .env("TMPDIR", home.path())
+            .process_group(0)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("chromedriver does not run, {INSTALL}: {error}"));
-        let mut said = BufReader::new(driver.stdout.take().unwrap());
+            .spawn();
+        let mut group = Group(shell.unwrap());
+        let mut said = BufReader::new(group.0.stdout.take().unwrap());
         let port = (&mut said).lines().find_map(|line| {
             let line = line.ok()?;
             let (_, rest) = line.split_once("started successfully on port ")?;
             rest.trim_end_matches('.').parse::<u16>().ok()
         });
+        let port = port.unwrap_or_else(|| panic!("chromedriver does not run, {INSTALL}"));
         let mut browser = Self {
-            driver,
+            _group: group,
             _said: said,
-            address: ([127, 0, 0, 1], port.expect("chromedriver says its port")).into(),
+            address: ([127, 0, 0, 1], port).into(),
             session: String::new(),
             home,
         };
@@ -181,17 +201,6 @@ impl Browser {
             .filter(|entry| entry["source"] != "network")
             .map(|entry| entry["message"].to_string())
             .collect()
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // The driver ends its browser and then itself.
-        if !self.session.is_empty() {
-            let _ = self.tell("DELETE", &self.session, &Value::Null);
-        }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }
 

@@ -9,6 +9,7 @@ use runpack_core::verify::Level;
 use serde_json::json;
 
 use super::browser::until;
+use super::bucket::Bucket;
 use super::served::{NOW, Served};
 use super::signed_in;
 
@@ -63,7 +64,9 @@ fn a_log_is_followed_until_the_execution_is_complete() {
     browser.until_seen("[role=log]", "first");
     browser.until_seen("#log-state", "Following");
     // A letter whose bytes come apart is one letter.
-    served.append(execution, "second \u{fc}");
+    served.append_bytes(execution, b"second \xc3");
+    browser.until_seen("[role=log]", "first\nsecond");
+    served.append_bytes(execution, b"\xbc");
     browser.until_seen("[role=log]", "first\nsecond \u{fc}");
 
     // The end stays in sight, until somebody looks at what came before.
@@ -108,6 +111,68 @@ fn a_log_is_followed_until_the_execution_is_complete() {
     browser.until_seen("h1", execution);
     browser.click("section .tools button");
     browser.until_seen("#verification .sign", "Valid");
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+#[test]
+fn what_the_store_signs_is_followed_without_a_token() {
+    let bucket = Bucket::start();
+    let served = Served::over(Some(bucket.clone()));
+    let opened = served.post(
+        "/v1/executions",
+        &json!({ "organization": "acme", "project": "bench", "runner_type": "hil-bench" }),
+    );
+    let execution = opened["execution_id"].as_str().unwrap();
+    served.send(
+        "PUT",
+        &format!("/v1/executions/{execution}/artifacts/trace.txt"),
+        "text/plain",
+        b"a trace",
+    );
+    let ended = served.post(
+        &format!("/v1/executions/{execution}/complete"),
+        &json!({ "result": "passed" }),
+    );
+    let browser = signed_in(&served, &format!("/#/executions/{execution}"));
+    browser.until_seen("table", "artifacts/trace.txt");
+    let link = "[...document.querySelectorAll('tr')].find((row) => row.textContent.includes('trace.txt')).querySelector('a')";
+    let said = browser.run(&format!("return {link}.rel + ' ' + {link}.target"));
+    assert_eq!(said, "noopener noreferrer _blank");
+    let url = browser.run(&format!("return {link}.href"));
+    let url = url.as_str().unwrap();
+    assert!(
+        url.starts_with(&bucket.url()) && url.contains("trace.txt"),
+        "{url}"
+    );
+    browser.run(&format!("{link}.click()"));
+    until("the link to be followed", || {
+        bucket
+            .asked()
+            .into_iter()
+            .find(|asked| url.ends_with(asked.path()))
+    });
+    let asked = bucket.asked();
+    // Nobody there learns who asks, or from where.
+    assert!(
+        asked
+            .iter()
+            .all(|asked| !asked.says("authorization") && !asked.says("referer")),
+        "{asked:?}"
+    );
+
+    let pack = ended["pack_id"].as_str().unwrap();
+    browser.go(&served.url(&format!("/#/packs/{pack}")));
+    browser.until_seen("h1", execution);
+    browser.run("[...document.querySelectorAll('button')].find((one) => one.textContent.startsWith('Make links')).click()");
+    let links = until("the links", || {
+        let links = browser.run("return document.querySelector('#markdown').value");
+        let links = links.as_str().map(str::to_owned);
+        links.filter(|text| !text.is_empty())
+    });
+    assert!(
+        links.contains("(<http://127.0.0.1:") && links.contains("(until 2026-11-20T13:00:00Z)"),
+        "{links}"
+    );
     assert_eq!(browser.complaints(), [""; 0]);
 }
 

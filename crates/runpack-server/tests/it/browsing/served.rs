@@ -13,6 +13,7 @@ use runpack_core::store::{BytesSource, FileStore};
 use runpack_core::time::FixedClock;
 use runpack_server::access::{Access, Limits, NewToken};
 use runpack_server::audit::AuditLog;
+use runpack_server::links::Links;
 use runpack_server::listen::{ListenSettings, Transport, serve};
 use runpack_server::metrics::Metrics;
 use runpack_server::record::OnConflict;
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::bucket::Bucket;
 use super::exchange;
 
 /// The server's time: it stands still, so that days are known.
@@ -38,6 +40,11 @@ pub(super) struct Served {
 
 impl Served {
     pub(super) fn start() -> Self {
+        Self::over(None)
+    }
+
+    /// Over a store that signs URLs so.
+    pub(super) fn over(links: Option<Arc<Bucket>>) -> Self {
         let (directory, token) = (scratch(), NewToken::generate().unwrap());
         let policy = format!(
             "tokens:\n  - name: ann\n    sha256: {}\n    grants: [{{organization: acme, project: \"*\", may: [read, write]}}]\n",
@@ -48,7 +55,7 @@ impl Served {
         let below = directory.path().to_owned();
         let thread = std::thread::spawn(move || {
             block_on(async {
-                let service = service(&below, &policy).await;
+                let service = service(&below, &policy, links).await;
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 bound.send(listener.local_addr().unwrap()).unwrap();
                 let (settings, shutdown) = (ListenSettings::default(), async {
@@ -103,8 +110,12 @@ impl Served {
     }
 
     pub(super) fn append(&self, execution: &str, text: &str) {
+        self.append_bytes(execution, text.as_bytes());
+    }
+
+    pub(super) fn append_bytes(&self, execution: &str, bytes: &[u8]) {
         let path = format!("/v1/executions/{execution}/logs/stdout");
-        self.send("POST", &path, "text/plain", text.as_bytes());
+        self.send("POST", &path, "text/plain", bytes);
     }
 
     /// A pack of a run of `acme`, with these artifacts: name, title, bytes.
@@ -152,7 +163,7 @@ fn producer() -> Producer {
     }
 }
 
-async fn service(below: &Path, policy: &str) -> Arc<Service> {
+async fn service(below: &Path, policy: &str, links: Option<Arc<Bucket>>) -> Arc<Service> {
     let clock = Arc::new(FixedClock(NOW.parse().unwrap()));
     let root = below.join("store");
     let store = Arc::new(FileStore::create(&root).await.unwrap());
@@ -163,7 +174,7 @@ async fn service(below: &Path, policy: &str) -> Arc<Service> {
             store: store.clone(),
             housekeeping: store,
         }),
-        links: None,
+        links: links.map(|links| -> Arc<dyn Links> { links }),
         staging: &below.join("staging"),
         access: Arc::new(Access::parse(policy, clock.clone(), Limits::default()).unwrap()),
         audit: Arc::new(AuditLog::open(&below.join("audit"), "a", clock.clone()).unwrap()),

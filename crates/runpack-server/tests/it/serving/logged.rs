@@ -107,3 +107,67 @@ fn c31_k01_what_clients_send_makes_no_line_of_a_log_and_no_token_is_in_one() {
         assert!(text.chars().all(|found| !found.is_control()), "{text:?}");
     }
 }
+
+#[test]
+fn c32_who_asks_too_often_fills_no_log() {
+    block_on(async {
+        let files = Files::new().await;
+        let mut setup = Setup::over(&files.store);
+        let few = std::num::NonZeroU32::MIN;
+        setup.limits.rates.per_second = few;
+        setup.limits.rates.burst = few;
+        let server = Server::start(setup).await;
+        let mut refused = 0_u64;
+        for _ in 0..60 {
+            refused += u64::from(server.tell(get(AT)).await.status == 429);
+        }
+        assert!(refused > 20, "{refused}");
+        let entries = server.end().await;
+        let (own, together): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .partition(|entry| !entry.detail.contains_key("counts"));
+        // A minute may have passed.
+        assert!(own.len() <= 10 && !together.is_empty(), "{entries:?}");
+        for entry in &entries {
+            assert_eq!(
+                (entry.caller.as_deref(), entry.status),
+                (Some("token:ci"), 429)
+            );
+        }
+        let counted: u64 = together
+            .iter()
+            .map(|entry| {
+                entry.detail["counts"]
+                    .strip_prefix("rate=")
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap()
+            })
+            .sum();
+        assert_eq!(counted + u64::try_from(own.len()).unwrap(), refused);
+    });
+}
+
+#[test]
+fn c32_a_genuine_token_that_is_good_for_nothing_fills_no_log() {
+    block_on(async {
+        let files = Files::new().await;
+        let mut setup = Setup::over(&files.store);
+        setup.policy = setup.policy.replace(
+            "    grants:\n      - {organization: acme, project: \"*\", may: [read]}",
+            "    expires: \"2026-11-20T00:00:00Z\"\n    grants:\n      - {organization: acme, project: \"*\", may: [read]}",
+        );
+        let server = Server::start(setup).await;
+        for _ in 0..40 {
+            server.tell(get(AT).by("reader")).await.expect(401);
+        }
+        let entries = server.end().await;
+        // Five of their own and one for the others; a minute may have passed.
+        assert!((6..=12).contains(&entries.len()), "{entries:?}");
+        let is_theirs =
+            |entry: &runpack_server::audit::Entry| entry.caller.as_deref() == Some("token:reader");
+        assert!(entries.iter().all(is_theirs), "{entries:?}");
+        let last = entries.last().unwrap();
+        assert!(last.detail["counts"].starts_with("expired="), "{last:?}");
+    });
+}

@@ -267,3 +267,43 @@ fn s01_s02_s07_s13_what_the_store_lost_or_changed_is_told_and_never_given_out() 
         }
     });
 }
+
+#[test]
+fn what_was_not_found_is_not_looked_for_again_at_once_and_what_was_found_gets_a_reference() {
+    block_on(async {
+        let (server, files) = Server::over_files().await;
+        let (early, late) = (bundle(), Bundle::of_run("acme", "web", "r-2", &[]));
+        for bundle in [&early, &late] {
+            server.tell(bundle.send()).await.expect(201);
+        }
+        let at = |bundle: &Bundle| format!("/v1/packs/{}", bundle.pack_id());
+        let reference = |bundle: &Bundle| {
+            let digest = bundle.pack_id().replace("sha256:", "");
+            format!("_runpack/refs/{digest}")
+        };
+        // As a program brings them that writes no references.
+        for bundle in [&early, &late] {
+            files.remove(&reference(bundle));
+        }
+        server.tell(get(at(&early))).await.expect(200);
+        assert!(files.keys().contains(&reference(&early)));
+        assert!(!files.keys().contains(&reference(&late)));
+
+        let mut all = walk(&files.path()).into_iter();
+        let manifest = all
+            .find(|path| {
+                let path = path.to_str().unwrap();
+                path.contains("/r-2/") && path.ends_with("/manifest.json")
+            })
+            .unwrap();
+        let bytes = std::fs::read(&manifest).unwrap();
+        std::fs::remove_file(&manifest).unwrap();
+        server.tell(get(at(&late))).await.expect(404);
+        std::fs::write(&manifest, bytes).unwrap();
+        server.tell(get(at(&late))).await.expect(404);
+        // Whoever brings it is not told to wait.
+        server.tell(late.send()).await.expect(200);
+        server.tell(get(at(&late))).await.expect(200);
+        server.end().await;
+    });
+}

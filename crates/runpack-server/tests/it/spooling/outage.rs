@@ -14,6 +14,8 @@ use runpack_core::store::{
 };
 use runpack_core::time::Timestamp;
 
+use crate::support::until;
+
 /// How the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -27,6 +29,8 @@ pub(crate) enum Mode {
     Denies(&'static str),
     /// It answers nothing, ever.
     Hangs,
+    /// It writes nothing until it is something else.
+    WritesLater,
     /// It says that it seals.
     Seals,
 }
@@ -36,6 +40,7 @@ pub(crate) struct Outage {
     inner: Arc<dyn Store>,
     mode: Mutex<Mode>,
     calls: AtomicU64,
+    waited: AtomicU64,
     writes: Mutex<Vec<String>>,
 }
 
@@ -45,6 +50,7 @@ impl Outage {
             inner: Arc::new(inner),
             mode: Mutex::new(Mode::Well),
             calls: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
             writes: Mutex::default(),
         }
     }
@@ -73,7 +79,17 @@ impl Outage {
         }
     }
 
-    fn allowed(&self, key: &str) -> Result<(), StoreError> {
+    /// How many writes were begun that were to wait.
+    pub(crate) fn waited(&self) -> u64 {
+        self.waited.load(Ordering::SeqCst)
+    }
+
+    async fn allowed(&self, key: &str) -> Result<(), StoreError> {
+        let is_later = || *self.mode.lock().unwrap() == Mode::WritesLater;
+        if is_later() {
+            self.waited.fetch_add(1, Ordering::SeqCst);
+            until(|| !is_later()).await;
+        }
         match *self.mode.lock().unwrap() {
             Mode::Denies(part) if key.contains(part) => Err(StoreError::Denied {
                 action: "a write",
@@ -160,7 +176,7 @@ impl ArtifactSink for Outage {
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
         self.before(key.as_str()).await?;
-        self.allowed(key.as_str())?;
+        self.allowed(key.as_str()).await?;
         let written = self.inner.put(key, bytes, declared).await;
         self.after(key.as_str(), written)
     }
@@ -172,7 +188,7 @@ impl ArtifactSink for Outage {
         source: Arc<dyn Source>,
     ) -> Result<Receipt, StoreError> {
         self.before(key.as_str()).await?;
-        self.allowed(key.as_str())?;
+        self.allowed(key.as_str()).await?;
         let written = self.inner.send(key, declared, source).await;
         self.after(key.as_str(), written)
     }

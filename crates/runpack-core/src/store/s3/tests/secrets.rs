@@ -118,6 +118,30 @@ fn k01_a_signed_url_is_not_shown() {
     });
 }
 
+#[test]
+fn a_url_to_read_with_needs_no_header_that_a_browser_would_not_send() {
+    block_on(async {
+        let mut settings = settings("http://127.0.0.1:1");
+        settings.expected_owner = Some("123456789012".to_owned());
+        let store = S3Store::open(settings).await.unwrap();
+        let object = ObjectRef::from(key("a.bin"));
+        let hour = Duration::from_hours(1);
+        let get = store.presign_get(&object, hour).await.unwrap();
+        let signed = get.url.reveal();
+        assert!(signed.contains("X-Amz-SignedHeaders=host&"), "{signed}");
+        let names: Vec<_> = get.headers.iter().map(|(name, _)| &**name).collect();
+        assert!(names.iter().all(|name| *name == "host"), "{names:?}");
+        // What is written still goes to the bucket of that owner or nowhere.
+        let (key, digest) = (key("a.bin"), Digest::of(b"abc"));
+        let put = store.presign_put(&key, 3, &digest, hour).await.unwrap();
+        let is_bound = put
+            .headers
+            .iter()
+            .any(|(name, _)| name == "x-amz-expected-bucket-owner");
+        assert!(is_bound, "{:?}", put.headers);
+    });
+}
+
 /// Counts how often it is asked.
 #[derive(Debug, Clone, Default)]
 struct Counting(Arc<AtomicUsize>);
