@@ -20,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::listen::Connections;
+pub use crate::spool::Backlog;
 
 /// The media type of what [`Metrics::encode`] gives: `OpenMetrics` 1.0.
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,19 +50,6 @@ impl Kind {
         };
         KindLabels { kind }
     }
-}
-
-/// What a spool holds that the store has not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Backlog {
-    /// How many objects.
-    pub objects: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// How long the oldest has waited; nothing where there is none.
-    pub oldest: Duration,
-    /// Objects in whose place the store has something else.
-    pub conflicts: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -292,7 +280,7 @@ impl Collector for Watched {
                 "spool_oldest",
                 "How long the oldest of them has waited.",
                 Some(Unit::Seconds),
-                backlog.oldest.as_secs_f64(),
+                backlog.waited.as_secs_f64(),
             )?;
         }
         if let Some(sequence) = self.audit_sequence.get().and_then(|read| read()) {

@@ -186,7 +186,7 @@ pub struct Round {
     pub failed: Vec<(PathBuf, Problem)>,
     /// Removed from the tree.
     pub cleaned: Vec<PathBuf>,
-    /// Old enough to be removed and not removed, and why.
+    /// Shipped, and the tree has something by now that was not, or they could not be removed; and why.
     pub kept: Vec<(PathBuf, Problem)>,
 }
 

@@ -1,13 +1,15 @@
-//! A spool in front of a store: durable here at once, there later, and nothing lost in between.
+//! A spool in front of a store: what the store does not take now is durable here at once, and there later.
 //!
-//! A [`SpoolStore`] acknowledges a write when it is durable in a directory of this machine, and a [`Mirror`] brings it to
-//! the store. There is no queue that could be torn: an object that stands in the spool is one that the store has not
-//! confirmed, so whatever kills the process at whatever moment, the next one goes on from what stands there (threats W15,
-//! W17). Invariants:
+//! A [`SpoolStore`] writes through: while the store answers, its answer is the write's, so that what other servers write is
+//! met at once. What it does not answer in time is acknowledged when it is durable in a directory of this machine, and a
+//! [`Mirror`] brings it to the store; until then whatever has to come after it waits here too. There is no queue that could
+//! be torn: an object that stands in the spool is one that the store has not confirmed, so whatever kills the process at
+//! whatever moment, the next one goes on from what stands there (threats W15, W17). Invariants:
 //!
 //! - what was acknowledged is in the spool, in the store, or among the conflicts, with its bytes;
-//! - an object leaves the spool only after the store has said that it has the same bytes;
-//! - in the store, no commit comes before what it commits to (`spool/order.rs`);
+//! - an object leaves the spool only after the store has said that it has the same bytes; of a record, the same body, and of
+//!   the claim that says a record's day, any: the store's holds, and the record goes where it says (`spool/place.rs`);
+//! - in the store, nothing comes before what it needs there (`spool/order.rs`);
 //! - what the store has under a key stays: other bytes go to `conflicts/`, where nothing is lost or replaced, and are told
 //!   of ([`Backlog::conflicts`]);
 //! - nothing that is removed here is removed there (W16).
@@ -24,6 +26,7 @@ mod directory;
 mod index;
 mod mirror;
 mod order;
+mod place;
 mod sending;
 mod shared;
 mod writing;
@@ -42,16 +45,14 @@ use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, FileStore, ListEntry, ListStream,
-    ObjectBody, ObjectRef, ObjectStat, Receipt, Store, StoreError, Whole,
+    ObjectBody, ObjectRef, ObjectStat, Receipt, Source, Store, StoreError, Whole,
 };
 use runpack_core::time::{Clock, Timestamp};
 
 pub use mirror::Mirror;
 
 use self::shared::Shared;
-
-/// Writes that a caller keeps pending on each worker. Each may ask the store whether the key is taken.
-const WRITES_IN_FLIGHT: usize = 64;
+use self::writing::Given;
 
 /// How much a spool holds, and how its mirror behaves.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ pub struct SpoolSettings {
     pub in_flight: usize,
     /// How long an object is kept here after the store has it. Given up when the spool is half full.
     pub keep: Duration,
-    /// How long a write waits to hear from the store whether the key is taken.
+    /// How long a write waits for the store before it is the spool's, and a second more for each MiB.
     pub ask_within: Duration,
     /// How long sending an object may take, and a second more for each 256 KiB.
     pub send_within: Duration,
@@ -175,6 +176,10 @@ pub struct Backlog {
     pub bytes: u64,
     /// When the first of them was written.
     pub oldest: Option<Timestamp>,
+    /// How long ago that was.
+    pub waited: Duration,
+    /// Whether the spool would take a small write now.
+    pub has_room: bool,
     /// How many objects lie in `conflicts/`, for somebody to look at.
     pub conflicts: u64,
     /// Whether the store answers.
@@ -206,7 +211,7 @@ enum Listing {
     Hint,
 }
 
-/// A store whose writes are durable here first. Clones are the same spool.
+/// A store whose writes are durable here where the store does not take them. Clones are the same spool.
 #[derive(Debug, Clone)]
 pub struct SpoolStore {
     shared: Arc<Shared>,
@@ -246,7 +251,7 @@ impl SpoolStore {
         }
     }
 
-    /// What waits for the store. Costs nothing.
+    /// What waits for the store. Costs a look at how full the file system is.
     pub fn backlog(&self) -> Backlog {
         self.shared.backlog()
     }
@@ -346,7 +351,16 @@ impl ArtifactSink for SpoolStore {
         bytes: Bytes,
         declared: Declared,
     ) -> Result<Receipt, StoreError> {
-        writing::put(&self.shared, key, bytes, declared).await
+        writing::write(&self.shared, key, declared, Given::Bytes(bytes)).await
+    }
+
+    async fn send(
+        &self,
+        key: &ObjectKey,
+        declared: Declared,
+        source: Arc<dyn Source>,
+    ) -> Result<Receipt, StoreError> {
+        writing::write(&self.shared, key, declared, Given::Source(source)).await
     }
 
     /// Looks here, then in the store. While the store cannot be asked, what is not here is to be sent again, which does no
@@ -358,7 +372,7 @@ impl ArtifactSink for SpoolStore {
     ) -> Result<Option<Receipt>, StoreError> {
         match self.local().await.find(key, declared).await? {
             Some(receipt) => Ok(Some(receipt)),
-            None => writing::ask(&self.shared, key, declared).await,
+            None => writing::find(&self.shared, key, declared).await,
         }
     }
 
@@ -376,7 +390,7 @@ impl ArtifactSink for SpoolStore {
     }
 
     fn writes_in_flight(&self) -> usize {
-        WRITES_IN_FLIGHT
+        self.remote().writes_in_flight()
     }
 }
 

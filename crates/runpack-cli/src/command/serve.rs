@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use runpack_server::listen::{self, BehindProxy, Connections, ListenSettings};
@@ -18,6 +19,7 @@ use runpack_server::mcp;
 use runpack_server::record::OnConflict;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::Execute;
 use crate::context::Context;
@@ -58,7 +60,7 @@ pub(crate) struct Serve {
     /// A directory for the audit log and for bodies on their way [default: `server` where receipts are kept]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// A directory for what the store has not taken yet: what is sent is acknowledged when it is durable there
+    /// A directory for what the store does not take now: it is acknowledged when it is durable there, and brought later
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// The most that waits in the spool, in bytes
@@ -102,6 +104,11 @@ impl From<ConflictArgument> for OnConflict {
         }
     }
 }
+
+/// How long what goes on beside requests has to end.
+const REST_WITHIN: Duration = Duration::from_secs(20);
+/// How long the audit log has to write what is queued.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -192,17 +199,30 @@ impl Serve {
             );
             tokio::try_join!(public, admin)
         };
+        let ended = async {
+            let served = serving.await.map(drop);
+            let _ = rest.send(true);
+            // What is not brought to its end now is taken up by the next server: what waits for the store stays in the
+            // spool, and the lists are built again.
+            let resting = async {
+                let _ = beside.await;
+                if let Some(mirroring) = mirroring {
+                    let _ = mirroring.await;
+                }
+            };
+            if timeout(REST_WITHIN, resting).await.is_err() {
+                tracing::warn!("stopped before everything beside requests had ended");
+            }
+            served
+        };
         let served = tokio::select! {
-            served = serving => served.map(drop),
+            served = ended => served,
             () = handling => Ok(()),
         };
-        let _ = rest.send(true);
-        // What is under way is durable before anything is told to be over.
-        let _ = beside.await;
-        if let Some(mirroring) = mirroring {
-            let _ = mirroring.await;
+        // Whatever happened, what was accepted or refused is told by the audit log.
+        if timeout(CLOSE_WITHIN, stack.audit.close()).await.is_err() {
+            tracing::error!("the audit log could not be closed in time");
         }
-        stack.audit.close().await;
         tracing::info!("stopped");
         served.map_err(|error| unfit(&error))
     }

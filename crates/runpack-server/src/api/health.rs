@@ -12,12 +12,14 @@ use futures_util::StreamExt as _;
 use runpack_core::key::Location;
 use runpack_core::store::Store;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::audit;
 use crate::metrics::MEDIA_TYPE;
 use crate::service::Service;
+use crate::spool::{Backlog, Standing};
 
 /// How long the store has to answer.
 const STORE_WAIT: Duration = Duration::from_secs(5);
@@ -85,27 +87,14 @@ struct Readiness {
     store: &'static str,
     audit: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    spool: Option<SpoolState>,
-}
-
-#[derive(Debug, Serialize)]
-struct SpoolState {
-    objects: u64,
-    bytes: u64,
-    oldest_seconds: u64,
+    spool: Option<Value>,
 }
 
 impl Readiness {
-    /// Ready is who could keep something now: the audit log takes lines, and the store answers or a spool stands before it.
+    /// Ready is who could keep something now: the audit log takes lines, and either the spool has room or the store answers
+    /// and is believed to take writes.
     async fn of(service: &Service) -> Self {
-        let spool = service.backlog.as_ref().map(|read| {
-            let backlog = read();
-            SpoolState {
-                objects: backlog.objects,
-                bytes: backlog.bytes,
-                oldest_seconds: backlog.oldest.as_secs(),
-            }
-        });
+        let backlog = service.backlog.as_ref().map(|read| read());
         let answers = service.store_probe.answers(&*service.store).await;
         let (is_logging, audit) = match service.audit.state() {
             audit::State::Ready => (true, "ready"),
@@ -113,10 +102,10 @@ impl Readiness {
             _ => (false, "failed"),
         };
         Self {
-            ready: is_logging && (answers || spool.is_some()),
+            ready: is_logging && keeps(backlog.as_ref(), answers),
             store: if answers { "answers" } else { "away" },
             audit,
-            spool,
+            spool: backlog.map(|backlog| shown(&backlog)),
         }
     }
 
@@ -129,7 +118,67 @@ impl Readiness {
     }
 }
 
+/// Whether a write would be kept now.
+fn keeps(spool: Option<&Backlog>, store_answers: bool) -> bool {
+    match spool {
+        None => store_answers,
+        Some(spool) => spool.has_room || store_answers && spool.store == Standing::Reachable,
+    }
+}
+
+/// The spool, for operators.
+fn shown(backlog: &Backlog) -> Value {
+    let away_since = match &backlog.store {
+        Standing::Reachable => None,
+        Standing::Away { since, .. } => Some(since.to_string()),
+    };
+    json!({
+        "objects": backlog.objects,
+        "bytes": backlog.bytes,
+        "oldest_seconds": backlog.waited.as_secs(),
+        "has_room": backlog.has_room,
+        "conflicts": backlog.conflicts,
+        "away_since": away_since,
+        "last_error": backlog.last_error.as_deref(),
+    })
+}
+
 async fn metrics(State(service): State<Arc<Service>>) -> Response {
     let text = [(header::CONTENT_TYPE, MEDIA_TYPE)];
     (text, service.metrics.encode()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_spool_before_a_store_that_is_away_is_not_ready() {
+        let spool = |has_room, store| Backlog {
+            objects: 1,
+            bytes: 1,
+            oldest: None,
+            waited: Duration::ZERO,
+            has_room,
+            conflicts: 0,
+            store,
+            last_error: None,
+        };
+        let away = || Standing::Away {
+            since: runpack_core::time::Timestamp::EPOCH,
+            error: "away".into(),
+        };
+        for (has_room, store, answers, expected) in [
+            (true, away(), false, true),
+            (false, away(), false, false),
+            // It can be listed, and takes nothing.
+            (false, away(), true, false),
+            (false, Standing::Reachable, true, true),
+            (false, Standing::Reachable, false, false),
+        ] {
+            let spool = spool(has_room, store);
+            assert_eq!(keeps(Some(&spool), answers), expected, "{spool:?}");
+        }
+        assert!(keeps(None, true) && !keeps(None, false));
+    }
 }

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use runpack_core::digest::Digest;
 use runpack_core::time::Timestamp;
+use rustix::fs::Access;
 
 use super::chain::{self, Chain, TORN_BYTES_MAX};
 use super::files::{self, Listed};
@@ -96,7 +97,8 @@ fn is_id(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
-/// Makes a directory, and those above it, so that they are there after power was lost.
+/// Makes a directory, and those above it, so that they are there after power was lost: also those that were found, which
+/// somebody may have made and not made durable.
 fn make_directory(dir: &Path, sys: &Sys) -> io::Result<()> {
     let parent = match dir.parent() {
         None => return Ok(()),
@@ -104,7 +106,11 @@ fn make_directory(dir: &Path, sys: &Sys) -> io::Result<()> {
         Some(parent) => parent,
     };
     if dir.is_dir() {
-        return Ok(());
+        if is_fixed(dir, parent)? {
+            return Ok(());
+        }
+        make_directory(parent, sys)?;
+        return sys.sync_directory(parent);
     }
     make_directory(parent, sys)?;
     match DirBuilder::new().mode(0o700).create(dir) {
@@ -112,6 +118,13 @@ fn make_directory(dir: &Path, sys: &Sys) -> io::Result<()> {
         _ => {}
     }
     sys.sync_directory(parent)
+}
+
+/// Whether nobody like us made `dir` in `parent`: it is mounted there, or nothing can be made there.
+fn is_fixed(dir: &Path, parent: &Path) -> io::Result<bool> {
+    let is_mounted = dir.metadata()?.dev() != parent.metadata()?.dev();
+    let is_open = rustix::fs::access(parent, Access::READ_OK | Access::WRITE_OK).is_ok();
+    Ok(is_mounted || dir == parent || !is_open)
 }
 
 fn lock(dir: &Path, sys: &Sys) -> Result<File, AuditError> {

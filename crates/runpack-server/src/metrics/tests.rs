@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::spool::Standing;
 
 /// A family: its type, whether it has help, and its samples by name and labels.
 #[derive(Debug, Default)]
@@ -80,8 +81,12 @@ fn each_metric_is_there_with_help_and_type() {
     metrics.watch_spool(|| Backlog {
         objects: 3,
         bytes: 1 << 33,
-        oldest: Duration::from_millis(1500),
+        oldest: None,
+        waited: Duration::from_millis(1500),
+        has_room: true,
         conflicts: 2,
+        store: Standing::Reachable,
+        last_error: None,
     });
     metrics.watch_audit(|| Some(41));
     let families = parse(&metrics.encode());

@@ -14,8 +14,8 @@ use super::marker::{MARKER, Marker, Place, ShippedFile, is_ours};
 use super::problem::Problem;
 use super::tree::{Folder, Look, blocking};
 
-/// That what is in the folder is what the marker says, and nothing else: the bytes too.
-pub(super) async fn unchanged(
+/// What is in the folder, if the marker has all of it, by names and sizes: evidence that came later was not shipped.
+pub(super) async fn looked(
     folder: &Arc<Folder>,
     marker: &Marker,
     entries_max: usize,
@@ -23,28 +23,47 @@ pub(super) async fn unchanged(
     let looking = Arc::clone(folder);
     let look = blocking(move || looking.look(is_ours, entries_max)).await?;
     look.check()?;
-    let shipped: HashMap<&ArtifactName, &ShippedFile> =
-        marker.files.iter().map(|file| (&file.path, file)).collect();
-    let stays = |path: &[u8], why: &str| {
-        let path = String::from_utf8_lossy(path);
-        Problem::Stays(format!("{why}, path=`{}`", path.escape_default()))
-    };
-    let mut to_hash = Vec::new();
+    let shipped = shipped(marker);
     for (path, stamp) in &look.files {
-        let name = ArtifactName::from_original(path.split(|&byte| byte == b'/')).ok();
-        let file = name.and_then(|name| shipped.get(&name).copied());
-        let file = file.ok_or_else(|| stays(path, "a file was not shipped"))?;
+        let file = named(&shipped, path).ok_or_else(|| stays(path, "a file was not shipped"))?;
         if file.bytes != stamp.bytes {
-            return Err(stays(path, "a file changed since"));
-        }
-        to_hash.push((path, *stamp, file.sha256));
-    }
-    for (path, stamp, sha256) in to_hash {
-        if folder.hash(path, stamp).await? != sha256 {
             return Err(stays(path, "a file changed since"));
         }
     }
     Ok(look)
+}
+
+/// That the bytes of what was looked at are those that the marker says.
+pub(super) async fn unchanged(
+    folder: &Arc<Folder>,
+    marker: &Marker,
+    look: &Look,
+) -> Result<(), Problem> {
+    let shipped = shipped(marker);
+    for (path, stamp) in &look.files {
+        let file = named(&shipped, path).ok_or_else(|| stays(path, "a file was not shipped"))?;
+        if folder.hash(path, *stamp).await? != file.sha256 {
+            return Err(stays(path, "a file changed since"));
+        }
+    }
+    Ok(())
+}
+
+fn shipped(marker: &Marker) -> HashMap<&ArtifactName, &ShippedFile> {
+    marker.files.iter().map(|file| (&file.path, file)).collect()
+}
+
+fn named<'a>(
+    shipped: &HashMap<&ArtifactName, &'a ShippedFile>,
+    path: &[u8],
+) -> Option<&'a ShippedFile> {
+    let name = ArtifactName::from_original(path.split(|&byte| byte == b'/')).ok()?;
+    shipped.get(&name).copied()
+}
+
+fn stays(path: &[u8], why: &str) -> Problem {
+    let path = String::from_utf8_lossy(path);
+    Problem::Stays(format!("{why}, path=`{}`", path.escape_default()))
 }
 
 /// Removes what was looked at, then the marker, then the folder.

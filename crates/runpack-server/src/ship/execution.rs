@@ -276,15 +276,9 @@ impl ToExecutions {
             Ok(pack) => pack.verify(&Pins::pack_id(pack_id), &options).await,
             Err(report) => *report,
         };
-        let enough = match level {
-            // Its verdict is never better.
-            Level::Presence => Verdict::Consistent,
-            _ => Verdict::Valid,
-        };
+        let is_valid = report.verdict == Verdict::Valid;
         match &report.manifest {
-            Some(manifest) if report.verdict == enough && manifest.pack_id() == pack_id => {
-                Ok(Arc::clone(manifest))
-            }
+            Some(manifest) if is_valid && manifest.pack_id() == pack_id => Ok(Arc::clone(manifest)),
             _ => Err(unproven(&report)),
         }
     }

@@ -285,7 +285,8 @@ impl Ship {
         }
     }
 
-    /// An item that was shipped before: removed where it is old enough and all of it still holds.
+    /// An item that was shipped before. What came since is told in every round, and where it is old enough and all of it
+    /// still holds, it is removed.
     async fn old(
         &self,
         item: &Path,
@@ -294,6 +295,10 @@ impl Ship {
         place: Place,
         marker: &Marker,
     ) -> Fate {
+        let look = match clean::looked(folder, marker, self.settings.entries_max).await {
+            Ok(look) => look,
+            Err(problem) => return Fate::Stays(problem),
+        };
         let Some(clean_after) = self.settings.clean_after else {
             return Fate::Already;
         };
@@ -302,7 +307,8 @@ impl Ship {
         if age.is_none_or(|age| age < clean_after.as_secs()) {
             return Fate::Already;
         }
-        match self.clean(item, identity, folder, place, marker).await {
+        let shipped = (marker, look);
+        match self.clean(item, identity, folder, place, shipped).await {
             Ok(()) => Fate::Cleaned,
             Err(problem) => Fate::Stays(problem),
         }
@@ -314,12 +320,13 @@ impl Ship {
         identity: &Identity,
         folder: &Arc<Folder>,
         place: Place,
-        marker: &Marker,
+        (marker, look): (&Marker, Look),
     ) -> Result<(), Problem> {
-        let look = clean::unchanged(folder, marker, self.settings.entries_max).await?;
+        clean::unchanged(folder, marker, &look).await?;
         match (&self.target, identity, marker.kept) {
             (Target::Executions(to), Identity::Execution(_, id), Kept::PackId(pack_id)) => {
-                let verify = || to.verify(id, pack_id, Level::Presence);
+                // That it is there and of its size is not enough to remove the other copy.
+                let verify = || to.verify(id, pack_id, Level::Full);
                 covers(&*self.backoff.tries(verify).await?, &marker.files)?;
             }
             (Target::Records(to), Identity::Record(stream, run_id), Kept::BodySha256(sha256)) => {

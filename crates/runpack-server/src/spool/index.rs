@@ -1,7 +1,7 @@
 //! What stands in the spool, in memory: in which order it goes, what waits for what, and how much there is.
 //!
-//! Invariants: an object is sent once at a time; one that commits is not sent while anything that it commits to has not
-//! been confirmed, and never once that was set aside as a conflict.
+//! Invariants: an object is sent once at a time, and not while what must be in the store before it has not been confirmed;
+//! one that commits is not sent once something that it commits to was set aside as a conflict.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use runpack_core::key::{KeyPrefix, Location};
 use runpack_core::time::Timestamp;
 use tokio::time::Instant;
 
-use super::order::{After, after, rests_on};
+use super::order::{After, after};
 use super::{SpoolFull, SpoolSettings};
 
 /// An object of the spool.
@@ -89,12 +89,8 @@ impl Index {
         self.unconfirmed_bytes = self.unconfirmed_bytes.saturating_add(bytes);
     }
 
-    /// Makes room for a write, or says what is full.
-    pub(super) fn reserve(
-        &mut self,
-        bytes: u64,
-        settings: &SpoolSettings,
-    ) -> Result<(), SpoolFull> {
+    /// Whether there is room for a write, or what is full.
+    pub(super) fn room(&self, bytes: u64, settings: &SpoolSettings) -> Result<(), SpoolFull> {
         let (objects_reserved, bytes_reserved) = self.reserved;
         let objects = self.objects_all().saturating_add(objects_reserved);
         if objects >= settings.objects_max {
@@ -109,11 +105,13 @@ impl Index {
                 max: settings.bytes_max,
             });
         }
-        self.reserved = (
-            objects_reserved.saturating_add(1),
-            bytes_reserved.saturating_add(bytes),
-        );
         Ok(())
+    }
+
+    /// Keeps room for a write.
+    pub(super) fn reserve(&mut self, bytes: u64) {
+        let (objects, reserved) = self.reserved;
+        self.reserved = (objects.saturating_add(1), reserved.saturating_add(bytes));
     }
 
     /// Gives back the room of a write that has ended.
@@ -163,36 +161,45 @@ impl Index {
     }
 
     /// What keeps the object under `key` from being sent.
-    fn before(&self, key: &Arc<str>) -> Before {
-        let below = match Location::parse(key).as_ref().map(after) {
-            None | Some(After::Nothing) => return Before::Nothing,
-            Some(After::Key(other)) => {
-                let claim = self.entries.get_key_value(other.as_str());
-                return match claim {
-                    Some((claim, entry)) if !entry.is_confirmed => Before::Waits(Arc::clone(claim)),
-                    _ => Before::Nothing,
-                };
+    fn before(&self, key: &str) -> Before {
+        let other = match Location::parse(key).as_ref().map(after) {
+            None | Some(After::Nothing) => None,
+            Some(After::Key(other)) => self.entries.get_key_value(other.as_str()),
+            // Parts go in their order, so the one before tells of all.
+            Some(After::Earlier(log)) => {
+                let earlier = (Bound::Included(log.as_str()), Bound::Excluded(key));
+                self.entries.range::<str, _>(earlier).next_back()
             }
-            Some(After::Below(prefix)) => prefix,
+            Some(After::Below(below)) if self.has_aside(&below, key) => return Before::Conflict,
+            Some(After::Below(below)) => self
+                .entries
+                .range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded))
+                .take_while(|(other, _)| other.starts_with(&below))
+                .find(|(other, entry)| &***other != key && !entry.is_confirmed),
         };
-        let from = (Bound::Included(below.as_str()), Bound::Unbounded);
-        // The key itself may be among them, from an earlier life.
-        let mut aside = self.aside.range::<str, _>(from);
-        if aside
-            .by_ref()
-            .take_while(|other| other.starts_with(&below))
-            .any(|other| other != key)
-        {
-            return Before::Conflict;
+        match other {
+            Some((other, entry)) if !entry.is_confirmed => Before::Waits(Arc::clone(other)),
+            _ => Before::Nothing,
         }
-        let mut others = self.entries.range::<str, _>(from);
-        others
-            .by_ref()
-            .take_while(|(other, _)| other.starts_with(&below))
-            .find(|(other, entry)| *other != key && !entry.is_confirmed)
-            .map_or(Before::Nothing, |(other, _)| {
-                Before::Waits(Arc::clone(other))
-            })
+    }
+
+    /// Whether anything below a prefix was set aside, but `key` itself, which may have been in an earlier life.
+    pub(super) fn has_aside(&self, below: &str, key: &str) -> bool {
+        self.aside
+            .range::<str, _>((Bound::Included(below), Bound::Unbounded))
+            .take_while(|other| other.starts_with(below))
+            .any(|other| &**other != key)
+    }
+
+    /// Whether an object under `key` commits to something that the store does not have and will not get from here.
+    pub(super) fn is_hopeless(&self, key: &str) -> bool {
+        matches!(self.before(key), Before::Conflict)
+    }
+
+    /// Whether nothing here has to be in the store before a write of `key`.
+    pub(super) fn is_free(&self, key: &str) -> bool {
+        let waits = |entry: &Entry| !entry.is_confirmed;
+        !self.entries.get(key).is_some_and(waits) && !matches!(self.before(key), Before::Waits(_))
     }
 
     fn make_ready(&mut self, sequence: u64) {
@@ -255,27 +262,6 @@ impl Index {
         for sequence in self.waiting.remove(key).unwrap_or_default() {
             self.make_ready(sequence);
         }
-    }
-
-    /// What rests on the claim under `claim` and has not been confirmed: it goes where the claim goes.
-    pub(super) fn resting_on(&self, claim: &str) -> Vec<Item> {
-        let Some((service, _)) = claim.split_once("/runs/") else {
-            return Vec::new();
-        };
-        let from = (Bound::Included(service), Bound::Unbounded);
-        self.entries
-            .range::<str, _>(from)
-            .take_while(|(key, _)| key.starts_with(service))
-            .filter(|(key, entry)| {
-                let location = Location::parse(key);
-                !entry.is_confirmed && location.is_some_and(|location| rests_on(&location, claim))
-            })
-            .map(|(key, entry)| Item {
-                sequence: entry.sequence,
-                key: Arc::clone(key),
-                bytes: entry.bytes,
-            })
-            .collect()
     }
 
     /// Whether the object stands in the spool, and no other in its place.

@@ -1,6 +1,7 @@
-//! What must be in the store before what: a commit comes after all that it commits to.
+//! What must be in the store before what: a commit comes after all that it commits to, a record after the claim that fixed
+//! its day, a part of a log after the part before it.
 
-use runpack_core::key::{Location, PipelineObject, RecordObject};
+use runpack_core::key::{LiveObject, Location, PipelineObject, RecordObject};
 
 /// What an object waits for while it stands in the spool too.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(super) enum After {
     Below(String),
     /// One key: the claim that fixed a record's day.
     Key(String),
+    /// All keys that begin so and come before its own: a log's earlier parts.
+    Earlier(String),
 }
 
 impl After {
@@ -49,13 +52,12 @@ pub(super) fn after(location: &Location) -> After {
             };
             After::Key(claim.to_string())
         }
+        Location::Live {
+            execution_id,
+            object: LiveObject::LogPart { log, .. },
+        } => After::Earlier(Location::live_log_prefix(execution_id, *log).to_string()),
         _ => After::Nothing,
     }
-}
-
-/// Whether the payload at `location` was filed under the claim at `claim`.
-pub(super) fn rests_on(location: &Location, claim: &str) -> bool {
-    after(location) == After::Key(claim.to_owned())
 }
 
 #[cfg(test)]
@@ -69,6 +71,7 @@ mod tests {
         let below = |prefix: &str| After::Below(prefix.to_owned());
         let execution = "executions/01ARZ3NDEKTSV4RRFFQ69G5FAV/";
         let record = "v1/org=o/project=p/service=s/";
+        let live = "_runpack/live/01ARZ3NDEKTSV4RRFFQ69G5FAV/";
         let cases = [
             (format!("{run}manifest.json"), below(&run)),
             (format!("{run}{spec}/manifest.txt"), After::Nothing),
@@ -85,6 +88,11 @@ mod tests {
                 After::Key(format!("{record}runs/r.json")),
             ),
             (format!("{record}runs/r.json"), After::Nothing),
+            (
+                format!("{live}logs/stdout/{:020}", 7),
+                After::Earlier(format!("{live}logs/stdout/")),
+            ),
+            (format!("{live}opening.json"), After::Nothing),
             (format!("2026/11/r/{spec}.tar.gz"), After::Nothing),
             (
                 "registry/agents/a/1/manifest.json".to_owned(),

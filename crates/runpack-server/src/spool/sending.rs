@@ -3,11 +3,10 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use runpack_core::commitment::{CHUNK_BYTES, ChunkHasher};
-use runpack_core::key::{Location, ObjectKey};
+use runpack_core::key::{Location, ObjectKey, RecordObject};
 use runpack_core::store::{
     ArtifactReader, Declared, FileStore, ObjectBody, ObjectRef, Receipt, Source, StoreError,
 };
@@ -15,10 +14,9 @@ use tokio::time::{Instant, timeout};
 
 use super::index::Item;
 use super::order::after;
+use super::place::{self, Place, Record};
 use super::shared::{Shared, object_key};
-
-/// The slowest line that is waited for, in bytes a second.
-const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+use crate::record::Head;
 
 /// How it went.
 #[derive(Debug)]
@@ -95,35 +93,31 @@ async fn miss(shared: &Shared, item: &Item) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Sets an object aside. A record goes before the claim that filed it, so that no crash leaves it behind to be sent without.
+/// Sets an object aside.
 async fn set_aside(shared: &Arc<Shared>, item: &Item) -> Result<(), StoreError> {
-    let mut items = shared.state().index.resting_on(&item.key);
-    items.push(item.clone());
-    for item in items {
-        let _turn = shared.turn(&item.key).write_owned().await;
-        if !shared.state().index.has(&item) {
-            continue;
-        }
-        let (moving, key) = (Arc::clone(shared), Arc::clone(&item.key));
-        let moved = shared
-            .runtime
-            .spawn_blocking(move || moving.directory.set_aside(&key));
-        let moved = moved.await.map_err(|gone| lost(&item.key, gone))?;
-        let is_new = moved.map_err(|source| StoreError::Io {
-            action: "setting a conflict aside",
-            path: item.key.to_string(),
-            source,
-        })?;
-        shared.unlink(&item.key).await?;
-        {
-            let mut state = shared.state();
-            if is_new {
-                state.index.note_aside(&item.key, item.bytes);
-            }
-            state.index.forget(&item);
-        }
-        tracing::error!(key = %item.key, "the store cannot have this object; it lies among the spool's conflicts");
+    let _turn = shared.turn(&item.key).write_owned().await;
+    if !shared.state().index.has(item) {
+        return Ok(());
     }
+    let (moving, key) = (Arc::clone(shared), Arc::clone(&item.key));
+    let moved = shared
+        .runtime
+        .spawn_blocking(move || moving.directory.set_aside(&key));
+    let moved = moved.await.map_err(|gone| lost(&item.key, gone))?;
+    let is_new = moved.map_err(|source| StoreError::Io {
+        action: "setting a conflict aside",
+        path: item.key.to_string(),
+        source,
+    })?;
+    shared.unlink(&item.key).await?;
+    {
+        let mut state = shared.state();
+        if is_new {
+            state.index.note_aside(&item.key, item.bytes);
+        }
+        state.index.forget(item);
+    }
+    tracing::error!(key = %item.key, "the store cannot have this object; it lies among the spool's conflicts");
     Ok(())
 }
 
@@ -150,13 +144,9 @@ async fn bring(shared: &Shared, item: &Item) -> Result<Sent, StoreError> {
         tracing::error!(%key, "an object of the spool is not what was written: it is not sent");
         return Ok(Sent::Conflict);
     }
-    let seconds = spooled.declared.bytes / BYTES_PER_SECOND_MIN;
-    let within = shared.settings.send_within;
-    let within = within.saturating_add(Duration::from_secs(seconds));
-    match timeout(within, give(shared, &location, &key, spooled)).await {
-        Ok(Ok(())) => Ok(Sent::Confirmed),
-        Ok(Err(StoreError::AlreadyExists { .. })) => Ok(Sent::Conflict),
-        Ok(Err(error)) => Err(error),
+    let within = shared.send_within(spooled.declared.bytes);
+    match timeout(within, offer(shared, &location, spooled)).await {
+        Ok(sent) => sent,
         Err(elapsed) => Err(StoreError::Unavailable {
             action: "a write",
             key: key.to_string(),
@@ -176,6 +166,37 @@ fn is_damaged(location: &Location, declared: &Declared) -> bool {
     }
 }
 
+/// Gives an object to the store, where the store has its place, and settles what the store has there instead.
+async fn offer(shared: &Shared, location: &Location, spooled: Spooled) -> Result<Sent, StoreError> {
+    let Place::At(key) = place::find(shared, location).await? else {
+        return Ok(Sent::Conflict);
+    };
+    let (start, bytes) = (spooled.start.clone(), spooled.declared.bytes);
+    match give(shared, location, &key, spooled).await {
+        Ok(()) => return Ok(Sent::Confirmed),
+        Err(StoreError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let is_kept = match Record::of(location) {
+        None => false,
+        // A claim says a day and nothing else. The store's holds, and records follow it.
+        Some(record) if is_claim(location) => record.is_claimed(shared).await?,
+        Some(record) => record.is_there(shared, &start, bytes).await?,
+    };
+    Ok(if is_kept {
+        Sent::Confirmed
+    } else {
+        Sent::Conflict
+    })
+}
+
+fn is_claim(location: &Location) -> bool {
+    let Location::Record { object, .. } = location else {
+        return false;
+    };
+    matches!(object, RecordObject::Claim { .. })
+}
+
 async fn give(
     shared: &Shared,
     location: &Location,
@@ -184,11 +205,20 @@ async fn give(
 ) -> Result<(), StoreError> {
     let declared = spooled.declared.clone();
     let sending = declared.clone();
-    let receipt = if let Some(bytes) = spooled.whole {
+    let given = if let Some(bytes) = spooled.whole {
         shared.remote.put(key, bytes.into(), sending).await
     } else {
         shared.remote.send(key, sending, Arc::new(spooled)).await
-    }?;
+    };
+    let is_another = match &given {
+        Ok(receipt) => receipt.version.is_some(),
+        Err(error) => matches!(error, StoreError::AlreadyExists { .. }),
+    };
+    if is_another && is_claim(location) {
+        // Before it leaves the spool: whoever filed a record under it may be about to write that.
+        shared.overruled();
+    }
+    let receipt = given?;
     if after(location).is_nothing() || receipt.version.is_none() {
         return Ok(());
     }
@@ -233,6 +263,8 @@ struct Spooled {
     declared: Declared,
     /// All of it, where it is small.
     whole: Option<Vec<u8>>,
+    /// How it begins.
+    start: Vec<u8>,
 }
 
 impl Spooled {
@@ -243,9 +275,12 @@ impl Spooled {
         let mut body = local.open(&object, range).await?;
         let mut hasher = ChunkHasher::new();
         let mut whole = (bytes <= CHUNK_BYTES).then(Vec::new);
+        let (mut start, start_max) = (Vec::new(), usize::try_from(Head::BYTES_MAX));
         while let Some(piece) = body.next().await {
             let piece = piece?;
             hasher.update(&piece);
+            let more = start_max.unwrap_or(0).saturating_sub(start.len());
+            start.extend_from_slice(piece.get(..more.min(piece.len())).unwrap_or_default());
             if let Some(whole) = &mut whole {
                 whole.extend_from_slice(&piece);
             }
@@ -256,6 +291,7 @@ impl Spooled {
             object,
             declared: Declared::new(bytes, content),
             whole,
+            start,
         })
     }
 }

@@ -3,10 +3,11 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use runpack_core::display::{Printable, chain};
-use runpack_core::key::{KeyPrefix, Location, ObjectKey};
+use runpack_core::key::{KeyPrefix, Location, ObjectKey, RecordObject};
 use runpack_core::store::{FileStore, Holding, Housekeeping as _, Store, StoreError};
 use runpack_core::time::Clock;
 use tokio::runtime::Handle;
@@ -14,13 +15,17 @@ use tokio::sync::{Notify, RwLock};
 
 use super::directory::Directory;
 use super::index::{Index, Item};
-use super::order::after;
+use super::order::{After, after};
 use super::{Backlog, SpoolError, SpoolFull, SpoolSettings, Standing};
 
 /// Keys are spread over so many locks.
 const TURNS: usize = 256;
-/// After so many removals the directories that they left empty are removed, when nothing stands in the spool.
+/// After so many removals the directories that they left empty are removed although something stands in the spool.
 const REMOVALS_BEFORE_TIDYING: u64 = 4_096;
+/// The slowest line over which a large object is waited for, in bytes a second.
+const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+/// What a small write is, for telling whether one would find room.
+const SMALL_BYTES: u64 = 1 << 20;
 /// The longest text of an error that is kept.
 const ERROR_CHARS_MAX: usize = 600;
 
@@ -39,8 +44,8 @@ pub(super) struct Shared {
     pub(super) written: Notify,
     /// Told of when something need not be sent any more.
     pub(super) settled: Notify,
-    /// A writer reads its key's lock from looking into the store until its object stands here, and who takes an object away
-    /// writes it. So nobody looks into the store before an object has come there and into the spool after it has left.
+    /// Who writes an object here reads its key's lock meanwhile, and who takes one away writes it: so what was found here is
+    /// still here when the write ends.
     turns: Box<[Arc<RwLock<()>>]>,
     hashing: RandomState,
 }
@@ -51,6 +56,20 @@ pub(super) struct State {
     store: Standing,
     last_error: Option<Arc<str>>,
     removals: u64,
+    /// Whether the store has had another claim than one of ours, so that a record may be on its way here whose day is not
+    /// the run's. From then on every claim is read before a record goes.
+    was_overruled: bool,
+}
+
+/// How a write goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the store.
+    Through,
+    /// To the store, after a look whether it still has a place there.
+    Checked,
+    /// To the spool.
+    Spooled,
 }
 
 impl Shared {
@@ -92,6 +111,7 @@ impl Shared {
                 store: Standing::Reachable,
                 last_error: None,
                 removals: 0,
+                was_overruled: false,
             }),
             written: Notify::new(),
             settled: Notify::new(),
@@ -113,20 +133,76 @@ impl Shared {
     }
 
     pub(super) fn backlog(&self) -> Backlog {
+        let has_room = self.room(SMALL_BYTES).is_ok();
+        let now = self.clock.now();
         let state = self.state();
+        let oldest = state.index.oldest();
+        let waited = oldest.map_or(0, |oldest| {
+            now.unix_seconds().saturating_sub(oldest.unix_seconds())
+        });
         Backlog {
             objects: state.index.objects(),
             bytes: state.index.unconfirmed_bytes(),
-            oldest: state.index.oldest(),
+            oldest,
+            waited: Duration::from_secs(waited),
+            has_room,
             conflicts: state.index.conflicts(),
-            store: state.store.clone(),
+            store: if state.is_away() {
+                state.store.clone()
+            } else {
+                Standing::Reachable
+            },
             last_error: state.last_error.clone(),
         }
     }
 
-    /// Whether the store did not answer when it was last asked. Then nobody waits for it but the mirror.
+    /// How a write of `key` goes: to the store, unless something has to be there before it that waits here, or the store
+    /// is away. While nothing waits, nobody but a write would find out that it is back.
+    ///
+    /// # Errors
+    /// It commits to something that the store cannot have.
+    pub(super) fn way(&self, key: &str) -> Result<Way, StoreError> {
+        let location = Location::parse(key);
+        let state = self.state();
+        if state.index.is_hopeless(key) {
+            return Err(StoreError::Barred {
+                reason: format!(
+                    "what this commits to lies among the spool's conflicts, somebody has to look at them first, key=`{key}`"
+                ),
+            });
+        }
+        let is_away = state.is_away();
+        Ok(match location.as_ref() {
+            _ if is_away || !state.index.is_free(key) => Way::Spooled,
+            Some(Location::Record {
+                object: RecordObject::Payload { .. },
+                ..
+            }) if state.was_overruled => Way::Checked,
+            Some(location) if state.is_broken_off(location) => Way::Checked,
+            _ => Way::Through,
+        })
+    }
+
+    /// Whether an object is a part of a log of which another part was set aside.
+    pub(super) fn is_broken_off(&self, location: &Location) -> bool {
+        self.state().is_broken_off(location)
+    }
+
+    /// The store has another claim than one of ours, or may have.
+    pub(super) fn overruled(&self) {
+        self.state().was_overruled = true;
+    }
+
+    /// Whether the store did not answer when it was last asked, and the mirror finds out when it does.
     pub(super) fn is_away(&self) -> bool {
-        matches!(self.state().store, Standing::Away { .. })
+        self.state().is_away()
+    }
+
+    /// How long sending an object of this size may take.
+    pub(super) fn send_within(&self, bytes: u64) -> Duration {
+        let seconds = bytes / BYTES_PER_SECOND_MIN;
+        let within = self.settings.send_within;
+        within.saturating_add(Duration::from_secs(seconds))
     }
 
     /// The store did not answer.
@@ -152,29 +228,40 @@ impl Shared {
         self.state().last_error = Some(told);
     }
 
-    /// The store took an object, or answered that it has another.
-    pub(super) fn answered(&self) {
+    /// The store took a write.
+    pub(super) fn reached(&self) {
         let mut state = self.state();
         if state.store != Standing::Reachable {
             tracing::info!("the store is back");
             state.store = Standing::Reachable;
         }
-        state.last_error = None;
     }
 
-    /// Makes room for a write, or refuses it.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, SpoolFull> {
+    /// The store took an object of the spool, or answered that it has another.
+    pub(super) fn answered(&self) {
+        self.reached();
+        self.state().last_error = None;
+    }
+
+    /// Whether a write of so many bytes finds room.
+    fn room(&self, bytes: u64) -> Result<MutexGuard<'_, State>, SpoolFull> {
         let reserve = self.settings.reserve_bytes;
         // One call that reads what the kernel has in memory. What cannot be told is not taken for space.
         let free = self.directory.bytes_free().unwrap_or(0);
-        let mut state = self.state();
+        let state = self.state();
         let wanted = reserve
             .saturating_add(state.index.bytes_reserved())
             .saturating_add(bytes);
         if free < wanted {
             return Err(SpoolFull::Disk { reserve });
         }
-        state.index.reserve(bytes, &self.settings)?;
+        state.index.room(bytes, &self.settings)?;
+        Ok(state)
+    }
+
+    /// Makes room for a write, or refuses it.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, SpoolFull> {
+        self.room(bytes)?.index.reserve(bytes);
         Ok(Reservation {
             shared: Arc::clone(self),
             bytes,
@@ -201,18 +288,21 @@ impl Shared {
         Ok(())
     }
 
-    /// Removes the directories that objects left empty, when nothing stands in the spool and nobody writes. A store in a
-    /// directory never looks again at a name that it made durable, so it is opened anew.
+    /// Removes the directories that objects left empty: when nothing stands in the spool any more, or many have left it; and
+    /// not while anybody writes here, which nobody does but in an outage. A store in a directory never looks again at a name
+    /// that it made durable, so it is opened anew.
     pub(super) async fn tidy(&self) -> Result<(), StoreError> {
-        if self.state().removals < REMOVALS_BEFORE_TIDYING {
+        let is_due = {
+            let state = self.state();
+            state.removals >= REMOVALS_BEFORE_TIDYING
+                || state.removals > 0 && state.index.is_empty()
+        };
+        if !is_due {
             return Ok(());
         }
         let Ok(mut local) = self.local.try_write() else {
             return Ok(());
         };
-        if !self.state().index.is_empty() {
-            return Ok(());
-        }
         let fresh = FileStore::open(&self.directory.objects()).await?;
         let pruning = self.directory.pruning();
         // What cannot be removed hurts nobody.
@@ -220,6 +310,19 @@ impl Shared {
         *local = fresh;
         self.state().removals = 0;
         Ok(())
+    }
+}
+
+impl State {
+    fn is_away(&self) -> bool {
+        self.index.objects() > 0 && matches!(self.store, Standing::Away { .. })
+    }
+
+    fn is_broken_off(&self, location: &Location) -> bool {
+        match after(location) {
+            After::Earlier(log) => self.index.has_aside(&log, ""),
+            _ => false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The order in which a spool is emptied, without a store.
+//! The order in which a spool is emptied, without a store; and a disk that fails.
 
-use runpack_core::time::Timestamp;
+use runpack_core::key::Location;
+use runpack_core::time::FixedClock;
+use runpack_testing::{block_on, scratch};
 
 use super::index::{Index, Item, Next};
-use super::{SpoolFull, SpoolSettings};
+use super::*;
 
 const EXECUTION: &str = "executions/01ARZ3NDEKTSV4RRFFQ69G5FAV/";
 const RECORD: &str = "v1/org=o/project=p/service=s/";
@@ -75,6 +77,27 @@ fn a_record_goes_after_its_claim_and_a_run_after_its_steps() {
 }
 
 #[test]
+fn a_part_of_a_log_goes_after_the_one_before() {
+    let part = |log: &str, offset: u64| {
+        format!("_runpack/live/01ARZ3NDEKTSV4RRFFQ69G5FAV/logs/{log}/{offset:020}")
+    };
+    let (one, two, three) = (part("stdout", 0), part("stdout", 9), part("stdout", 10));
+    let other = part("stderr", 5);
+    let mut index = index(&[&three, &two, &other, &one]);
+    for expected in [vec![&other, &one], vec![&two], vec![&three]] {
+        let items = sendable(&mut index);
+        assert_eq!(keys(&items), expected);
+        // While it waits, nothing goes past it.
+        assert!(!index.is_free(&part("stdout", 11)));
+        assert!(index.is_free(&part("runner", 11)));
+        for item in &items {
+            index.confirm(item);
+        }
+    }
+    assert!(index.is_free(&part("stdout", 11)));
+}
+
+#[test]
 fn what_commits_to_a_conflict_is_set_aside_with_it() {
     let (manifest, artifact) = (
         format!("{EXECUTION}manifest.json"),
@@ -88,6 +111,7 @@ fn what_commits_to_a_conflict_is_set_aside_with_it() {
         panic!("it commits to something that the store cannot have");
     };
     assert_eq!(&*item.key, manifest);
+    assert!(index.is_hopeless(&manifest));
     index.note_aside(&item.key, 10);
     index.forget(&item);
     assert_eq!((index.conflicts(), index.objects()), (2, 0));
@@ -96,7 +120,7 @@ fn what_commits_to_a_conflict_is_set_aside_with_it() {
         objects_max: 2,
         ..SpoolSettings::default()
     };
-    let full = index.reserve(1, &settings);
+    let full = index.room(1, &settings);
     assert_eq!(full, Err(SpoolFull::Objects { max: 2 }));
 }
 
@@ -112,4 +136,31 @@ fn an_object_that_came_again_is_another() {
     index.confirm(&first);
     index.forget(&first);
     assert_eq!((index.objects(), index.unconfirmed_bytes()), (1, 11));
+}
+
+#[test]
+fn w07_a_write_that_got_its_name_and_then_failed_is_brought_like_any_other() {
+    block_on(async {
+        let (dir, memory) = (scratch(), runpack_core::store::MemoryStore::new());
+        let clock = Arc::new(FixedClock(Timestamp::EPOCH));
+        let remote = Arc::new(memory.clone());
+        let opened = SpoolStore::open(dir.path(), remote, SpoolSettings::default(), clock);
+        let (spool, mut mirror) = opened.await.unwrap();
+        let key = Location::parse(&format!("{EXECUTION}metadata.json")).unwrap();
+        let (key, bytes) = (key.key().unwrap(), Bytes::from_static(b"x"));
+        let local = spool.local().await;
+        let declared = Declared::of(&bytes);
+        local.put(&key, bytes.clone(), declared).await.unwrap();
+        // As when its directory could not be made durable.
+        let failed = || StoreError::Io {
+            action: "syncing",
+            path: key.to_string(),
+            source: io::Error::other("the disk"),
+        };
+        let told = writing::admit(&spool.shared, &local, &key, Err(failed())).await;
+        assert!(matches!(told, Err(StoreError::Io { .. })));
+        assert_eq!(spool.backlog().objects, 1);
+        assert_eq!(mirror.drain(Duration::from_mins(1)).await.objects, 0);
+        assert_eq!(memory.snapshot(), [(key.to_string(), bytes)].into());
+    });
 }

@@ -560,7 +560,7 @@ fn what_was_shipped_is_cleaned_when_all_of_it_holds() {
 #[test]
 fn nothing_is_cleaned_when_anything_differs() {
     type Change = fn(&Path, &MemoryStore);
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("was not shipped", |item, _| {
             fs::write(item.join("raw/new"), b"n").unwrap();
         }),
@@ -578,6 +578,10 @@ fn nothing_is_cleaned_when_anything_differs() {
         }),
         ("not proved", |_, store| {
             store.tamper(&format!("executions/{ID}/artifacts/a.bin"), None);
+        }),
+        ("not proved", |_, store| {
+            let other = vec![b'Q'; trees::A.len()].into();
+            store.tamper(&format!("executions/{ID}/artifacts/a.bin"), Some(other));
         }),
         ("not proved", |_, store| {
             store.tamper(&format!("executions/{ID}/manifest.json"), None);
@@ -619,6 +623,35 @@ fn nothing_is_cleaned_when_anything_differs() {
                 "{number}: {round:?}"
             );
             assert_eq!(desk.tree_now(), before, "{number}");
+        }
+    });
+}
+
+#[test]
+fn what_comes_after_an_item_was_shipped_is_told_in_every_round() {
+    type Change = fn(&Path);
+    let cases: [(&str, Change); 2] = [
+        ("was not shipped", |item| {
+            fs::write(item.join("raw/late.bin"), b"late").unwrap();
+        }),
+        ("changed since", |item| {
+            fs::write(item.join("raw/a.bin"), b"it was written on").unwrap();
+        }),
+    ];
+    block_on(async {
+        for (why, change) in cases {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let desk = Desk::with_execution();
+            let ship = desk.ship(&store, Layout::Executions(benches()), |_| {});
+            ships_all(&ship, 1).await;
+            let round = ship.round().await;
+            assert_eq!((round.already, round.kept.len()), (1, 0), "{round:?}");
+            change(&desk.tree().join("bench-1").join(ID));
+            for _ in 0..2 {
+                let round = ship.round().await;
+                assert_eq!((round.already, round.kept.len()), (1, 1), "{round:?}");
+                assert!(round.kept[0].1.to_string().contains(why), "{round:?}");
+            }
         }
     });
 }

@@ -278,8 +278,8 @@ fn w10_n04_n05_an_answer_that_was_lost_is_found_out_to_have_been_a_success() {
         let remote = Arc::new(Outage::of(memory.clone()));
         let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
         let key = of_execution(1, "metadata.json");
-        put(&spool, &key, "once").await.unwrap();
         remote.set(Mode::AnswersLost);
+        put(&spool, &key, "once").await.unwrap();
         let backlog = mirror.drain(Duration::from_millis(30)).await;
         // It is there, and nobody says so before the store does.
         assert_eq!((memory.snapshot().len(), backlog.objects), (1, 1));
@@ -315,6 +315,7 @@ fn c32_a_full_spool_refuses_and_leaves_nothing_half_written() {
             put(&spool, &keys[1], "four").await.unwrap();
             let refused = full(put(&spool, &keys[2], "four").await);
             assert_eq!(refused, expected);
+            assert!(!spool.backlog().has_room);
             // A write whose size is only declared is counted from its beginning.
             let declared = Declared::of(b"four");
             let refused = spool.create(&keys[2], declared).await;
@@ -329,9 +330,17 @@ fn c32_a_full_spool_refuses_and_leaves_nothing_half_written() {
         }
         let (dir, mut settings) = (scratch(), settings());
         settings.reserve_bytes = u64::MAX;
-        let (spool, _mirror) = open_with(dir.path(), Arc::new(MemoryStore::new()), settings).await;
+        let remote = Arc::new(Outage::of(MemoryStore::new()));
+        let (spool, _mirror) = open_with(dir.path(), remote.clone(), settings).await;
+        assert!(!spool.backlog().has_room);
+        remote.set(Mode::Away);
         let refused = full(put(&spool, &of_execution(1, "metadata.json"), "x").await);
         assert_eq!(refused, SpoolFull::Disk { reserve: u64::MAX });
+        // It needs no room while the store answers, and the first write finds out that it does.
+        remote.set(Mode::Well);
+        put(&spool, &of_execution(1, "metadata.json"), "x")
+            .await
+            .unwrap();
     });
 }
 
@@ -364,7 +373,7 @@ fn n03_an_object_that_the_store_refuses_holds_up_no_other_and_is_told() {
         let (dir, memory) = (scratch(), MemoryStore::new());
         let remote = Arc::new(Outage::of(memory.clone()));
         let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
-        remote.set(Mode::Denies("artifacts/poison"));
+        remote.set(Mode::Away);
         let (poison, manifest) = (
             of_execution(0, "artifacts/poison"),
             of_execution(0, "manifest.json"),
@@ -376,6 +385,7 @@ fn n03_an_object_that_the_store_refuses_holds_up_no_other_and_is_told() {
                 .await
                 .unwrap();
         }
+        remote.set(Mode::Denies("artifacts/poison"));
         let until = async {
             while memory.snapshot().len() < 49 {
                 tokio::task::yield_now().await;
@@ -391,6 +401,10 @@ fn n03_an_object_that_the_store_refuses_holds_up_no_other_and_is_told() {
             told.contains("does not allow a write") && !told.contains('\u{1b}'),
             "{told}"
         );
+        // Neither has anything to do with another write, which goes to the store at once.
+        let other = of_execution(50, "metadata.json");
+        put(&spool, &other, "x").await.unwrap();
+        assert_eq!((memory.snapshot().len(), spool.backlog().objects), (50, 2));
         remote.set(Mode::Well);
         assert_empty(&mirror.drain(LONG).await);
         assert_commits_last(&remote.writes());
@@ -408,7 +422,9 @@ fn what_is_kept_is_kept_for_its_time_and_is_no_backlog() {
         keeping.bytes_max = 100;
         let remote = Arc::new(Outage::of(memory.clone()));
         let (spool, mut mirror) = open_with(dir.path(), remote.clone(), keeping.clone()).await;
+        remote.set(Mode::Away);
         put(&spool, &key, "kept").await.unwrap();
+        remote.set(Mode::Well);
         assert_empty(&mirror.drain(LONG).await);
         assert!(file.exists());
         remote.set(Mode::Away);
@@ -417,15 +433,17 @@ fn what_is_kept_is_kept_for_its_time_and_is_no_backlog() {
         // Another process finds it, and that the store has it.
         drop((spool, mirror));
         remote.set(Mode::Well);
-        let (spool, mut mirror) = open_with(dir.path(), remote, keeping).await;
+        let (spool, mut mirror) = open_with(dir.path(), remote.clone(), keeping).await;
         assert_eq!(spool.backlog().objects, 1);
         assert_empty(&mirror.drain(LONG).await);
         assert!(file.exists());
         // Room is worth more.
         let large = "x".repeat(60).leak();
+        remote.set(Mode::Away);
         put(&spool, &of_execution(2, "metadata.json"), large)
             .await
             .unwrap();
+        remote.set(Mode::Well);
         let until = async {
             while file.exists() {
                 tokio::task::yield_now().await;
@@ -439,35 +457,101 @@ fn what_is_kept_is_kept_for_its_time_and_is_no_backlog() {
 }
 
 #[test]
-fn directories_that_objects_left_empty_go_when_there_are_many() {
+fn directories_that_objects_left_empty_go() {
     block_on(async {
         let (dir, memory) = (scratch(), MemoryStore::new());
-        let (spool, mut mirror) = open(dir.path(), Arc::new(memory.clone())).await;
+        let remote = Arc::new(Outage::of(memory.clone()));
+        let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
         let executions = dir.path().join("objects/executions");
-        let keys: Vec<_> = (0..4_200)
-            .map(|number| of_execution(number, "metadata.json"))
-            .collect();
-        for batch in keys.chunks(300) {
-            let puts = batch.iter().map(|key| put(&spool, key, "x"));
-            for written in futures_util::future::join_all(puts).await {
-                written.unwrap();
+        for round in 0..3 {
+            remote.set(Mode::Away);
+            let keys: Vec<_> = (0..100)
+                .map(|number| of_execution(1_000 * round + number, "metadata.json"))
+                .collect();
+            for key in &keys {
+                put(&spool, key, "x").await.unwrap();
+            }
+            assert_eq!(std::fs::read_dir(&executions).unwrap().count(), 100);
+            remote.set(Mode::Well);
+            let until = async {
+                while executions.exists() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            mirror.run(until).await;
+        }
+        assert_eq!(memory.snapshot().len(), 300);
+    });
+}
+
+#[test]
+fn what_one_server_wrote_another_knows_at_once() {
+    block_on(async {
+        let memory = MemoryStore::new();
+        let mut servers = Vec::new();
+        for _ in 0..2 {
+            let dir = scratch();
+            let (spool, mirror) = open(dir.path(), Arc::new(memory.clone())).await;
+            servers.push((dir, spool, mirror));
+        }
+        let (one, other) = (&servers[0].1, &servers[1].1);
+        let part = |offset: u64| {
+            key(&format!(
+                "_runpack/live/01ARZ3NDEKTSV4RRFFQ69G5FAV/logs/stdout/{offset:020}"
+            ))
+        };
+        put(one, &part(0), "from one").await.unwrap();
+        assert_eq!(read(other, &part(0)).await.unwrap(), "from one");
+        let refused = put(other, &part(0), "from the other").await;
+        assert!(matches!(refused, Err(StoreError::AlreadyExists { .. })));
+        put(other, &part(8), "and on").await.unwrap();
+        assert_eq!(listed(one).await.len(), 2);
+        // Nothing of it is here, and nothing waits.
+        for (dir, spool, _) in &servers {
+            assert_empty(&spool.backlog());
+            let here = FileStore::open(&dir.path().join("objects")).await.unwrap();
+            assert_eq!(listed(&here).await, Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_log_goes_in_the_order_of_its_parts() {
+    block_on(async {
+        let (dir, memory) = (scratch(), MemoryStore::new());
+        let remote = Arc::new(Outage::of(memory.clone()));
+        remote.set(Mode::Away);
+        let (spool, mut mirror) = open(dir.path(), remote.clone()).await;
+        let mut parts = Vec::new();
+        for offset in 0..100 {
+            for log in ["stdout", "stderr"] {
+                let part = key(&format!(
+                    "_runpack/live/01ARZ3NDEKTSV4RRFFQ69G5FAV/logs/{log}/{offset:020}"
+                ));
+                put(&spool, &part, "x").await.unwrap();
+                parts.push(part.to_string());
             }
         }
-        assert_eq!(std::fs::read_dir(&executions).unwrap().count(), 4_200);
-        let until = async {
-            while executions.exists() {
-                tokio::task::yield_now().await;
-            }
-        };
-        mirror.run(until).await;
-        assert_eq!(memory.snapshot().len(), 4_200);
-        // It goes on as before.
-        put(&spool, &of_execution(9_000, "metadata.json"), "x")
-            .await
-            .unwrap();
-        assert!(executions.exists());
+        // The second of them is refused: what follows it waits, and the next write of this log too.
+        let second = parts[2].clone().leak();
+        remote.set(Mode::Denies(second));
+        mirror.drain(Duration::from_millis(50)).await;
+        let stdout: Vec<_> = memory
+            .snapshot()
+            .into_keys()
+            .filter(|key| key.contains("stdout"))
+            .collect();
+        assert_eq!(stdout, [parts[0].as_str()]);
+        let last = key(&parts[2].replace("0000000001", "0000000100"));
+        put(&spool, &last, "x").await.unwrap();
+        assert!(!memory.snapshot().contains_key(last.as_str()));
+        remote.set(Mode::Well);
         assert_empty(&mirror.drain(LONG).await);
-        assert_eq!(memory.snapshot().len(), 4_201);
+        for log in ["stdout", "stderr"] {
+            let sent = remote.writes().into_iter().filter(|key| key.contains(log));
+            let sent: Vec<_> = sent.collect();
+            assert!(sent.is_sorted() && sent.len() >= 100, "{sent:?}");
+        }
     });
 }
 

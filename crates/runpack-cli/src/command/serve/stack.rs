@@ -1,16 +1,14 @@
 //! What a server is made of, put together.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use runpack_core::store::Store;
-use runpack_core::time::{Clock, Timestamp};
+use runpack_core::time::Clock;
 use runpack_server::access;
 use runpack_server::audit::AuditLog;
 use runpack_server::links::Links;
 use runpack_server::listen::Connections;
-use runpack_server::metrics::{self, Metrics};
+use runpack_server::metrics::Metrics;
 use runpack_server::service::{Backlog, Keeper, Parts, Service, ServiceLimits};
 use runpack_server::spool::{Mirror, SpoolSettings, SpoolStore};
 
@@ -38,17 +36,6 @@ impl Stack {
             Some(state) => state.clone(),
             None => context.environment.state()?.join("server"),
         };
-        let made = |path: &Path| {
-            std::fs::create_dir_all(path).map_err(|error| {
-                Failure::new(
-                    format!("a directory could not be made, path=`{}`", path.display()),
-                    "name one that this user may write to with --state",
-                )
-                .because(&error)
-            })
-        };
-        let log = state.join("audit");
-        made(&log)?;
         let access = access::Access::load(&serve.access, Arc::clone(&clock)).map_err(|error| {
             Failure::new(
                 format!(
@@ -59,8 +46,14 @@ impl Stack {
             )
             .because(&error)
         })?;
-        let audit = AuditLog::open(&log, &serve.replica, Arc::clone(&clock))
-            .map_err(|error| unfit(&error))?;
+        let log = state.join("audit");
+        let audit = AuditLog::open(&log, &serve.replica, Arc::clone(&clock)).map_err(|error| {
+            Failure::new(
+                format!("the audit log cannot be used, path=`{}`", log.display()),
+                "name a directory that this user may write to, and this server's alone, with --state",
+            )
+            .because(&error)
+        })?;
         let audit = Arc::new(audit);
         let metrics = Metrics::new();
         let remote = storage.store();
@@ -68,7 +61,8 @@ impl Stack {
         let (store, writing, mirror, backlog) = match spooled {
             None => (Arc::clone(&remote), Arc::clone(&remote), None, None),
             Some((spool, mirror)) => {
-                let backlog = backlog(&spool, &clock);
+                let told = spool.clone();
+                let backlog: Backlog = Arc::new(move || told.backlog());
                 let writing: Arc<dyn Store> = Arc::new(spool.for_writing());
                 let store: Arc<dyn Store> = Arc::new(spool);
                 (store, writing, Some(mirror), Some(backlog))
@@ -140,20 +134,4 @@ impl Serve {
             .because(&error)
         })
     }
-}
-
-fn backlog(spool: &SpoolStore, clock: &Arc<dyn Clock>) -> Backlog {
-    let (spool, clock) = (spool.clone(), Arc::clone(clock));
-    Arc::new(move || {
-        let backlog = spool.backlog();
-        let now = clock.now().unix_seconds();
-        let since = backlog.oldest.map(Timestamp::unix_seconds);
-        let waited = since.map_or(0, |since| now.saturating_sub(since));
-        metrics::Backlog {
-            objects: backlog.objects,
-            bytes: backlog.bytes,
-            oldest: Duration::from_secs(waited),
-            conflicts: backlog.conflicts,
-        }
-    })
 }

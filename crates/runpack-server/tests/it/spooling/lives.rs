@@ -52,9 +52,11 @@ async fn live(seed: u64) {
                 let number = draw(&mut state, 12);
                 for name in ["metadata.json", "artifacts/a", "manifest.json"] {
                     let key = of_execution(number, name);
-                    if put(&spool, &key, name).await.is_ok() {
-                        acknowledged.insert(key.to_string(), name);
+                    if put(&spool, &key, name).await.is_err() {
+                        // Nobody commits to what was not acknowledged.
+                        break;
                     }
+                    acknowledged.insert(key.to_string(), name);
                     if draw(&mut state, 3) == 0 {
                         mirror
                             .drain(Duration::from_micros(draw(&mut state, 900)))
@@ -104,12 +106,15 @@ const CHILD: &str = "RUNPACK_TEST_SPOOL_ROOT";
 async fn write_until_killed(root: &Path, round: u64) {
     use std::io::Write as _;
     let remote = FileStore::create(&root.join("remote")).await.unwrap();
-    let (spool, mut mirror) = open(&root.join("spool"), Arc::new(remote)).await;
-    // In some lives it only writes, so that something always waits for the next.
+    let remote = Arc::new(Outage::of(remote));
+    let (spool, mut mirror) = open(&root.join("spool"), remote.clone()).await;
+    // In some lives the store stays away, so that something always waits for the next.
     if !round.is_multiple_of(3) {
         tokio::spawn(async move { mirror.run(std::future::pending()).await });
     }
     for number in 0.. {
+        let is_away = round.is_multiple_of(3) || number % 4 == 1;
+        remote.set(if is_away { Mode::Away } else { Mode::Well });
         for name in ["metadata.json", "artifacts/a", "manifest.json"] {
             let key = of_execution(round * 1_000 + number, name);
             put(&spool, &key, name).await.unwrap();
