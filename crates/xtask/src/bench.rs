@@ -1,12 +1,15 @@
-//! Runpack measured beside other tools, on the same files, in turn.
+//! Runpack measured beside other tools, at the same work, in turn.
 //!
 //! Absolute times say more about the machine than about the program, so what counts is the ratio of
 //! medians of runs that took turns. Timings never decide a test; this command only reports.
 
 mod contest;
+mod load;
 mod local;
 mod machine;
 mod null_server;
+mod page;
+mod part;
 mod peers;
 mod store;
 mod workload;
@@ -16,8 +19,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use self::contest::Row;
+use self::part::{Part, Section};
 use self::peers::Peers;
-use self::workload::{Shape, Workload};
+use self::workload::Workload;
 use crate::command::{self, Result, Workspace};
 use crate::tools;
 
@@ -26,9 +31,9 @@ pub(crate) struct Options {
     /// A tenth of the data and fewer rounds: to try the benchmark, not to quote it
     #[arg(long)]
     quick: bool,
-    /// Only this workload
+    /// Only this
     #[arg(long, value_enum)]
-    only: Option<Shape>,
+    only: Option<Part>,
     /// Which other tools are measured
     #[arg(long, value_enum, default_value_t = PeerSet::Usual)]
     peers: PeerSet,
@@ -38,7 +43,7 @@ pub(crate) struct Options {
     /// How often each contender runs [default: 5, with --quick 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Write the result to Docs/performance.md
+    /// Write the sections that were measured as a whole to Docs/performance.md
     #[arg(long)]
     write: bool,
 }
@@ -62,10 +67,36 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
+    if options.write && !matches!(options.only, None | Some(Part::Whole(_))) {
+        return Err(
+            "--write renews whole sections: choose `--only files` or `--only server`, or nothing"
+                .into(),
+        );
+    }
+    let bench = prepare(workspace, options)?;
+    for section in Section::ALL {
+        let mut rows = Vec::new();
+        for part in section.parts(options.only) {
+            rows.extend(bench.part(part, options.quick)?);
+        }
+        if rows.is_empty() {
+            continue;
+        }
+        let table = contest::table(&rows);
+        println!("\n{table}");
+        if options.write {
+            page::write(&bench, options, section, &table)?;
+        }
+    }
+    Ok(())
+}
+
+fn prepare<'a>(workspace: &'a Workspace, options: &Options) -> Result<Bench<'a>> {
     for (program, package) in [
         ("openssl", "openssl"),
         ("python3", "python3"),
         ("xargs", "findutils"),
+        ("curl", "curl"),
     ] {
         tools::ensure_program(workspace, program, package)?;
     }
@@ -76,7 +107,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
         .directory
         .clone()
         .unwrap_or_else(|| workspace.root.join("target/bench"));
-    let bench = Bench {
+    Ok(Bench {
         workspace,
         runpack: workspace.target.join("release/runpack"),
         peers: Peers::install(workspace, options.peers == PeerSet::All)?,
@@ -85,26 +116,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
             .rounds
             .unwrap_or(if options.quick { 3 } else { 5 })
             .max(1),
-    };
-
-    let mut rows = Vec::new();
-    for shape in Shape::value_variants() {
-        if options.only.is_none_or(|only| only == *shape) {
-            let workload = Workload::new(*shape, options.quick);
-            rows.extend(bench.workload(&workload)?);
-        }
-    }
-    let table = contest::table(&rows);
-    println!("\n{table}");
-    if options.write {
-        let text = machine::report(&bench, options, &table)?;
-        fs::write(workspace.root.join("Docs/performance.md"), text)?;
-        println!("wrote Docs/performance.md");
-    }
-    Ok(())
+    })
 }
 
 impl Bench<'_> {
+    fn part(&self, part: Part, is_quick: bool) -> Result<Vec<Row>> {
+        match part {
+            Part::Whole(_) => Ok(Vec::new()),
+            Part::Files(shape) => self.workload(&Workload::new(shape, is_quick)),
+            Part::Server(load) => self.load(load, is_quick),
+        }
+    }
+
     /// Runpack with the words of the line, and a state directory of its own.
     fn runpack(&self, line: &str) -> std::process::Command {
         let mut runpack = self.workspace.command(&self.runpack);
