@@ -75,10 +75,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
     }
     let bench = prepare(workspace, options)?;
     for section in Section::ALL {
-        let mut rows = Vec::new();
-        for part in section.parts(options.only) {
-            rows.extend(bench.part(part, options.quick)?);
-        }
+        let rows = bench.section(section, options)?;
         if rows.is_empty() {
             continue;
         }
@@ -120,6 +117,18 @@ fn prepare<'a>(workspace: &'a Workspace, options: &Options) -> Result<Bench<'a>>
 }
 
 impl Bench<'_> {
+    /// Measures what is chosen of a section; its files are gone afterwards.
+    fn section(&self, section: Section, options: &Options) -> Result<Vec<Row>> {
+        remove(&self.directory)?;
+        let mut parts = section.parts(options.only);
+        let rows = parts.try_fold(Vec::new(), |mut rows, part| {
+            rows.extend(self.part(part, options.quick)?);
+            Ok(rows)
+        });
+        remove(&self.directory)?;
+        rows
+    }
+
     fn part(&self, part: Part, is_quick: bool) -> Result<Vec<Row>> {
         match part {
             Part::Whole(_) => Ok(Vec::new()),
