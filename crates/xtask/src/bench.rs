@@ -1,11 +1,15 @@
-//! Runpack measured beside other tools, on the same files, in turn.
+//! Runpack measured beside other tools, at the same work, in turn.
 //!
 //! Absolute times say more about the machine than about the program, so what counts is the ratio of
 //! medians of runs that took turns. Timings never decide a test; this command only reports.
 
 mod contest;
+mod load;
+mod local;
 mod machine;
 mod null_server;
+mod page;
+mod part;
 mod peers;
 mod store;
 mod workload;
@@ -14,25 +18,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
-use self::contest::{Contender, Contest, Row};
+use self::contest::Row;
+use self::part::{Part, Section};
 use self::peers::Peers;
-use self::workload::{Shape, Workload};
-use crate::command::{self, Result, Workspace, read};
+use self::workload::Workload;
+use crate::command::{self, Result, Workspace};
 use crate::tools;
-
-/// The most resident memory that a local job may need.
-const MEMORY_MIB_MAX: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A tenth of the data and fewer rounds: to try the benchmark, not to quote it
     #[arg(long)]
     quick: bool,
-    /// Only this workload
+    /// Only this
     #[arg(long, value_enum)]
-    only: Option<Shape>,
+    only: Option<Part>,
     /// Which other tools are measured
     #[arg(long, value_enum, default_value_t = PeerSet::Usual)]
     peers: PeerSet,
@@ -42,7 +43,7 @@ pub(crate) struct Options {
     /// How often each contender runs [default: 5, with --quick 3]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Write the result to Docs/performance.md
+    /// Write the sections that were measured as a whole to Docs/performance.md
     #[arg(long)]
     write: bool,
 }
@@ -65,17 +66,34 @@ struct Bench<'a> {
     rounds: usize,
 }
 
-/// A pack in a file store.
-struct Pack {
-    directory: PathBuf,
-    id: String,
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
+    if options.write && !matches!(options.only, None | Some(Part::Whole(_))) {
+        return Err(
+            "--write renews whole sections: choose `--only files` or `--only server`, or nothing"
+                .into(),
+        );
+    }
+    let bench = prepare(workspace, options)?;
+    for section in Section::ALL {
+        let rows = bench.section(section, options)?;
+        if rows.is_empty() {
+            continue;
+        }
+        let table = contest::table(&rows);
+        println!("\n{table}");
+        if options.write {
+            page::write(&bench, options, section, &table)?;
+        }
+    }
+    Ok(())
 }
 
-pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
+fn prepare<'a>(workspace: &'a Workspace, options: &Options) -> Result<Bench<'a>> {
     for (program, package) in [
         ("openssl", "openssl"),
         ("python3", "python3"),
         ("xargs", "findutils"),
+        ("curl", "curl"),
     ] {
         tools::ensure_program(workspace, program, package)?;
     }
@@ -86,7 +104,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
         .directory
         .clone()
         .unwrap_or_else(|| workspace.root.join("target/bench"));
-    let bench = Bench {
+    Ok(Bench {
         workspace,
         runpack: workspace.target.join("release/runpack"),
         peers: Peers::install(workspace, options.peers == PeerSet::All)?,
@@ -95,52 +113,28 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
             .rounds
             .unwrap_or(if options.quick { 3 } else { 5 })
             .max(1),
-    };
-
-    let mut rows = Vec::new();
-    for shape in Shape::value_variants() {
-        if options.only.is_none_or(|only| only == *shape) {
-            let workload = Workload::new(*shape, options.quick);
-            rows.extend(bench.workload(&workload)?);
-        }
-    }
-    let table = contest::table(&rows);
-    println!("\n{table}");
-    if options.write {
-        let text = machine::report(&bench, options, &table)?;
-        fs::write(workspace.root.join("Docs/performance.md"), text)?;
-        println!("wrote Docs/performance.md");
-    }
-    Ok(())
+    })
 }
 
 impl Bench<'_> {
-    /// Everything that is measured on one workload; its files are gone afterwards.
-    fn workload(&self, workload: &Workload) -> Result<Vec<Row>> {
-        println!("\n=== {workload} ===");
+    /// Measures what is chosen of a section; its files are gone afterwards.
+    fn section(&self, section: Section, options: &Options) -> Result<Vec<Row>> {
         remove(&self.directory)?;
-        let source = self.directory.join("source");
-        workload.generate(&source)?;
+        let mut parts = section.parts(options.only);
+        let rows = parts.try_fold(Vec::new(), |mut rows, part| {
+            rows.extend(self.part(part, options.quick)?);
+            Ok(rows)
+        });
+        remove(&self.directory)?;
+        rows
+    }
 
-        let mut rows = Vec::new();
-        if workload.shape == Shape::Small {
-            rows.extend(self.export(workload, &source)?);
+    fn part(&self, part: Part, is_quick: bool) -> Result<Vec<Row>> {
+        match part {
+            Part::Whole(_) => Ok(Vec::new()),
+            Part::Files(shape) => self.workload(&Workload::new(shape, is_quick)),
+            Part::Server(load) => self.load(load, is_quick),
         }
-        let pack = self.make_pack(&source)?;
-        fs::remove_dir_all(&source)?;
-        if matches!(workload.shape, Shape::Tiny | Shape::Medium | Shape::Large) {
-            rows.extend(self.at_a_bucket(workload, &pack)?);
-        }
-        if matches!(workload.shape, Shape::Tiny | Shape::Medium) {
-            remove(&self.directory)?;
-            return Ok(rows);
-        }
-        rows.extend(self.verify(workload, &pack)?);
-        if workload.shape == Shape::Small {
-            rows.extend(self.bundle(workload, &pack)?);
-        }
-        remove(&self.directory)?;
-        Ok(rows)
     }
 
     /// Runpack with the words of the line, and a state directory of its own.
@@ -150,131 +144,6 @@ impl Bench<'_> {
             .args(line.split_whitespace())
             .env("RUNPACK_STATE_DIR", self.directory.join("state"));
         runpack
-    }
-
-    fn export_line(source: &Path, store: &Path) -> String {
-        format!(
-            "export {0} --tenant bench --namespace bench --scenario bench --run-id bench \
-             --spec {0}/spec.json --to file:{1} --created-at 2026-01-01T00:00:00Z --json",
-            source.display(),
-            store.display()
-        )
-    }
-
-    fn make_pack(&self, source: &Path) -> Result<Pack> {
-        let line = Self::export_line(source, &self.directory.join("store"));
-        let exported: Value = serde_json::from_str(&read(&mut self.runpack(&line))?)?;
-        let member = |name: &str| {
-            let text = exported
-                .get(name)
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            text.ok_or_else(|| format!("`runpack export --json` gave no `{name}`"))
-        };
-        Ok(Pack {
-            directory: self.workspace.root.join(member("pack")?),
-            id: member("pack_id")?,
-        })
-    }
-
-    /// Export to a durable directory, against a loop that syncs each file and its directory.
-    fn export(&self, workload: &Workload, source: &Path) -> Result<Vec<Row>> {
-        let out = self.directory.join("out");
-        let contenders = vec![
-            Contender::new("runpack", self.runpack(&Self::export_line(source, &out)))
-                .cleaning(&out),
-            Contender::new(
-                "a loop that syncs each file",
-                peers::sync_loop(source, &out),
-            )
-            .cleaning(&out)
-            .wanted(8.0),
-            Contender::new(
-                "cp and one sync (hashes nothing)",
-                peers::copy_and_sync(source, &out),
-            )
-            .cleaning(&out),
-        ];
-        self.hold(&format!("export {workload}"), contenders)
-    }
-
-    fn verify(&self, workload: &Workload, pack: &Pack) -> Result<Vec<Row>> {
-        let line = format!(
-            "verify {} --expect-pack-id {}",
-            pack.directory.display(),
-            pack.id
-        );
-        let list = self.directory.join("files");
-        let files = workload::list(&pack.directory, &list)?;
-        let wanted = workload.shape.wanted();
-        let mut contenders = vec![Contender::new("runpack", self.runpack(&line))];
-        if workload.shape == Shape::Single {
-            contenders.push(Contender::new("one openssl", peers::openssl(&list, 1, 1)).wanted(1.9));
-        } else {
-            let processes = self.peers.processes;
-            // As many files a process as keep all processes busy to the end.
-            let at_once = files.div_ceil(processes.saturating_mul(8)).clamp(1, 64);
-            let name = format!("openssl, {processes} processes");
-            contenders.push(
-                Contender::new(name, peers::openssl(&list, processes, at_once)).wanted(wanted),
-            );
-        }
-        if matches!(workload.shape, Shape::Small | Shape::Mixed | Shape::Large) {
-            let bag = self.directory.join("bag");
-            self.peers.make_bag(&pack.directory, &bag)?;
-            let bagit = Contender::new("bagit", self.peers.bagit(&bag));
-            contenders.push(if workload.shape == Shape::Small {
-                bagit.wanted(2.5)
-            } else {
-                bagit
-            });
-        }
-        let repository = self.directory.join("ocfl");
-        if let Some(rocfl) = self.peers.rocfl(&pack.directory, &repository)? {
-            contenders.push(Contender::new("rocfl", rocfl));
-        }
-        self.hold(&format!("verify {workload}"), contenders)
-    }
-
-    /// Writing and reading a bundle, against stock tar and gzip, which verify nothing.
-    fn bundle(&self, workload: &Workload, pack: &Pack) -> Result<Vec<Row>> {
-        let (bundle, archive) = (
-            self.directory.join("b.tar.gz"),
-            self.directory.join("t.tar.gz"),
-        );
-        let write = format!("bundle {} {}", pack.directory.display(), bundle.display());
-        let contenders = vec![
-            Contender::new("runpack", self.runpack(&write)).cleaning(&bundle),
-            Contender::new("tar with gzip", peers::tar(&pack.directory, &archive))
-                .cleaning(&archive),
-        ];
-        // Compressing takes long, for everybody: two rounds have to do.
-        let rounds = self.rounds.min(2);
-        let title = format!("write a bundle, {workload}");
-        let mut rows = Contest {
-            title: &title,
-            contenders,
-            rounds,
-        }
-        .hold(MEMORY_MIB_MAX)?;
-
-        command::run(&mut self.runpack(&write))?;
-        let verify = format!("verify {} --expect-pack-id {}", bundle.display(), pack.id);
-        let contenders = vec![
-            Contender::new("runpack", self.runpack(&verify)),
-            Contender::new("tar with gzip (checks nothing)", peers::untar(&bundle)),
-        ];
-        rows.extend(self.hold(&format!("verify a bundle, {workload}"), contenders)?);
-        Ok(rows)
-    }
-
-    fn hold(&self, title: &str, contenders: Vec<Contender>) -> Result<Vec<Row>> {
-        Contest {
-            title,
-            contenders,
-            rounds: self.rounds,
-        }
-        .hold(MEMORY_MIB_MAX)
     }
 }
 

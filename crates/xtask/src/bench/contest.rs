@@ -94,12 +94,15 @@ impl Contender {
     }
 
     fn median(&self) -> f64 {
-        let mut times = self.times.clone();
-        times.sort();
-        times
-            .get(times.len() / 2)
-            .map_or(f64::NAN, Duration::as_secs_f64)
+        median(self.times.iter().map(Duration::as_secs_f64))
     }
+}
+
+/// The middle one; the upper one of two.
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Several contenders at one job, Runpack first.
@@ -116,6 +119,52 @@ pub(super) struct Row {
     ratio: String,
     wanted: String,
     is_met: Option<bool>,
+}
+
+impl Row {
+    /// How many times as fast as another Runpack is, and has to be.
+    pub(super) fn ratio(job: &str, against: &str, ratio: f64, wanted: Option<f64>) -> Self {
+        Self {
+            job: job.to_owned(),
+            against: against.to_owned(),
+            ratio: format!("{ratio:.2}x"),
+            wanted: wanted.map_or("-".to_owned(), |wanted| format!("{wanted}x")),
+            is_met: wanted.map(|wanted| ratio >= wanted),
+        }
+    }
+
+    /// What may not be more.
+    pub(super) fn bounded(job: &str, what: &str, value: u64, unit: &str, most: u64) -> Self {
+        Self {
+            job: job.to_owned(),
+            against: what.to_owned(),
+            ratio: format!("{value}{unit}"),
+            wanted: format!("at most {most}{unit}"),
+            is_met: Some(value <= most),
+        }
+    }
+
+    /// What is as it has to be: anything else ends the benchmark.
+    pub(super) fn kept(job: &str, what: &str, value: String, wanted: String) -> Self {
+        Self {
+            job: job.to_owned(),
+            against: what.to_owned(),
+            ratio: value,
+            wanted,
+            is_met: Some(true),
+        }
+    }
+
+    /// What is told, and nothing is wanted of.
+    pub(super) fn told(job: &str, what: &str, value: String) -> Self {
+        Self {
+            job: job.to_owned(),
+            against: what.to_owned(),
+            ratio: value,
+            wanted: "-".to_owned(),
+            is_met: None,
+        }
+    }
 }
 
 impl Contest<'_> {
@@ -142,26 +191,19 @@ impl Contest<'_> {
             .iter()
             .map(|other| {
                 let ratio = other.median() / own;
-                Row {
-                    job: self.title.to_owned(),
-                    against: other.name.clone(),
-                    ratio: format!("{ratio:.2}x"),
-                    wanted: other
-                        .wanted
-                        .map_or("-".to_owned(), |wanted| format!("{wanted}x")),
-                    is_met: other.wanted.map(|wanted| ratio >= wanted),
-                }
+                Row::ratio(self.title, &other.name, ratio, other.wanted)
             })
             .collect();
         let memory_mib = memory_mib(runpack)?;
         println!("{:<36} {memory_mib:>5} MiB", "runpack's resident memory");
-        rows.push(Row {
-            job: self.title.to_owned(),
-            against: "resident memory".to_owned(),
-            ratio: format!("{memory_mib} MiB"),
-            wanted: format!("at most {memory_mib_max} MiB"),
-            is_met: Some(memory_mib <= memory_mib_max),
-        });
+        let what = "resident memory";
+        rows.push(Row::bounded(
+            self.title,
+            what,
+            memory_mib,
+            " MiB",
+            memory_mib_max,
+        ));
         for contender in &mut self.contenders {
             contender.clean()?;
         }

@@ -1,45 +1,29 @@
-//! The machine that was measured on, and the page with the result.
+//! The machine that was measured on, and the day.
 
 use std::fs;
 
-use super::{Bench, Options};
+use super::Bench;
 use crate::command::{Result, read, since_1970};
 
-/// The text of `Docs/performance.md`.
-pub(super) fn report(bench: &Bench<'_>, options: &Options, table: &str) -> Result<String> {
+/// The machine and the compiler, as lines of a list.
+pub(super) fn described(bench: &Bench<'_>) -> Result<String> {
     let workspace = bench.workspace;
     let rustc = read(workspace.command("rustc").arg("--version"))?;
     let kernel = read(workspace.command("uname").arg("-srm"))?;
-    let quick = if options.quick { " --quick" } else { "" };
     Ok(format!(
-        "# Performance\n\n\
-         Written by `cargo xtask bench{quick} --write` on {date}. Ratios of medians of {rounds} runs that took \
-         turns, page cache warm; more than 1 means that Runpack is faster. Other machines give other \
-         ratios, so run it on yours.\n\n\
-         - machine: {cores} x {processor}, {memory} GiB, {kernel}\n\
-         - built with: {rustc}\n\
-         - beside: {peers}\n\n\
-         {table}\n\
-         What runs: `runpack verify DIRECTORY --expect-pack-id ID` on a pack in a file store, against tools \
-         that hash the same files; `runpack export` to an empty store, durable, against a loop that writes and \
-         syncs each file and its directory; `runpack bundle`. openssl hashes and compares with nothing. The \
-         workloads are made by a seeded generator and cannot be compressed.\n\n\
-         At a bucket: `runpack push --no-verify`, for the others verify nothing, and `runpack push`, which verifies \
-         first, against `s5cmd cp` and `rclone copy`; `runpack verify s3://...` against `rclone hashsum sha256 \
-         --download -C`. The server keeps everything in memory on the same machine and checks nothing, so that \
-         the clients are what is measured.\n\n\
-         What an export gains over a loop of syncs is what a sync costs on the disk. Where syncs are nearly \
-         free, the disk's bandwidth bounds both, and `cp` with one sync, which hashes nothing, shows that \
-         bound.\n",
-        date = date(since_1970().as_secs()),
-        rounds = bench.rounds,
+        "- machine: {cores} x {processor}, {memory} GiB, {kernel}\n\
+         - built with: {rustc}\n",
         cores = bench.peers.processes,
         processor = field("/proc/cpuinfo", "model name"),
         memory = memory_gib(),
         kernel = kernel.trim(),
         rustc = rustc.trim(),
-        peers = bench.peers.versions,
     ))
+}
+
+/// Today.
+pub(super) fn today() -> String {
+    date(since_1970().as_secs())
 }
 
 /// The first value of a name in a file of `name: value` lines.

