@@ -22,7 +22,7 @@ use runpack_core::digest::Digest;
 use runpack_core::id::{Organization, Project, RunId, Service};
 use runpack_core::key::{Day, KeyTooLong, Location, ObjectKey, RecordObject};
 use runpack_core::store::{Declared, ObjectRef, Store, StoreError, Whole};
-use runpack_core::time::{Clock, Timestamp};
+use runpack_core::time::Clock;
 use serde::{Deserialize, Serialize};
 
 pub use envelope::{CommitSha, Envelope};
@@ -226,7 +226,8 @@ impl Records {
     ) -> Result<Kept, RecordError> {
         let stream = envelope.stream();
         let received_at = self.clock.now();
-        let (day, claim) = self.claim(&stream, envelope.run_id(), received_at).await?;
+        let today = Day::of(received_at);
+        let (day, claim) = self.claim(&stream, envelope.run_id(), today).await?;
         let key = stream.key(RecordObject::Payload {
             day,
             run_id: envelope.run_id().clone(),
@@ -294,17 +295,33 @@ impl Records {
         }
     }
 
-    /// The day of this run: as the claim has it, which is made where there is none.
+    /// The day that the claim of a run fixes. Where there is none it is made for `day`, if one is given.
+    pub(crate) async fn claimed_day(
+        &self,
+        stream: &Stream,
+        run_id: &RunId,
+        day: Option<Day>,
+    ) -> Result<Day, RecordError> {
+        if let Some(day) = day {
+            return self.claim(stream, run_id, day).await.map(|(day, _)| day);
+        }
+        let key = stream.key(RecordObject::Claim {
+            run_id: run_id.clone(),
+        })?;
+        let claimed = self.claimed(&key).await?;
+        claimed.ok_or_else(|| RecordError::NotFound(run_id.to_string()))
+    }
+
+    /// The day of this run: as the claim has it, which is made for `today` where there is none.
     async fn claim(
         &self,
         stream: &Stream,
         run_id: &RunId,
-        now: Timestamp,
+        today: Day,
     ) -> Result<(Day, ObjectRef), RecordError> {
         let key = stream.key(RecordObject::Claim {
             run_id: run_id.clone(),
         })?;
-        let today = Day::of(now);
         let claim = Claim {
             date: today.to_string(),
             format: CLAIM_FORMAT.to_owned(),

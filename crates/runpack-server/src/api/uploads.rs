@@ -1,13 +1,13 @@
 //! `/v1/executions/{execution_id}/artifacts` and `/uploads`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::display::Printable;
 use runpack_core::manifest::{Kind, MediaType};
 use runpack_core::name::ArtifactName;
@@ -23,7 +23,7 @@ use super::executions::owned;
 use super::query::{Asked, At, parse, parse_some};
 use crate::access::Verb;
 use crate::execution::{ExecutionError, Item, NewUpload, verified};
-use crate::links::VALID_FOR;
+use crate::links::{self, VALID_FOR};
 use crate::metrics;
 use crate::problem::Problem;
 use crate::service::Service;
@@ -67,6 +67,9 @@ pub(super) struct ArtifactList {
     artifacts: Vec<ArtifactItem>,
 }
 
+/// Artifacts whose links are made at once.
+const LINKS_IN_FLIGHT: usize = 16;
+
 fn artifact_name(name: &str) -> Result<ArtifactName, Problem> {
     let name: ArtifactName = parse("name", &format!("artifacts/{name}"))?;
     Ok(name)
@@ -104,20 +107,31 @@ pub(super) async fn items(
 ) -> Result<Json<ArtifactList>, Problem> {
     call.trail.act("execution.artifacts", &*id);
     let (id, _) = owned(&service, &call, &id, Verb::Read).await?;
-    let mut artifacts = Vec::new();
-    for item in service.executions.items(&id).await? {
-        let (url, expires_at) = where_to_read(&service, &id, &item).await?;
-        artifacts.push(ArtifactItem {
-            name: item.name.to_string(),
-            bytes: item.bytes,
-            kind: item.kind,
-            media_type: item.media_type,
-            sha256: item.sha256.map(|digest| digest.to_string()),
-            url,
-            expires_at: expires_at.map(|at| at.to_string()),
-        });
-    }
+    let items = service.executions.items(&id).await?;
+    let each: Vec<_> = items
+        .into_iter()
+        .map(|item| listed(&service, &id, item))
+        .collect();
+    let artifacts = stream::iter(each).buffered(LINKS_IN_FLIGHT);
+    let artifacts = artifacts.try_collect().await?;
     Ok(Json(ArtifactList { artifacts }))
+}
+
+async fn listed(
+    service: &Service,
+    id: &runpack_core::id::ExecutionId,
+    item: Item,
+) -> Result<ArtifactItem, Problem> {
+    let (url, expires_at) = where_to_read(service, id, &item).await?;
+    Ok(ArtifactItem {
+        name: item.name.to_string(),
+        bytes: item.bytes,
+        kind: item.kind,
+        media_type: item.media_type,
+        sha256: item.sha256.map(|digest| digest.to_string()),
+        url,
+        expires_at: expires_at.map(|at| at.to_string()),
+    })
 }
 
 async fn where_to_read(
@@ -135,8 +149,9 @@ async fn where_to_read(
         };
         return Ok((here, None));
     };
-    let url = links.link(&item.key.clone().into(), VALID_FOR).await?;
-    Ok((url, Some(later(service.clock.now(), VALID_FOR))))
+    let now = service.clock.now();
+    let link = links::link_to(&**links, &*service.store, &item.key, VALID_FOR, now).await?;
+    Ok((link.reveal().to_owned(), Some(link.expires_at)))
 }
 
 fn log_stem(name: &str) -> Option<&str> {
@@ -156,11 +171,6 @@ pub(super) fn path(name: &str) -> String {
         }
     }
     text
-}
-
-pub(crate) fn later(now: Timestamp, by: Duration) -> Timestamp {
-    let seconds = now.unix_seconds().saturating_add(by.as_secs());
-    Timestamp::from_unix_seconds(seconds).unwrap_or(Timestamp::MAX)
 }
 
 /// Send an artifact
@@ -362,6 +372,11 @@ pub(super) async fn resume(
         None | Some("?0") => false,
         Some(_) => return Err(Problem::bad_request("`Upload-Complete` is `?1` or `?0`")),
     };
+    if headers.contains_key("content-digest") {
+        return Err(Problem::bad_request(
+            "a part is not held against a digest of its own: `Repr-Digest` with the last one says what the whole is",
+        ));
+    }
     let announced = body::digest(&headers)?;
     if is_last && announced.is_none() {
         return Err(Problem::bad_request(

@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use runpack_core::display::chain;
-use runpack_core::id::RunId;
 use runpack_core::key::{Day, KeyPrefix, Location, ObjectKey, RecordObject};
 use runpack_core::store::{Declared, Housekeeping, Store, StoreError};
 use serde::Serialize;
@@ -37,31 +36,6 @@ impl Default for HelperSettings {
         Self {
             every: Duration::from_secs(5),
             every_max: Duration::from_mins(5),
-        }
-    }
-}
-
-impl Records {
-    /// The day that a run's claim fixes. Where there is no claim it is made, for `day`, if one is given.
-    ///
-    /// # Errors
-    /// The claim cannot be read, or there is none; as the store fails.
-    pub(crate) async fn claimed_day(
-        &self,
-        stream: &Stream,
-        run_id: &RunId,
-        day: Option<Day>,
-    ) -> Result<Day, RecordError> {
-        let key = stream.key(RecordObject::Claim {
-            run_id: run_id.clone(),
-        })?;
-        if let Some(claimed) = self.claimed(&key).await? {
-            return Ok(claimed);
-        }
-        let begins = day.and_then(|day| format!("{day}T00:00:00Z").parse().ok());
-        match begins {
-            Some(begins) => self.claim(stream, run_id, begins).await,
-            None => Err(RecordError::NotFound(run_id.to_string())),
         }
     }
 }

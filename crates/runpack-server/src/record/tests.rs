@@ -71,7 +71,7 @@ fn w02_a_claim_without_a_record_blocks_nobody_and_fixes_the_day() {
         let dying = records(&store, "2026-11-20T23:59:59Z");
         let now = dying.clock.now();
         dying
-            .claim(&stream(), &"r1".parse().unwrap(), now)
+            .claim(&stream(), &"r1".parse().unwrap(), Day::of(now))
             .await
             .unwrap();
         let later = records(&store, "2026-11-22T08:00:00Z");
@@ -219,7 +219,7 @@ fn s01_s09_a_store_that_changes_or_swaps_records_is_found_out() {
         let elsewhere = records(&swapped, "2026-11-20T12:00:00Z");
         let now = elsewhere.clock.now();
         let r1: RunId = "r1".parse().unwrap();
-        elsewhere.claim(&stream(), &r1, now).await.unwrap();
+        elsewhere.claim(&stream(), &r1, Day::of(now)).await.unwrap();
         let place = stream()
             .key(RecordObject::Payload {
                 day: kept.day,

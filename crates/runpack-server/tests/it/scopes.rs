@@ -203,8 +203,13 @@ struct Signs;
 
 #[async_trait]
 impl Links for Signs {
-    async fn link(&self, object: &ObjectRef, _: Duration) -> Result<String, StoreError> {
-        Ok(format!("https://bucket.example/{}?signed", object.key))
+    async fn sign(
+        &self,
+        object: &ObjectRef,
+        valid_for: Duration,
+    ) -> Result<(String, Duration), StoreError> {
+        let url = format!("https://bucket.example/{}?signed", object.key);
+        Ok((url, valid_for))
     }
 }
 

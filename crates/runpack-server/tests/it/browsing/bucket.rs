@@ -68,7 +68,12 @@ impl Bucket {
 
 #[async_trait]
 impl Links for Bucket {
-    async fn link(&self, object: &ObjectRef, _: Duration) -> Result<String, StoreError> {
-        Ok(format!("{}{}?signature=1", self.url(), object.key))
+    async fn sign(
+        &self,
+        object: &ObjectRef,
+        valid_for: Duration,
+    ) -> Result<(String, Duration), StoreError> {
+        let url = format!("{}{}?signature=1", self.url(), object.key);
+        Ok((url, valid_for))
     }
 }

@@ -396,12 +396,17 @@ struct Signs;
 
 #[async_trait]
 impl Links for Signs {
-    async fn link(&self, object: &ObjectRef, valid_for: Duration) -> Result<String, StoreError> {
-        Ok(format!(
+    async fn sign(
+        &self,
+        object: &ObjectRef,
+        valid_for: Duration,
+    ) -> Result<(String, Duration), StoreError> {
+        let url = format!(
             "https://bucket.example/{}?for={}",
             object.key,
             valid_for.as_secs()
-        ))
+        );
+        Ok((url, valid_for))
     }
 }
 

@@ -170,7 +170,7 @@ struct Faulty;
 
 #[async_trait]
 impl Links for Faulty {
-    async fn link(&self, _: &ObjectRef, _: Duration) -> Result<String, StoreError> {
+    async fn sign(&self, _: &ObjectRef, _: Duration) -> Result<(String, Duration), StoreError> {
         panic!("as it was told to")
     }
 }
