@@ -75,15 +75,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
     }
     let bench = prepare(workspace, options)?;
     for section in Section::ALL {
-        let rows = bench.section(section, options)?;
-        if rows.is_empty() {
-            continue;
-        }
-        let table = contest::table(&rows);
-        println!("\n{table}");
-        if options.write {
-            page::write(&bench, options, section, &table)?;
-        }
+        remove(&bench.directory)?;
+        let measured = bench.section(section, options);
+        // After the figures are told: a hundred thousand files take their time.
+        remove(&bench.directory)?;
+        measured?;
     }
     Ok(())
 }
@@ -117,16 +113,21 @@ fn prepare<'a>(workspace: &'a Workspace, options: &Options) -> Result<Bench<'a>>
 }
 
 impl Bench<'_> {
-    /// Measures what is chosen of a section; its files are gone afterwards.
-    fn section(&self, section: Section, options: &Options) -> Result<Vec<Row>> {
-        remove(&self.directory)?;
-        let mut parts = section.parts(options.only);
-        let rows = parts.try_fold(Vec::new(), |mut rows, part| {
+    /// Measures what is chosen of a section, and tells the figures.
+    fn section(&self, section: Section, options: &Options) -> Result {
+        let mut rows = Vec::new();
+        for part in section.parts(options.only) {
             rows.extend(self.part(part, options.quick)?);
-            Ok(rows)
-        });
-        remove(&self.directory)?;
-        rows
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let table = contest::table(&rows);
+        println!("\n{table}");
+        if options.write {
+            page::write(self, options, section, &table)?;
+        }
+        Ok(())
     }
 
     fn part(&self, part: Part, is_quick: bool) -> Result<Vec<Row>> {
