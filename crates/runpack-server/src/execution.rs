@@ -12,8 +12,10 @@
 //!   says at completion what is expected, and keeps the pack id.
 
 mod complete;
+mod contents;
 mod log;
 mod memory;
+mod metadata;
 mod opening;
 mod read;
 mod upload;
@@ -31,9 +33,10 @@ use runpack_core::pack::PackError;
 use runpack_core::store::{Housekeeping, Store, StoreError};
 use runpack_core::time::Clock;
 
-pub use complete::{Completed, Ending, ExecutionResult, Metadata};
+pub use complete::Completed;
 pub use log::{Appended, Follow};
 use memory::Memory;
+pub use metadata::{Ending, ExecutionResult, Metadata};
 pub use opening::{Open, Opened, Opening};
 pub(crate) use read::verified;
 pub use read::{ExecutionPage, Item, State, Status};

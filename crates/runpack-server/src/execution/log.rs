@@ -14,7 +14,7 @@ use runpack_core::key::{LiveObject, Location, Log};
 use runpack_core::read::ReadError;
 use runpack_core::store::StoreError;
 
-use super::complete::log_name;
+use super::contents::log_name;
 use super::memory::LogEnd;
 use super::{ExecutionError, Executions, verified};
 use crate::bytes_of;
