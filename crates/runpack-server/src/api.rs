@@ -10,7 +10,7 @@ pub(crate) mod call;
 mod caller;
 mod docs;
 mod executions;
-pub(crate) mod health;
+mod health;
 mod links;
 mod logs;
 mod origin;

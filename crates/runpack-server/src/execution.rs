@@ -222,6 +222,12 @@ impl Executions {
     }
 }
 
+/// The name of an artifact that is ours to choose.
+fn named(text: &str) -> Result<ArtifactName, ExecutionError> {
+    text.parse()
+        .map_err(|_| ExecutionError::Unexpected(format!("it is no artifact name, name=`{text}`")))
+}
+
 /// Whose an execution is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {

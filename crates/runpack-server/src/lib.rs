@@ -28,6 +28,7 @@ pub mod mcp;
 pub mod metrics;
 mod once;
 pub mod packs;
+mod probe;
 pub mod problem;
 pub mod record;
 mod remote;

@@ -20,13 +20,13 @@ use runpack_core::time::Clock;
 use tokio::sync::Semaphore;
 
 use crate::access::{Access, PolicyError};
-use crate::api::health::StoreProbe;
 use crate::api::writes::Writes;
 use crate::audit::AuditLog;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::packs::Packs;
+use crate::probe::StoreProbe;
 use crate::record::{HelperSettings, Helpers, OnConflict, RecordLimits, Records};
 use crate::staging::Staging;
 

@@ -1,30 +1,19 @@
 //! Whether it lives, whether it is ready, and what it counts.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures_util::StreamExt as _;
-use runpack_core::key::Location;
-use runpack_core::store::Store;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use crate::audit;
 use crate::metrics::MEDIA_TYPE;
 use crate::service::Service;
 use crate::spool::{Backlog, Standing};
-
-/// How long the store has to answer.
-const STORE_WAIT: Duration = Duration::from_secs(5);
-/// For how long its last answer holds.
-const STORE_HOLDS: Duration = Duration::from_secs(1);
 
 /// For everybody: whether it lives, and whether it is ready, and no more.
 pub(super) fn router() -> Router<Arc<Service>> {
@@ -56,28 +45,6 @@ pub(super) fn admin_router() -> Router<Arc<Service>> {
 
 async fn lives() -> &'static str {
     "ok\n"
-}
-
-/// Whether the store answers. Asked at most once a second, however many want to know: they need no token.
-#[derive(Debug, Default)]
-pub(crate) struct StoreProbe(Mutex<Option<(Instant, bool)>>);
-
-impl StoreProbe {
-    async fn answers(&self, store: &dyn Store) -> bool {
-        let mut last = self.0.lock().await;
-        if let Some((at, answered)) = *last
-            && at.elapsed() < STORE_HOLDS
-        {
-            return answered;
-        }
-        let asked = async {
-            let mut entries = store.list(&Location::probes_prefix());
-            matches!(entries.next().await, None | Some(Ok(_)))
-        };
-        let answers = tokio::time::timeout(STORE_WAIT, asked).await == Ok(true);
-        *last = Some((Instant::now(), answers));
-        answers
-    }
 }
 
 /// What readiness rests on.
@@ -150,6 +117,8 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

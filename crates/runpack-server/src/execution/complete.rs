@@ -15,8 +15,8 @@ use runpack_core::store::{Housekeeping, StoreError};
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Container, StorePack};
 
-use super::contents::{Composed, Contents, log_name};
-use super::log::Part;
+use super::contents::{Composed, Contents};
+use super::log::{Part, log_name};
 use super::memory::lock;
 use super::metadata::{agree, metadata_artifact};
 use super::{Ending, ExecutionError, Executions, Expected, Metadata};

@@ -12,7 +12,7 @@ use runpack_core::manifest::Artifact;
 use runpack_core::name::ArtifactName;
 use runpack_core::store::{Declared, StoreError};
 
-use super::log::{PARTS_IN_FLIGHT, Part};
+use super::log::{PARTS_IN_FLIGHT, Part, log_name};
 use super::{ExecutionError, Executions, Expected, Uploaded};
 use crate::staging::{ReceiveError, Staged};
 
@@ -199,15 +199,6 @@ impl Executions {
         let (content, _) = chunks.finish();
         Ok(content == *artifact.content() && whole.finish() == *sha256)
     }
-}
-
-pub(super) fn named(text: &str) -> Result<ArtifactName, ExecutionError> {
-    text.parse()
-        .map_err(|_| ExecutionError::Unexpected(format!("it is no artifact name, name=`{text}`")))
-}
-
-pub(super) fn log_name(log: Log) -> Result<ArtifactName, ExecutionError> {
-    named(&format!("logs/{}", log.file_name()))
 }
 
 fn log_artifact(log: Log, staged: &Staged) -> Result<Artifact, ExecutionError> {

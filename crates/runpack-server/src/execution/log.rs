@@ -11,12 +11,12 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use runpack_core::id::ExecutionId;
 use runpack_core::key::{LiveObject, Location, Log};
+use runpack_core::name::ArtifactName;
 use runpack_core::read::ReadError;
 use runpack_core::store::StoreError;
 
-use super::contents::log_name;
 use super::memory::LogEnd;
-use super::{ExecutionError, Executions, verified};
+use super::{ExecutionError, Executions, named, verified};
 use crate::bytes_of;
 use crate::once::{self, Stands};
 
@@ -51,6 +51,11 @@ impl Part {
     pub(super) fn end(self) -> u64 {
         self.offset.saturating_add(self.bytes)
     }
+}
+
+/// The name of a log in the pack.
+pub(super) fn log_name(log: Log) -> Result<ArtifactName, ExecutionError> {
+    named(&format!("logs/{}", log.file_name()))
 }
 
 impl Executions {

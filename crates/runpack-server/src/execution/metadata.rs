@@ -10,8 +10,8 @@ use runpack_core::store::{Declared, StoreError};
 use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::contents::{described, named};
-use super::{ExecutionError, Executions, Opening};
+use super::contents::described;
+use super::{ExecutionError, Executions, Opening, named};
 use crate::bytes_of;
 use crate::once::{self, Stands};
 

@@ -16,8 +16,7 @@ use runpack_core::read::{PinnedPack, ReadError};
 use runpack_core::store::StoreError;
 use runpack_core::verify::{Pack, StorePack};
 
-use super::contents::log_name;
-use super::log::Follow;
+use super::log::{Follow, log_name};
 use super::{ExecutionError, Executions, Metadata, Opening};
 use crate::bytes_of;
 
