@@ -70,15 +70,15 @@ fn w10_w16_other_bytes_in_the_store_are_a_conflict_and_ours_are_kept() {
 
 const SERVICE: &str = "v1/org=o/project=p/service=s";
 
-/// The claim and the payload of run `r`, as a server writes them on a day.
-fn record(day: &str, passed: u32) -> [(ObjectKey, Bytes); 2] {
+/// The claim and the payload of run `r`, as a server writes them at a time of a day.
+fn record(day: &str, time: &str, passed: u32) -> [(ObjectKey, Bytes); 2] {
     let body = json!({
         "organization": "o", "project": "p", "service": "s", "run_id": "r", "artifact": {"passed": passed},
         "commit_sha": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12", "generated_at": "2026-11-20T11:00:00Z",
     });
     let body = Bytes::from(serde_json::to_vec(&body).unwrap());
-    // Each server has it at another moment.
-    let received_at = format!("{day}T12:00:00Z").parse().unwrap();
+    // So the same body that came twice makes two objects.
+    let received_at = format!("{day}T{time}Z").parse().unwrap();
     let claim = json!({"date": day, "format": "runpack-record-claim/v1"});
     [
         (
@@ -111,7 +111,10 @@ fn n04_a_run_has_one_record_whichever_servers_took_it_in_an_outage() {
         ] {
             for arrives_late in [false, true] {
                 let (dir, memory) = (scratch(), MemoryStore::new());
-                let [theirs, ours] = [record(DAYS[0], 3), record(day, passed)];
+                let [theirs, ours] = [
+                    record(DAYS[0], "12:00:00", 3),
+                    record(day, "13:00:00", passed),
+                ];
                 put_all(&memory, &theirs).await;
                 let remote = Arc::new(Outage::of(memory.clone()));
                 remote.set(Mode::Away);
@@ -148,7 +151,10 @@ fn n04_a_run_has_one_record_whichever_servers_took_it_in_an_outage() {
 fn n04_a_record_goes_where_the_claim_of_the_store_says() {
     block_on(async {
         let (dir, memory) = (scratch(), MemoryStore::new());
-        let [theirs, ours] = [record("2026-11-20", 3), record("2026-11-21", 3)];
+        let [theirs, ours] = [
+            record("2026-11-20", "12:00:00", 3),
+            record("2026-11-21", "13:00:00", 3),
+        ];
         // The other server died after its claim.
         put_all(&memory, &theirs[..1]).await;
         let remote = Arc::new(Outage::of(memory.clone()));
