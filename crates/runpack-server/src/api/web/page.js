@@ -16,7 +16,7 @@ export const printable = (text) => String(text).replace(HIDDEN, escaped);
 export const printableLines = (text) =>
   String(text).replace(HIDDEN, (found) => (found === "\n" || found === "\t" ? found : escaped(found)));
 
-/** An element. A text among its children is escaped; an attribute that is a function listens. */
+/** An element. A text among its children is escaped, and none where there is nothing; an attribute that is a function listens. */
 export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -25,7 +25,7 @@ export function make(tag, attributes = {}, ...children) {
     else if (value !== false && value !== undefined) element.setAttribute(name, value);
   }
   for (const child of children.flat()) {
-    if (child === undefined || child === null) continue;
+    if (child === undefined || child === null || child === false) continue;
     element.append(child instanceof Node ? child : printable(child));
   }
   return element;

@@ -31,6 +31,8 @@ fn records_come_page_by_page_and_a_reload_keeps_the_place() {
     browser.click("main form button");
     browser.until_seen("table", "run-49");
     assert!(!browser.text("table").contains("run-50"));
+    // Where there is nothing to show, nothing is shown.
+    assert!(!browser.text("main").contains("false"));
     browser.click("a[rel=next]");
     browser.until_seen("table", "run-59");
     browser.reload();
