@@ -123,10 +123,9 @@ fn c33_nothing_is_acknowledged_that_the_audit_log_does_not_have() {
             "{text}"
         );
         // Whatever comes now is not even begun.
-        let before = files.keys();
         let refused = server.tell(keep(&record("r-2"))).await.expect(503);
         assert_eq!(refused.problem(), "unavailable");
-        assert_eq!(files.keys(), before);
+        assert!(!files.keys().iter().any(|key| key.contains("r-2")));
         let ready = server.tell_operators("/readyz").await.expect(503);
         assert_eq!(ready.value()["audit"], "failed");
         // A refusal is not told either: it would not be in the log.
