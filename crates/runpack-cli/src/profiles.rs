@@ -72,28 +72,47 @@ pub(crate) fn keep(
     })
 }
 
-/// What was measured in the last day. What cannot be read is nothing.
-fn kept(context: &Context, settings: &S3Settings) -> Option<WritingRules> {
+/// What was measured last. What cannot be read is nothing.
+fn kept(context: &Context, settings: &S3Settings) -> Option<Kept> {
     let path = path(context, settings).ok()?;
     let metadata = std::fs::metadata(&path).ok()?;
     (metadata.len() <= KEPT_BYTES_MAX).then_some(())?;
-    let kept: Kept = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
-    (!is_stale(kept.measured_at, context.now.time)).then_some(kept.rules)
+    serde_json::from_slice(&std::fs::read(&path).ok()?).ok()
 }
 
-/// How to write to a bucket about which nothing is configured: as it was measured, now if it was not.
+/// How to write to a bucket about which nothing is configured: as it was measured in the last day, now if it was not.
 ///
 /// # Errors
 /// There is no safe way, or nobody can tell.
 pub(crate) async fn writing(context: &Context, store: &S3Store) -> Result<CreateOnly, Failure> {
     let settings = store.settings();
-    let rules = if let Some(rules) = kept(context, settings) {
-        rules
+    let fresh =
+        kept(context, settings).filter(|kept| !is_stale(kept.measured_at, context.now.time));
+    let rules = if let Some(kept) = fresh {
+        kept.rules
     } else {
         let rules = store.writing_rules(nonce()).await?;
         keep(context, settings, &rules)?;
         rules
     };
+    safe(&rules)
+}
+
+/// How to write to a bucket that is away and about which nothing is configured: as it was measured last, however long ago.
+///
+/// # Errors
+/// It was never measured, or there was no safe way.
+pub(crate) fn last_known(context: &Context, store: &S3Store) -> Result<CreateOnly, Failure> {
+    let Some(kept) = kept(context, store.settings()) else {
+        return Err(Failure::new(
+            "the store cannot be reached, and how to write to it was never measured on this machine",
+            "start the server once while the store answers, or say how to write as `runpacks.s3.create_only`",
+        ));
+    };
+    safe(&kept.rules)
+}
+
+fn safe(rules: &WritingRules) -> Result<CreateOnly, Failure> {
     if let Some(safe) = rules.safe() {
         return Ok(safe);
     }

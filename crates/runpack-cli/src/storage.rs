@@ -11,6 +11,7 @@ mod stream;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
@@ -27,6 +28,9 @@ use crate::failure::Failure;
 use crate::profiles;
 use crate::settings::Settings;
 
+/// How often a bucket that was away at the start is asked.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
+
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -34,6 +38,9 @@ pub enum Access {
     Read,
     /// To write: a directory is made where it is missing.
     Write,
+    /// To write, later if need be: as [`Access::Write`], and a bucket that cannot be reached now is opened all the same
+    /// where it is known how to write to it. What was not asked is made up for by [`Storage::catch_up`].
+    WriteLater,
 }
 
 /// What a program makes of stores beyond opening them. `runpack` itself has [`PlainStorage`].
@@ -146,7 +153,14 @@ pub struct Storage {
 #[derive(Debug, Clone)]
 enum Backend {
     File(FileStore),
-    S3(S3Store),
+    S3(S3Store, Asked),
+}
+
+/// Whether a bucket answered when it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Answered,
+    Away,
 }
 
 impl Storage {
@@ -163,7 +177,9 @@ impl Storage {
             StoreAddress::File(root) => {
                 let store = match access {
                     Access::Read => context.wait(FileStore::open(root))??,
-                    Access::Write => context.wait(FileStore::create(root))??,
+                    Access::Write | Access::WriteLater => {
+                        context.wait(FileStore::create(root))??
+                    }
                 };
                 Ok(Self::file(store))
             }
@@ -183,7 +199,7 @@ impl Storage {
         bucket: &BucketAddress,
         access: Access,
     ) -> Result<Self, Failure> {
-        if access == Access::Write {
+        if access != Access::Read {
             warn(context, settings);
         }
         let opened = context.wait(open_bucket(context, settings, bucket, access))??;
@@ -222,10 +238,10 @@ impl Storage {
         }
     }
 
-    fn bucket(store: S3Store) -> Self {
+    fn bucket(store: S3Store, asked: Asked) -> Self {
         let shared = Arc::new(store.clone());
         Self {
-            backend: Backend::S3(store),
+            backend: Backend::S3(store, asked),
             store: shared.clone(),
             keeper: shared,
         }
@@ -235,10 +251,38 @@ impl Storage {
     #[must_use]
     pub fn with_store(bucket: S3Store, store: Arc<impl Store + Housekeeping + 'static>) -> Self {
         Self {
-            backend: Backend::S3(bucket),
+            backend: Backend::S3(bucket, Asked::Answered),
             store: store.clone(),
             keeper: store,
         }
+    }
+
+    /// Waits until the bucket answers, if it was away when it was opened ([`Access::WriteLater`]), and asks what was not
+    /// asked then.
+    ///
+    /// # Errors
+    /// How to write to it was measured again and is not how it is written to: it has to be opened anew.
+    pub async fn catch_up(&self, context: &Context) -> Result<(), Failure> {
+        let Backend::S3(store, Asked::Away) = &self.backend else {
+            return Ok(());
+        };
+        loop {
+            match store.check().await {
+                Ok(()) | Err(StoreError::Denied { .. }) => break,
+                Err(StoreError::Unreachable { .. }) => {}
+                Err(error) => tracing::error!(%error, "the store is back, and cannot be used"),
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+        if context.settings()?.create_only.value.is_some()
+            || profiles::writing(context, store).await? == store.settings().create_only
+        {
+            return Ok(());
+        }
+        Err(Failure::new(
+            "how this store is to be written to has changed since it was measured last",
+            "start again: it is measured anew then",
+        ))
     }
 
     /// The store.
@@ -260,7 +304,7 @@ impl Storage {
     pub const fn s3(&self) -> Option<&S3Store> {
         match &self.backend {
             Backend::File(_) => None,
-            Backend::S3(store) => Some(store),
+            Backend::S3(store, _) => Some(store),
         }
     }
 
@@ -268,7 +312,7 @@ impl Storage {
     pub fn root(&self) -> Option<&std::path::Path> {
         match &self.backend {
             Backend::File(store) => Some(store.root()),
-            Backend::S3(_) => None,
+            Backend::S3(..) => None,
         }
     }
 
@@ -276,7 +320,7 @@ impl Storage {
     pub fn shown(&self) -> String {
         match &self.backend {
             Backend::File(store) => StoreAddress::File(store.root().to_owned()).to_string(),
-            Backend::S3(store) => {
+            Backend::S3(store, _) => {
                 let settings = store.settings();
                 let bucket = settings.bucket.clone();
                 let prefix = settings.path_prefix.clone();
@@ -311,7 +355,7 @@ impl Storage {
                     path: Some(path),
                 }
             }
-            Backend::S3(store) => {
+            Backend::S3(store, _) => {
                 let settings = store.settings();
                 PlaceInStore {
                     shown: place::shown(settings, key),
@@ -348,23 +392,32 @@ async fn open_bucket(
 ) -> Result<Storage, Failure> {
     let mut options = settings.s3(bucket)?;
     let unusable = |error: StoreError| match error {
-        StoreError::Unusable { .. } => Failure::new(error.to_string(), settings.whence()),
+        StoreError::Unusable { .. } | StoreError::Unreachable { .. } => {
+            Failure::new(error.to_string(), settings.whence())
+        }
         other => other.into(),
     };
     let mut store = S3Store::open(options.clone()).await.map_err(unusable)?;
-    match store.check().await {
+    let asked = match store.check().await {
         // Whoever may only read or only write by key goes on, and is told by whatever is not allowed.
-        Ok(()) | Err(StoreError::Denied { .. }) => {}
+        Ok(()) | Err(StoreError::Denied { .. }) => Asked::Answered,
+        Err(error @ StoreError::Unreachable { .. }) if access == Access::WriteLater => {
+            tracing::warn!(%error, "the store is away at the start");
+            Asked::Away
+        }
         Err(error) => return Err(unusable(error)),
-    }
-    if access == Access::Write && settings.create_only.value.is_none() {
-        let create_only = profiles::writing(context, &store).await?;
+    };
+    if access != Access::Read && settings.create_only.value.is_none() {
+        let create_only = match asked {
+            Asked::Answered => profiles::writing(context, &store).await?,
+            Asked::Away => profiles::last_known(context, &store)?,
+        };
         if create_only != options.create_only {
             options.create_only = create_only;
             store = S3Store::open(options).await.map_err(unusable)?;
         }
     }
-    Ok(Storage::bucket(store))
+    Ok(Storage::bucket(store, asked))
 }
 
 /// Says what weakens the store, each time.

@@ -125,7 +125,11 @@ impl Execute for Serve {
             Some(address) => address.clone(),
             None => context.settings()?.address()?,
         };
-        let storage = Storage::open(context, &address, Access::Write)?;
+        let access = match self.spool {
+            Some(_) => Access::WriteLater,
+            None => Access::Write,
+        };
+        let storage = Storage::open(context, &address, access)?;
         context.wait(self.serve(context, &storage))??;
         Ok(Exit::Success)
     }
@@ -215,16 +219,23 @@ impl Serve {
             }
             served
         };
+        let caught_up = async {
+            match storage.catch_up(context).await {
+                Ok(()) => std::future::pending().await,
+                Err(failure) => failure,
+            }
+        };
         let served = tokio::select! {
-            served = ended => served,
+            served = ended => served.map_err(|error| unfit(&error)),
             () = handling => Ok(()),
+            failure = caught_up => Err(failure),
         };
         // Whatever happened, what was accepted or refused is told by the audit log.
         if timeout(CLOSE_WITHIN, stack.audit.close()).await.is_err() {
             tracing::error!("the audit log could not be closed in time");
         }
         tracing::info!("stopped");
-        served.map_err(|error| unfit(&error))
+        served
     }
 
     fn transport(&self) -> Result<listen::Transport, Failure> {

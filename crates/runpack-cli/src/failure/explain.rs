@@ -48,7 +48,7 @@ impl From<StoreError> for Failure {
             StoreError::Refused { .. } => {
                 "see what the store says; `runpack store status` tries out what it can do"
             }
-            StoreError::Unavailable { .. } => {
+            StoreError::Unreachable { .. } | StoreError::Unavailable { .. } => {
                 "check the network and the service, then run the same command again: what arrived is not sent again"
             }
             _ => {

@@ -15,24 +15,24 @@ use crate::support::{Desk, EXPORT, Said, said, text};
 const RUN: &str = "--tenant acme --namespace prod --scenario loan-approval --run-id run-42";
 
 /// A desk whose program finds a bucket of a server by its environment.
-struct Remote {
-    desk: Desk,
-    bucket: TestBucket,
+pub(crate) struct Remote {
+    pub(crate) desk: Desk,
+    pub(crate) bucket: TestBucket,
 }
 
 impl Remote {
-    fn new(kind: Kind, how: BucketKind) -> Self {
+    pub(crate) fn new(kind: Kind, how: BucketKind) -> Self {
         Self {
             desk: Desk::with_run(),
             bucket: block_on(shared(kind).bucket(how)),
         }
     }
 
-    fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         self.bucket.server()
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let server = self.server();
         let mut command = self.desk.command();
         command
@@ -58,7 +58,7 @@ impl Remote {
         self.line(&format!("{line} --json")).expect(code).json()
     }
 
-    fn objects(&self) -> Vec<String> {
+    pub(crate) fn objects(&self) -> Vec<String> {
         let mut objects = block_on(self.bucket.list_raw());
         objects.sort();
         objects

@@ -3,12 +3,16 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use runpack_testing::proxy::{Fault, FaultProxy, Rule};
+use runpack_testing::servers::{BucketKind, Kind};
 use serde_json::{Value, json};
 
+use crate::s3::Remote;
 use crate::schema::check;
-use crate::support::{Desk, text};
+use crate::support::{Desk, said, text};
 
 const EXECUTION: &str = "01JD3M7Z9X8QWERTYASDFGHJKM";
 
@@ -40,9 +44,13 @@ fn policy(desk: &Desk) -> String {
 impl Server {
     fn start(desk: &Desk, more: &str) -> Self {
         let token = policy(desk);
-        let mut command = desk.command();
+        Self::begin(desk.command(), &format!("file:store {more}"), token)
+    }
+
+    /// Starts one before `store_and_more` with the environment of `command`; `access.yaml` is there.
+    fn begin(mut command: Command, store_and_more: &str, token: String) -> Self {
         let line = format!(
-            "serve file:store --access access.yaml --state server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 {more}"
+            "serve {store_and_more} --access access.yaml --state server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0"
         );
         let mut child = command
             .args(line.split_whitespace())
@@ -171,6 +179,66 @@ fn w15_what_is_spooled_reaches_the_store_also_after_a_kill() {
         assert_eq!(server.ask("GET", &path, b"").0, 200, "{run}");
     }
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn w15_n01_a_server_with_a_spool_starts_while_its_store_is_away() {
+    let remote = Remote::new(Kind::MiniStack, BucketKind::Versioned);
+    let desk = &remote.desk;
+    let token = policy(desk);
+    let line = FaultProxy::start(&remote.server().endpoint);
+    let store = format!("s3://{}/ci --spool spool", remote.bucket.name);
+    let command = || {
+        let mut command = remote.command();
+        command.env("RUNPACK_STORE_ENDPOINT", line.endpoint());
+        command
+    };
+    let begin = || Server::begin(command(), &store, token.clone());
+    let send = |server: &Server, run: u32| {
+        let sent = server.ask("POST", "/v1/records", &record(&format!("r{run}")));
+        assert_eq!(sent.0, 201, "{run}");
+    };
+    let away = || line.plan(Rule::new(Fault::ResetBeforeRequest).always());
+    // Nobody knows how to write to it yet.
+    away();
+    let words = format!("serve {store} --access access.yaml --state server");
+    let mut unknown = command();
+    let unknown = said(unknown.args(words.split_whitespace())).expect(2);
+    assert!(
+        unknown.err.contains("was never measured"),
+        "{}",
+        unknown.err
+    );
+    assert!(unknown.err.contains("create_only"), "{}", unknown.err);
+    line.clear();
+    let mut server = begin();
+    send(&server, 1);
+    away();
+    send(&server, 2);
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let server = begin();
+    send(&server, 3);
+    let path = "/v1/records/acme/web/api/runs/r2";
+    assert_eq!(server.ask("GET", path, b"").0, 200, "from the spool");
+    // Without a spool nothing could be taken.
+    let words = words.replace("--spool spool", "");
+    let mut without = command();
+    let without = said(without.args(words.split_whitespace())).expect(2);
+    assert!(without.err.contains("cannot be reached"), "{}", without.err);
+    line.clear();
+    let payloads = |objects: Vec<String>| {
+        let is_payload = |key: &&String| key.contains("/runs/") && key.ends_with(".json");
+        objects.iter().filter(is_payload).count()
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    while payloads(remote.objects()) < 3 {
+        assert!(Instant::now() < until, "{:#?}", remote.objects());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    send(&server, 4);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(payloads(remote.objects()), 4);
 }
 
 #[test]

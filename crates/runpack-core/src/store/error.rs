@@ -47,6 +47,13 @@ pub enum StoreError {
         /// Why, and what to do.
         reason: String,
     },
+    /// The store, or the source of its credentials, cannot be reached. Its settings may be right or wrong. Whether an
+    /// earlier attempt of a write was done is not known.
+    #[error("this store cannot be reached: {reason}")]
+    Unreachable {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// This program does not do it, whatever the store would let it: a rule of where evidence goes, a consent that is
     /// missing, a log that cannot be written.
     #[error("{reason}")]
@@ -100,8 +107,8 @@ pub enum StoreError {
         /// The store's own explanation: untrusted text.
         message: String,
     },
-    /// The store could not be reached, did not answer in time, or asked to be left alone, after every
-    /// attempt that was worth it. Whether a write was done is not known.
+    /// The store did not answer in time, or asked to be left alone, after every attempt that was worth it. Whether a write
+    /// was done is not known.
     #[error("the store did not do {action} in time or at all, key=`{key}`")]
     Unavailable {
         /// What was tried.
@@ -125,7 +132,7 @@ impl StoreError {
                     | io::ErrorKind::WouldBlock
                     | io::ErrorKind::ConnectionReset
             ),
-            Self::Unavailable { .. } => true,
+            Self::Unreachable { .. } | Self::Unavailable { .. } => true,
             _ => false,
         }
     }

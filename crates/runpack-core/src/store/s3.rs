@@ -133,10 +133,6 @@ impl S3Store {
         &self.shared.region
     }
 
-    fn has_answered(&self) -> bool {
-        self.shared.clients.has_answered()
-    }
-
     fn endpoint_text(&self) -> String {
         match &self.settings().endpoint {
             Some(endpoint) => endpoint.to_string(),

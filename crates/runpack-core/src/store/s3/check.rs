@@ -20,7 +20,7 @@ impl S3Store {
     ///
     /// # Errors
     /// [`StoreError::Unusable`], in one line which of endpoint, bucket, region and credentials is wrong and what to
-    /// do. [`StoreError::Denied`] where the store knows the credentials and they may not list: whoever only writes
+    /// do. [`StoreError::Unreachable`] where the endpoint does not answer as a store. [`StoreError::Denied`] where the store knows the credentials and they may not list: whoever only writes
     /// or only reads by key can go on.
     pub async fn check(&self) -> Result<(), StoreError> {
         let hasty = Builder::new()
@@ -52,20 +52,20 @@ impl S3Store {
             Err(error) => error,
         };
         let is_silent = matches!(error, SdkError::TimeoutError(_));
+        let endpoint = self.endpoint_text();
+        let unreachable = |reason| Err(StoreError::Unreachable { reason });
         match Fault::from(error).into_error(self, "listing", self.settings().path_prefix.as_str()) {
-            denied @ StoreError::Denied { .. } => Err(denied),
-            unusable @ StoreError::Unusable { .. } => Err(unusable),
-            _ if is_silent => Err(unusable(format!(
-                "nothing answers at the endpoint, correct it or open the way to it, endpoint=`{}`",
-                self.endpoint_text()
-            ))),
-            StoreError::Unavailable { source, .. } => Err(unusable(format!(
-                "the endpoint does not answer as an object store does, correct it or try later, endpoint=`{}` met=`{source}`",
-                self.endpoint_text()
-            ))),
+            told @ (StoreError::Denied { .. }
+            | StoreError::Unusable { .. }
+            | StoreError::Unreachable { .. }) => Err(told),
+            _ if is_silent => unreachable(format!(
+                "nothing answers at the endpoint, correct it or open the way to it, endpoint=`{endpoint}`"
+            )),
+            StoreError::Unavailable { source, .. } => unreachable(format!(
+                "the endpoint does not answer as an object store does, correct it or try later, endpoint=`{endpoint}` met=`{source}`"
+            )),
             other => Err(unusable(format!(
-                "the endpoint refuses to list the bucket, correct endpoint or bucket, endpoint=`{}` bucket=`{}` met=`{other}`",
-                self.endpoint_text(),
+                "the endpoint refuses to list the bucket, correct endpoint or bucket, endpoint=`{endpoint}` bucket=`{}` met=`{other}`",
                 self.bucket()
             ))),
         }

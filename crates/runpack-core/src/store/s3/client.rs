@@ -7,7 +7,7 @@
 //! request body is signed by its digest, over plain HTTP too.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -135,10 +135,6 @@ impl Clients {
     /// The client that signs URLs and sends nothing.
     pub(super) fn signer(&self) -> &Client {
         &self.signer
-    }
-
-    pub(super) fn has_answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) enum Fault {
     /// The request may have been sent, and what became of it is not known.
     Unknown(String),
     /// It was not signed.
-    Unsigned(&'static str),
+    Unsigned(Unsigned),
     /// It could not even be put into words.
     Unsayable(String),
 }
@@ -54,6 +54,28 @@ pub(super) enum Unreached {
     Refused,
     Silent,
     Tls(&'static str),
+}
+
+/// Why a request was not signed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unsigned {
+    /// The credentials are not there, or are set up wrongly.
+    Wrong(&'static str),
+    /// Whoever gives them out did not.
+    Unreached(&'static str),
+}
+
+impl Unsigned {
+    fn into_error(self) -> StoreError {
+        match self {
+            Self::Wrong(reason) => StoreError::Unusable {
+                reason: reason.to_owned(),
+            },
+            Self::Unreached(reason) => StoreError::Unreachable {
+                reason: reason.to_owned(),
+            },
+        }
+    }
 }
 
 /// What the last attempt met, as the source of [`StoreError::Unavailable`].
@@ -247,18 +269,14 @@ impl Fault {
                 }
             }
             Self::Unreached(why) => {
-                let line = lines::unreached(why, store);
-                // A store that has answered before is away, and its settings are right.
-                if store.has_answered() && !matches!(why, Unreached::Tls(_)) {
-                    unavailable(line)
-                } else {
-                    StoreError::Unusable { reason: line }
+                let reason = lines::unreached(why, store);
+                match why {
+                    Unreached::Tls(_) => StoreError::Unusable { reason },
+                    _ => StoreError::Unreachable { reason },
                 }
             }
             Self::Unknown(met) => unavailable(met),
-            Self::Unsigned(reason) => StoreError::Unusable {
-                reason: reason.to_owned(),
-            },
+            Self::Unsigned(unsigned) => unsigned.into_error(),
             Self::Unsayable(reason) => StoreError::Unusable {
                 reason: format!("a request could not be made: {reason}"),
             },

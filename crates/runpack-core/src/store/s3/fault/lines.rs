@@ -2,7 +2,7 @@
 
 use aws_credential_types::provider::error::CredentialsError;
 
-use super::{Answer, Unreached};
+use super::{Answer, Unreached, Unsigned};
 use crate::store::s3::S3Store;
 
 /// The line that names the setting that is wrong, where it is one.
@@ -74,21 +74,21 @@ pub(super) fn unreached(why: Unreached, store: &S3Store) -> String {
 }
 
 /// Why there are no credentials.
-pub(super) fn unsigned(error: &CredentialsError) -> &'static str {
+pub(super) fn unsigned(error: &CredentialsError) -> Unsigned {
     // What stands below these may quote a file or what a program printed, so it is not passed on.
     match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "no credentials were found, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        }
-        CredentialsError::ProviderTimedOut(_) => {
-            "the source of the credentials did not answer in time, try again or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        }
-        CredentialsError::InvalidConfiguration(_) => {
-            "the AWS configuration is wrong, correct the profile that AWS_PROFILE or the configuration names"
-        }
-        _ => {
-            "the source of the credentials failed, log in again or check the profile with `aws sts get-caller-identity`"
-        }
+        CredentialsError::CredentialsNotLoaded(_) => Unsigned::Wrong(
+            "no credentials were found, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        ),
+        CredentialsError::InvalidConfiguration(_) => Unsigned::Wrong(
+            "the AWS configuration is wrong, correct the profile that AWS_PROFILE or the configuration names",
+        ),
+        CredentialsError::ProviderTimedOut(_) => Unsigned::Unreached(
+            "the source of the credentials did not answer in time, try again or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        _ => Unsigned::Unreached(
+            "the source of the credentials failed, log in again or check the profile with `aws sts get-caller-identity`",
+        ),
     }
 }
 

@@ -136,7 +136,7 @@ fn damage_on_the_way_is_sent_again() {
 }
 
 #[test]
-fn n01_nobody_listening_is_unusable_until_somebody_did() {
+fn n01_nobody_listening_is_a_store_that_cannot_be_reached() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
@@ -145,7 +145,7 @@ fn n01_nobody_listening_is_unusable_until_somebody_did() {
         put(&store, b"abc").await.unwrap_err()
     });
     assert!(
-        matches!(&refused, StoreError::Unusable { reason } if reason.contains(&endpoint)),
+        matches!(&refused, StoreError::Unreachable { reason } if reason.contains(&endpoint)),
         "{refused:?}"
     );
     // A name that no name service has (RFC 6761).
@@ -158,7 +158,7 @@ fn n01_nobody_listening_is_unusable_until_somebody_did() {
         }
     });
     assert!(
-        matches!(unknown, StoreError::Unusable { .. }),
+        matches!(unknown, StoreError::Unreachable { .. }),
         "{unknown:?}"
     );
 }

@@ -220,19 +220,22 @@ impl ProvideCredentials for Failing {
 }
 
 #[test]
-fn k01_n08_credentials_that_fail_are_unusable_and_quote_nothing() {
+fn k01_n08_credentials_that_fail_quote_nothing_and_are_wrong_or_away() {
     let script = Script::with(|_| status(404));
-    let failures: [fn(String) -> CredentialsError; 4] = [
-        |text| CredentialsError::not_loaded(text),
-        |text| CredentialsError::provider_error(text),
-        |text| CredentialsError::invalid_configuration(text),
-        |text| CredentialsError::unhandled(text),
+    let failures: [(fn(String) -> CredentialsError, bool); 4] = [
+        (|text| CredentialsError::not_loaded(text), false),
+        (|text| CredentialsError::invalid_configuration(text), false),
+        (|text| CredentialsError::provider_error(text), true),
+        (|text| CredentialsError::unhandled(text), true),
     ];
-    for failure in failures {
+    for (failure, is_away) in failures {
         let store = with_credentials(&script.endpoint(), Failing(failure));
         let refused = block_on(put(&store, b"abc")).unwrap_err();
         assert!(
-            matches!(refused, StoreError::Unusable { .. }),
+            matches!(
+                (&refused, is_away),
+                (StoreError::Unusable { .. }, false) | (StoreError::Unreachable { .. }, true)
+            ),
             "{refused:?}"
         );
         assert!(!everything(&refused).contains(SECRET), "{refused:?}");
