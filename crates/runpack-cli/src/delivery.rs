@@ -15,7 +15,7 @@ use runpack_core::manifest::Manifest;
 use runpack_core::pack::{Commit, CommittedPack, PackError};
 use runpack_core::progress::Progress;
 use runpack_core::reference::{self, Ensured};
-use runpack_core::store::{Declared, Outcome, Receipt, Source, StoreError, Whole};
+use runpack_core::store::{Declared, Outcome, Receipt, Source, StoreError, Stored, Whole};
 use runpack_core::time::Clock as _;
 use runpack_core::verify::{Container, Level};
 
@@ -23,7 +23,7 @@ use crate::clock::SystemClock;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::receipts::{self, Seen};
-use crate::storage::{PlaceInStore, Storage, Stored};
+use crate::storage::{PlaceInStore, Storage};
 
 /// What is in the store now.
 #[derive(Debug)]
@@ -216,7 +216,7 @@ async fn same(
     let outcome: BundleOutcome = there
         .read(move |source| verify_bundle(source, &bounds, Level::Full))
         .await
-        .map_err(BundleFault::Failed)?;
+        .map_err(BundleFault::from)?;
     let theirs = outcome
         .is_sound()
         .then(|| outcome.manifest.as_ref().map(|manifest| manifest.pack_id()))

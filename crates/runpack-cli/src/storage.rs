@@ -6,11 +6,11 @@
 
 mod address;
 mod place;
-mod stream;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "server")]
 use std::time::Duration;
 
 use runpack_core::key::{Location, ObjectKey};
@@ -20,7 +20,6 @@ use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreE
 
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
-pub(crate) use stream::Stored;
 
 use crate::config::Config;
 use crate::context::Context;
@@ -29,6 +28,7 @@ use crate::profiles;
 use crate::settings::Settings;
 
 /// How often a bucket that was away at the start is asked.
+#[cfg(feature = "server")]
 const ASKED_EVERY: Duration = Duration::from_secs(5);
 
 /// What a store is opened for.
@@ -39,7 +39,7 @@ pub enum Access {
     /// To write: a directory is made where it is missing.
     Write,
     /// To write, later if need be: as [`Access::Write`], and a bucket that cannot be reached now is opened all the same
-    /// where it is known how to write to it. What was not asked is made up for by [`Storage::catch_up`].
+    /// where it is known how to write to it ([`Storage::was_away`]).
     WriteLater,
 }
 
@@ -257,11 +257,17 @@ impl Storage {
         }
     }
 
+    /// Whether the bucket did not answer when it was opened ([`Access::WriteLater`]).
+    pub const fn was_away(&self) -> bool {
+        matches!(self.backend, Backend::S3(_, Asked::Away))
+    }
+
     /// Waits until the bucket answers, if it was away when it was opened ([`Access::WriteLater`]), and asks what was not
     /// asked then.
     ///
     /// # Errors
     /// How to write to it was measured again and is not how it is written to: it has to be opened anew.
+    #[cfg(feature = "server")]
     pub async fn catch_up(&self, context: &Context) -> Result<(), Failure> {
         let Backend::S3(store, Asked::Away) = &self.backend else {
             return Ok(());
@@ -401,10 +407,7 @@ async fn open_bucket(
     let asked = match store.check().await {
         // Whoever may only read or only write by key goes on, and is told by whatever is not allowed.
         Ok(()) | Err(StoreError::Denied { .. }) => Asked::Answered,
-        Err(error @ StoreError::Unreachable { .. }) if access == Access::WriteLater => {
-            tracing::warn!(%error, "the store is away at the start");
-            Asked::Away
-        }
+        Err(StoreError::Unreachable { .. }) if access == Access::WriteLater => Asked::Away,
         Err(error) => return Err(unusable(error)),
     };
     if access != Access::Read && settings.create_only.value.is_none() {

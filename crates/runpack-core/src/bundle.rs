@@ -32,7 +32,7 @@ mod writer;
 use std::io;
 use std::sync::Arc;
 
-pub use reader::{BundleReader, extract_bundle, verify_bundle};
+pub use reader::{BundleReader, extract_bundle, first_manifest, verify_bundle};
 pub use writer::{BundleWriteError, BundleWriter};
 
 use crate::finding::Finding;

@@ -20,6 +20,7 @@ mod memory;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod source;
+mod stored;
 
 use std::fmt;
 use std::ops::Range;
@@ -36,6 +37,7 @@ pub use file::FileStore;
 pub use housekeeping::{Holding, HoldingStream, Housekeeping, State};
 pub use memory::MemoryStore;
 pub use source::{BytesSource, Source};
+pub use stored::{Stored, StoredSource};
 
 use crate::commitment::Content;
 use crate::digest::Digest;

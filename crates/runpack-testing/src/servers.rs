@@ -1,7 +1,8 @@
-//! Real S3 servers for tests: Ceph, MiniStack and moto on loopback.
+//! Real servers for tests: of S3 Ceph, MiniStack and moto, and PostgreSQL, on loopback.
 //!
 //! The program `runpack-servers` starts them around a command and names them in a file; tests find them by
-//! [`shared`] and each makes buckets of its own. A test that kills a server starts its own with [`PrivateCeph`].
+//! [`shared`] and each makes buckets of its own. A test that kills a server starts its own with [`PrivateCeph`]; every
+//! test of a database has its own [`PrivatePostgres`].
 //! Nothing is skipped: without the servers such a test fails and says how it is run.
 //!
 //! Whoever starts servers does so through a *keeper*, a process that holds them as its children and ends
@@ -14,6 +15,7 @@ mod keeper;
 mod light;
 mod locks;
 mod place;
+mod postgres;
 mod private;
 mod process;
 
@@ -28,6 +30,7 @@ pub use bucket::{BucketKind, RawVersion, TestBucket};
 pub use front::around;
 pub use keeper::keep;
 pub use locks::Bypass;
+pub use postgres::PrivatePostgres;
 pub use private::PrivateCeph;
 
 /// The variable that names the file about the servers that run.

@@ -1,7 +1,7 @@
-//! Real S3 servers for the tests: installed into the project's cache, started around a command.
+//! Real servers for the tests: installed into the project's cache, started around a command.
 //!
-//! Ceph comes from Debian packages unpacked into a directory of its own, MiniStack and moto from PyPI into
-//! a virtual environment. Nothing but the tool that unpacks is installed on the machine. Each is made under
+//! Ceph and PostgreSQL come from Debian packages, each unpacked into a directory of its own, MiniStack and moto from PyPI
+//! into a virtual environment. Nothing but the tool that unpacks is installed on the machine. Each is made under
 //! another name and moved into place when it is whole, so what is there works. The program that starts them is
 //! `runpack-servers` of `runpack-testing`.
 
@@ -18,8 +18,12 @@ use crate::tools;
 /// The Debian suite that has this release of Ceph, and how its gateway names itself.
 const CEPH_SUITE: &str = "forky";
 const CEPH_VERSION: &str = "ceph version 20.2";
+/// The Debian suite that has this release of PostgreSQL, and how its server names itself.
+const POSTGRES_SUITE: &str = "trixie";
+const POSTGRES_VERSION: &str = "postgres (PostgreSQL) 17.";
 /// Where each is, below the directory of the servers: another version gets another name.
 const CEPH: &str = "ceph-20";
+const POSTGRES: &str = "postgresql-17";
 const PYTHON: &str = "python-ministack-1.5.33-moto-5.2.5";
 const REQUIREMENTS: &[&str] = &["ministack==1.5.33", "moto[server,s3]==5.2.5"];
 /// Names the mirror to take Ceph from where apt's own is none of Debian's.
@@ -37,6 +41,9 @@ const LEFT_OUT: &[&str] = &[
     "/usr/bin/radosgw-es",
     "/usr/bin/rbd*",
     "/usr/share/perl/*",
+    "/usr/lib/*/libLLVM*",
+    "/usr/lib/llvm*",
+    "/usr/lib/postgresql/*/lib/bitcode/*",
 ];
 
 #[derive(Debug, Args)]
@@ -116,6 +123,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result {
     tools::ensure_program(workspace, "openssl", "openssl")?;
     fs::create_dir_all(directory(workspace))?;
     once(workspace, CEPH, |place| ceph(workspace, place))?;
+    once(workspace, POSTGRES, |place| postgres(workspace, place))?;
     python(
         workspace,
         PYTHON,
@@ -153,36 +161,65 @@ fn once(workspace: &Workspace, name: &str, make: impl FnOnce(&Path) -> Result) -
 
 /// Unpacks Ceph's monitor, object store, gateway and command line.
 fn ceph(workspace: &Workspace, place: &Path) -> Result {
+    let packages = "base-files,ceph-mon,ceph-osd,radosgw,ceph-common";
+    unpack(workspace, place, CEPH_SUITE, packages)?;
+    expect_version(workspace, place, "/usr/bin/radosgw", CEPH_VERSION)
+}
+
+/// Unpacks PostgreSQL, the shell that it makes databases with, and what makes it run as nobody.
+fn postgres(workspace: &Workspace, place: &Path) -> Result {
+    unpack(
+        workspace,
+        place,
+        POSTGRES_SUITE,
+        "base-files,dash,util-linux,postgresql-17",
+    )?;
+    // It wants to know the name of who runs it.
+    fs::write(
+        place.join("etc/passwd"),
+        "nobody:x:65534:65534::/:/bin/sh\n",
+    )?;
+    let server = "/usr/lib/postgresql/17/bin/postgres";
+    expect_version(workspace, place, server, POSTGRES_VERSION)
+}
+
+/// Unpacks Debian packages, and what they depend on, into a root of their own.
+fn unpack(workspace: &Workspace, place: &Path, suite: &str, packages: &str) -> Result {
     tools::ensure_program(workspace, "mmdebstrap", "mmdebstrap")?;
     let mut unpack = workspace.command("mmdebstrap");
     unpack.args([
         "--quiet",
         "--variant=extract",
-        "--include=base-files,ceph-mon,ceph-osd,radosgw,ceph-common",
         "--aptopt=APT::Install-Recommends \"false\"",
         "--aptopt=Acquire::Languages \"none\"",
         // The lists of a suite under test expire after a week, and a mirror may lag. They stay signed.
         "--aptopt=Acquire::Check-Valid-Until \"false\"",
     ]);
+    unpack.arg(format!("--include={packages}"));
     for pattern in LEFT_OUT {
         unpack.arg(format!("--dpkgopt=path-exclude={pattern}"));
     }
+    // The one of them that a database asks for.
+    unpack.arg("--dpkgopt=path-include=/usr/share/zoneinfo/*UTC");
     let mirror = mirror(workspace)?;
-    command::run(unpack.arg(CEPH_SUITE).arg(place).arg(&mirror)).map_err(|error| {
+    command::run(unpack.arg(suite).arg(place).arg(&mirror)).map_err(|error| {
         format!("{error}; {MIRROR} names another Debian mirror than `{mirror}`")
     })?;
     for directory in ["proc", "sys", "srv", "tmp", "run"] {
         fs::create_dir_all(place.join(directory))?;
     }
+    Ok(())
+}
+
+fn expect_version(workspace: &Workspace, place: &Path, program: &str, expected: &str) -> Result {
     let mut ask = workspace.command("chroot");
-    ask.arg(place).args(["/usr/bin/radosgw", "--version"]);
+    ask.arg(place).args([program, "--version"]);
     let version = read(&mut ask)?;
-    if version.starts_with(CEPH_VERSION) {
-        Ok(())
-    } else {
-        let version = version.trim();
-        Err(format!("{mirror} has `{version}` in {CEPH_SUITE}, not {CEPH_VERSION}").into())
+    if version.starts_with(expected) {
+        return Ok(());
     }
+    let version = version.trim();
+    Err(format!("the mirror has `{version}`, not {expected}").into())
 }
 
 /// The mirror that this machine's own packages come from.

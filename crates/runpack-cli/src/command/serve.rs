@@ -219,6 +219,9 @@ impl Serve {
             }
             served
         };
+        if storage.was_away() {
+            tracing::warn!("the store is away; what comes waits in the spool");
+        }
         let caught_up = async {
             match storage.catch_up(context).await {
                 Ok(()) => std::future::pending().await,

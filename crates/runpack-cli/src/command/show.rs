@@ -1,10 +1,9 @@
 //! `runpack show`: what a pack says of itself.
 
-use std::io::Read;
 use std::sync::Arc;
 
 use clap::Args;
-use runpack_core::bundle::{BundleOutcome, BundleReader, Flow};
+use runpack_core::bundle::first_manifest;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Manifest};
 use runpack_core::pin::Pins;
@@ -81,37 +80,6 @@ fn manifest_of_bundle(
         let report = VerifyReport::of_bundle(*outcome, |_| Pins::none(), Level::Presence);
         unsound::failure(&report)
     })
-}
-
-/// The manifest of a bundle, from no more of it than that takes.
-pub(crate) fn first_manifest(
-    mut source: impl Read,
-    limits: Limits,
-) -> Result<Arc<Manifest>, Box<BundleOutcome>> {
-    let mut reader = BundleReader::new(limits, Level::Presence);
-    let mut buffer = vec![0u8; 1 << 16];
-    loop {
-        if let Some(manifest) = reader.manifest() {
-            return Ok(Arc::clone(manifest));
-        }
-        let outcome = match source.read(&mut buffer) {
-            Ok(0) => reader.finish(),
-            Ok(read) => {
-                let flow = reader.push(buffer.get(..read).unwrap_or_default());
-                match flow {
-                    Ok(Flow::More) => continue,
-                    _ => reader.finish(),
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => reader.finish_unread(&error),
-        };
-        // The first piece may hold a whole small bundle.
-        return match outcome.manifest.clone() {
-            Some(manifest) => Ok(manifest),
-            None => Err(Box::new(outcome)),
-        };
-    }
 }
 
 /// One artifact: `Docs/cli/show.schema.json`.

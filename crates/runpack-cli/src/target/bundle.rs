@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use runpack_core::id::PackId;
-use runpack_core::store::ObjectRef;
+use runpack_core::store::{ObjectRef, Stored};
 
 use super::missing;
 use crate::bundle_file::Counted;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::Meter;
-use crate::storage::{Storage, Stored};
+use crate::storage::Storage;
 
 /// A pack as one stream.
 #[derive(Debug, Clone)]
@@ -28,7 +28,6 @@ pub enum BundleTarget {
     Stored {
         /// Which store.
         storage: Box<Storage>,
-        #[expect(private_interfaces, reason = "only this crate makes and reads it")]
         /// Which object.
         object: Stored,
         /// Which pack it must be: its key says so.
@@ -74,9 +73,10 @@ impl BundleTarget {
                 Ok(work(Box::new(counted(Box::new(file)))))
             }
             Self::Stored { object, .. } => {
-                let _meter = metered(object.bytes);
+                let _meter = metered(object.bytes());
                 let bytes = Arc::clone(&bytes);
-                context.wait(object.read(move |inner| work(Box::new(Counted { inner, bytes }))))?
+                Ok(context
+                    .wait(object.read(move |inner| work(Box::new(Counted { inner, bytes }))))??)
             }
         }
     }

@@ -8,13 +8,13 @@ use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
 use runpack_core::reference::{self, ReferenceError};
-use runpack_core::store::{ArtifactReader, StoreError};
+use runpack_core::store::{ArtifactReader, StoreError, Stored};
 use runpack_core::verify::StorePack;
 
 use super::{BundleTarget, FilesAt, FilesTarget, Locate, Target};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::storage::{Storage, Stored, Within};
+use crate::storage::{Storage, Within};
 
 /// How many packs of one run are named.
 const CANDIDATES_MAX: usize = 20;

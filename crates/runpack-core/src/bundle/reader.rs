@@ -129,6 +129,40 @@ impl<S: BundleSink> BundleReader<S> {
     }
 }
 
+/// The manifest of a bundle, from no more of it than that takes. Nothing after it is looked at.
+///
+/// # Errors
+/// What is wrong with the bundle as far as it was read.
+pub fn first_manifest(
+    mut source: impl Read,
+    limits: Limits,
+) -> Result<Arc<Manifest>, Box<BundleOutcome>> {
+    let mut reader = BundleReader::new(limits, Level::Presence);
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        if let Some(manifest) = reader.manifest() {
+            return Ok(Arc::clone(manifest));
+        }
+        let outcome = match source.read(&mut buffer) {
+            Ok(0) => reader.finish(),
+            Ok(read) => {
+                let flow = reader.push(buffer.get(..read).unwrap_or_default());
+                match flow {
+                    Ok(Flow::More) => continue,
+                    _ => reader.finish(),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => reader.finish_unread(&error),
+        };
+        // The first piece may hold a whole small bundle.
+        return match outcome.manifest.clone() {
+            Some(manifest) => Ok(manifest),
+            None => Err(Box::new(outcome)),
+        };
+    }
+}
+
 /// Verifies a bundle from its bytes. A source that fails is a finding (`manifest.unread`,
 /// `artifact.unread`); after a break nothing more is read.
 pub fn verify_bundle(source: impl Read, limits: &Limits, level: Level) -> BundleOutcome {

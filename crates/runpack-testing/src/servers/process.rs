@@ -152,6 +152,12 @@ pub(super) fn run(command: &mut Command) -> io::Result<String> {
     )))
 }
 
+/// Whether something listens at this port.
+pub(super) fn listens(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
 /// Whether something answers in HTTP at this port.
 pub(super) fn answers(port: u16) -> bool {
     let ask = || -> io::Result<bool> {

@@ -4,20 +4,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
+use runpack_core::bundle::first_manifest;
 use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
-use runpack_core::store::ArtifactReader;
+use runpack_core::store::{ArtifactReader, Stored};
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Pack, StorePack};
 use serde_json::{Value, json};
 
 use super::List;
-use crate::command::show::first_manifest;
 use crate::failure::Failure;
 use crate::report;
-use crate::storage::{Storage, Stored};
+use crate::storage::Storage;
 use crate::table::{Align, columns, grouped, safe, size};
 
 /// How many manifests are read at once.

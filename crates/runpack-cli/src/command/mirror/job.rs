@@ -6,24 +6,24 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
+use runpack_core::bundle::first_manifest;
 use runpack_core::id::PackId;
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::pack::Commit;
 use runpack_core::progress::Progress;
-use runpack_core::store::{StoreError, Whole};
+use runpack_core::store::{StoreError, Stored, Whole};
 use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
 use serde::Serialize;
 
 use crate::command::push::hash_and_verify;
-use crate::command::show::first_manifest;
 use crate::context::Context;
 use crate::delivery::{self, BundleFault, Delivered, NewBundle};
 use crate::failure::{Exit, Failure};
 use crate::identity::RunOptions;
 use crate::progress::Meter;
-use crate::storage::{Storage, Stored};
+use crate::storage::Storage;
 
 /// How many packs are compared at once.
 const COMPARED_AT_ONCE: usize = 16;
@@ -214,12 +214,14 @@ impl Job<'_> {
                     return Ok(ToDo::Nothing(Ended::NotWanted));
                 }
                 Ok(_) => {}
-                Err(failure) => return Ok(ToDo::Nothing(Ended::Failed(failure.line()))),
+                Err(failure) => {
+                    return Ok(ToDo::Nothing(Ended::Failed(Failure::from(failure).line())));
+                }
             }
         }
         // One of another size may be the same pack, compressed in another way, or something else: copying finds out.
         match self.to.reader().oldest(&key).await {
-            Ok((_, bytes)) if bytes == stored.bytes && !self.to.store().seals() => {
+            Ok((_, bytes)) if bytes == stored.bytes() && !self.to.store().seals() => {
                 Ok(ToDo::Nothing(Ended::There))
             }
             Ok(_) | Err(StoreError::NotFound { .. }) => Ok(ToDo::Bundle(stored, pack_id)),
@@ -266,7 +268,7 @@ impl Job<'_> {
             .await;
         let (outcome, declared) = match read {
             Ok(read) => read,
-            Err(failure) => return Ended::of(&failure),
+            Err(failure) => return Ended::of(&failure.into()),
         };
         let is_sound = outcome.is_sound();
         let (Some(manifest), Some(declared), true) = (outcome.manifest, declared, is_sound) else {
@@ -297,7 +299,7 @@ impl Job<'_> {
             declared,
         };
         match delivery::bundle(self.context, new, self.to, self.limits).await {
-            Ok(delivered) => self.ended(&delivered, stored.bytes),
+            Ok(delivered) => self.ended(&delivered, stored.bytes()),
             Err(BundleFault::Failed(failure)) => Ended::of(&failure),
             Err(fault) => Ended::Failed(Failure::from(fault).line()),
         }

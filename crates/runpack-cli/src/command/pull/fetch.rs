@@ -7,7 +7,7 @@ use std::sync::Arc;
 use runpack_core::bundle::verify_bundle;
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
-use runpack_core::store::StoreError;
+use runpack_core::store::{StoreError, Stored};
 use runpack_core::verify::{Level, Pack, Verdict, VerifyReport};
 
 use crate::check;
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::file;
 use crate::pins::Known;
-use crate::storage::{Storage, Stored};
+use crate::storage::Storage;
 use crate::target::{BundleTarget, FilesTarget};
 
 /// The bundle of a pack whose files are in the store, if it is there too.

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use runpack_core::key::ObjectKey;
-use runpack_core::store::{ArtifactReader, ObjectBody, ObjectRef, Source, StoreError};
 use tokio::sync::mpsc;
 
-use crate::failure::Failure;
+use super::{ArtifactReader, ObjectBody, ObjectRef, Source, StoreError};
+use crate::key::ObjectKey;
 
 /// How often a stream is taken up again.
 const RESUMED_MAX: u32 = 5;
@@ -22,16 +21,18 @@ const PIECES_WAITING: usize = 32;
 
 /// An object of a store.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub struct Stored {
     reader: Arc<dyn ArtifactReader>,
     object: ObjectRef,
-    /// As the store says.
-    pub(crate) bytes: u64,
+    bytes: u64,
 }
 
 impl Stored {
     /// Looks which version is the object, and keeps to it.
-    pub(crate) async fn find(
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; as the store fails.
+    pub async fn find(
         reader: Arc<dyn ArtifactReader>,
         key: &ObjectKey,
     ) -> Result<Self, StoreError> {
@@ -43,16 +44,23 @@ impl Stored {
         })
     }
 
-    pub(crate) const fn object(&self) -> &ObjectRef {
+    /// The size, as the store says.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The version that is read.
+    pub const fn object(&self) -> &ObjectRef {
         &self.object
     }
 
-    pub(crate) const fn key(&self) -> &ObjectKey {
+    /// The key.
+    pub const fn key(&self) -> &ObjectKey {
         &self.object.key
     }
 
     /// The same bytes as a source, to be sent elsewhere.
-    pub(crate) fn source(&self) -> Arc<StoredSource> {
+    pub fn source(&self) -> Arc<StoredSource> {
         Arc::new(StoredSource(self.clone()))
     }
 
@@ -60,10 +68,18 @@ impl Stored {
     ///
     /// # Errors
     /// No thread can be started.
-    pub(crate) async fn read<T: Send + 'static>(
+    pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(Box<dyn Read>) -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, StoreError> {
+        let failed = |action| {
+            let path = self.object.key.to_string();
+            move |source| StoreError::Io {
+                action,
+                path,
+                source,
+            }
+        };
         let (pieces, coming) = mpsc::channel(PIECES_WAITING);
         let (done, result) = tokio::sync::oneshot::channel();
         std::thread::Builder::new()
@@ -75,21 +91,12 @@ impl Stored {
                 });
                 let _ = done.send(work(reader));
             })
-            .map_err(|error| {
-                Failure::new(
-                    "no thread could be started",
-                    "check the limits on processes",
-                )
-                .because(&error)
-            })?;
+            .map_err(failed("starting a thread"))?;
         self.pump(&pieces).await;
         drop(pieces);
-        result.await.map_err(|_| {
-            Failure::new(
-                "a thread ended without a result",
-                "this is a bug in Runpack: report it",
-            )
-        })
+        // A thread that panicked has said so.
+        let gone = failed("reading on a thread");
+        result.await.map_err(|error| gone(io::Error::other(error)))
     }
 
     async fn pump(&self, pieces: &mpsc::Sender<io::Result<Bytes>>) {
@@ -113,7 +120,7 @@ impl Stored {
             };
             resumed = resumed.saturating_add(1);
             if !broken.is_retryable() || resumed > RESUMED_MAX {
-                let text = runpack_core::display::chain(&broken);
+                let text = crate::display::chain(&broken);
                 let _ = pieces.send(Err(io::Error::other(text))).await;
                 return;
             }
@@ -146,7 +153,7 @@ impl Read for Coming {
 
 /// An object of a store, to be sent to another.
 #[derive(Debug)]
-pub(crate) struct StoredSource(Stored);
+pub struct StoredSource(Stored);
 
 #[async_trait]
 impl Source for StoredSource {

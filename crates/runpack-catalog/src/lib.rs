@@ -1,0 +1,39 @@
+//! An index of packs: what manifests say of them, for questions that no listing of a store answers.
+//!
+//! A [`Catalog`] lies in SQLite, for one machine, or in PostgreSQL, for several. It is filled from manifests as they are
+//! committed ([`Catalog::admit`]) and from what a store holds ([`Catalog::catch_up`], [`Catalog::rebuild`]). Invariants:
+//!
+//! - it is never the source of truth: whatever becomes of it, the stores have everything that it says, and no verifier asks
+//!   it;
+//! - the same packs give the same catalog: its exported form ([`Catalog::export`]) is the same to the byte, whichever
+//!   database it lies in, whatever order they came in and however often;
+//! - both databases are asked the same questions in the same words.
+
+mod address;
+mod check;
+mod duplicates;
+mod entry;
+mod error;
+mod export;
+mod fill;
+mod lineage;
+mod plan;
+mod read;
+mod rebuild;
+mod search;
+mod sql;
+mod survey;
+
+pub use address::{AddressError, CatalogAddress, PostgresUrl};
+pub use check::{Checked, Difference};
+pub use duplicates::{Duplicate, Duplicates};
+pub use entry::{ArtifactEntry, InputEntry, PackEntry};
+pub use error::CatalogError;
+pub use fill::{Form, Found, StoreName};
+pub use lineage::{Direction, Edge, Known, Lineage, LineageFinding, Node, Origin, Reach, Starting};
+pub use plan::Plan;
+pub use read::PlaceEntry;
+pub use rebuild::Filled;
+pub use search::{Cursor, CursorError, Hit, Page, Query};
+pub use sql::Catalog;
+pub use survey::{Fault, SurveyError};

@@ -1,0 +1,419 @@
+//! The database: opened, brought to the present schema, and spoken to in words that SQLite and PostgreSQL share.
+//!
+//! What differs between the two stands here and nowhere else: the types of columns, and what is set for a connection.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use runpack_core::digest::Digest;
+use runpack_core::time::Timestamp;
+use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
+    SqlSafeStr as _, Transaction,
+};
+
+use crate::address::CatalogAddress;
+use crate::error::CatalogError;
+
+/// The migrations, in order; their numbers are the versions of the schema.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "packs", include_str!("../migrations/0001_packs.sql"))];
+/// How long a connection is waited for.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+const CONNECTIONS_MAX: u32 = 4;
+/// What is said to SQLite first. What a power cut takes from an index is filled in again.
+const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
+                      PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    /// A migration in the types of this database.
+    fn types(self, migration: &str) -> String {
+        let (text, bytes) = match self {
+            Self::Sqlite => ("TEXT", "BLOB"),
+            // Whatever the order of the database's language is.
+            Self::Postgres => ("TEXT COLLATE \"C\"", "BYTEA"),
+        };
+        migration.replace("{text}", text).replace("{bytes}", bytes)
+    }
+}
+
+/// An index of packs. Clones are the same one.
+#[derive(Clone)]
+pub struct Catalog {
+    pool: AnyPool,
+    dialect: Dialect,
+    address: CatalogAddress,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Catalog").field(&self.address).finish()
+    }
+}
+
+impl Catalog {
+    /// Opens the catalog there. Its schema is made or brought to the present; a file of SQLite is made where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be reached, is damaged, or a newer program made it.
+    pub async fn open(address: &CatalogAddress) -> Result<Self, CatalogError> {
+        const OPENING: &str = "opening it";
+        sqlx::any::install_drivers(&[sqlx::sqlite::any::DRIVER, sqlx::postgres::any::DRIVER])
+            // Somebody else did before.
+            .ok();
+        let (dialect, url) = match address {
+            CatalogAddress::Sqlite(path) => {
+                make_parent(path).map_err(|error| CatalogError::of(OPENING, error.into()))?;
+                (Dialect::Sqlite, sqlite_url(path))
+            }
+            CatalogAddress::Postgres(url) => (Dialect::Postgres, url.reveal().to_owned()),
+        };
+        // A pool tries again and again, and tells of nothing but time.
+        let mut first = AnyConnection::connect(&url)
+            .await
+            .map_err(|error| CatalogError::of(OPENING, error))?;
+        prepare(&mut first, dialect)
+            .await
+            .map_err(|error| CatalogError::of(OPENING, error))?;
+        first
+            .close()
+            .await
+            .map_err(|error| CatalogError::of(OPENING, error))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(CONNECT_WITHIN)
+            .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)))
+            .connect(&url)
+            .await
+            .map_err(|error| CatalogError::of(OPENING, error))?;
+        let catalog = Self {
+            pool,
+            dialect,
+            address: address.clone(),
+        };
+        catalog.migrate().await?;
+        Ok(catalog)
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &CatalogAddress {
+        &self.address
+    }
+
+    /// Ends its connections.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    async fn migrate(&self) -> Result<(), CatalogError> {
+        const MIGRATING: &str = "bringing its schema to the present";
+        let migrations = MIGRATIONS.map(|(version, name, sql)| {
+            let sql = AssertSqlSafe(self.dialect.types(sql)).into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        let migrator = Migrator::with_migrations(migrations.into());
+        let mut tries = 0..3;
+        loop {
+            match migrator.run(&self.pool).await {
+                Ok(()) => return Ok(()),
+                Err(MigrateError::VersionMissing(found)) => {
+                    return Err(CatalogError::Newer { found });
+                }
+                // SQLite lets two begin at once, and then the other has done it.
+                Err(_) if self.dialect == Dialect::Sqlite && tries.next().is_some() => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                    return Err(CatalogError::of(MIGRATING, error));
+                }
+                Err(error) => return Err(CatalogError::damaged(error.to_string())),
+            }
+        }
+    }
+
+    /// Begins what is done wholly or not at all.
+    pub(crate) async fn begin(&self, action: &'static str) -> Result<Writing, CatalogError> {
+        let begun = match self.dialect {
+            // So that whoever writes waits here, and not in the middle.
+            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            Dialect::Postgres => self.pool.begin().await,
+        };
+        let transaction = begun.map_err(|error| CatalogError::of(action, error))?;
+        Ok(Writing {
+            transaction,
+            action,
+        })
+    }
+
+    /// The rows that a question has.
+    pub(crate) async fn rows(
+        &self,
+        action: &'static str,
+        question: Question,
+    ) -> Result<Vec<AnyRow>, CatalogError> {
+        let Question { sql, values } = question;
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let rows = query.fetch(&self.pool).try_collect().await;
+        rows.map_err(|error| CatalogError::of(action, error))
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+}
+
+/// What is done wholly or not at all. Without [`Writing::commit`] nothing is done.
+pub(crate) struct Writing {
+    transaction: Transaction<'static, Any>,
+    action: &'static str,
+}
+
+impl Writing {
+    /// Does a statement, and tells how many rows it changed.
+    pub(crate) async fn run(&mut self, question: Question) -> Result<u64, CatalogError> {
+        let Question { sql, values } = question;
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let connection: &mut AnyConnection = &mut self.transaction;
+        let done = query.execute(connection).await;
+        done.map(|done| done.rows_affected())
+            .map_err(|error| CatalogError::of(self.action, error))
+    }
+
+    /// The rows that a question has, by what was done so far.
+    pub(crate) async fn rows(&mut self, question: Question) -> Result<Vec<AnyRow>, CatalogError> {
+        let Question { sql, values } = question;
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let connection: &mut AnyConnection = &mut self.transaction;
+        let rows = query.fetch(connection).try_collect().await;
+        rows.map_err(|error| CatalogError::of(self.action, error))
+    }
+
+    pub(crate) async fn commit(self) -> Result<(), CatalogError> {
+        let done = self.transaction.commit().await;
+        done.map_err(|error| CatalogError::of(self.action, error))
+    }
+}
+
+/// What stands in place of a `$1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Text(String),
+    NoText,
+    Number(i64),
+    Bytes(Vec<u8>),
+    NoBytes,
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or(Self::NoText, Self::from)
+    }
+}
+
+impl From<&Digest> for Value {
+    fn from(digest: &Digest) -> Self {
+        Self::Bytes(digest.as_bytes().to_vec())
+    }
+}
+
+impl From<Option<&Digest>> for Value {
+    fn from(digest: Option<&Digest>) -> Self {
+        digest.map_or(Self::NoBytes, Self::from)
+    }
+}
+
+impl From<u64> for Value {
+    /// No number of a manifest is larger than 2^53-1.
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+/// A statement, built from parts that stand in this program, and what stands in place of its `$1`, `$2`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Question {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Question {
+    pub(crate) fn new(sql: &'static str) -> Self {
+        Self {
+            sql: sql.to_owned(),
+            values: Vec::new(),
+        }
+    }
+
+    /// More of the statement. Nothing that somebody gave may ever be a part of it: see [`Question::value`].
+    pub(crate) fn add(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// A place in the statement for this value.
+    pub(crate) fn value(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.sql.push('$');
+        self.sql.push_str(&self.values.len().to_string());
+        self
+    }
+
+    /// `(value, value, ...)`
+    pub(crate) fn list(&mut self, values: impl IntoIterator<Item = Value>) -> &mut Self {
+        self.add("(");
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                self.add(", ");
+            }
+            self.value(value);
+        }
+        self.add(")")
+    }
+
+    /// The same, asked how it is answered.
+    pub(crate) fn explained(mut self, dialect: Dialect) -> Self {
+        self.sql.insert_str(
+            0,
+            match dialect {
+                Dialect::Sqlite => "EXPLAIN QUERY PLAN ",
+                Dialect::Postgres => "EXPLAIN ",
+            },
+        );
+        self
+    }
+}
+
+/// Says to a new connection what is said first.
+async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
+    if dialect == Dialect::Sqlite {
+        connection.execute(SQLITE).await?;
+    }
+    Ok(())
+}
+
+fn arguments(values: Vec<Value>) -> AnyArguments {
+    use sqlx::Arguments as _;
+    let mut arguments = AnyArguments::default();
+    for value in values {
+        // These types are encoded by every database.
+        let _ = match value {
+            Value::Text(text) => arguments.add(text),
+            Value::NoText => arguments.add(None::<String>),
+            Value::Number(number) => arguments.add(number),
+            Value::Bytes(bytes) => arguments.add(bytes),
+            Value::NoBytes => arguments.add(None::<Vec<u8>>),
+        };
+    }
+    arguments
+}
+
+/// The columns of a row, in order. What is not of the type that was written there is damage.
+pub(crate) struct Columns<'a> {
+    row: &'a AnyRow,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn of(row: &'a AnyRow) -> Self {
+        Self { row, next: 0 }
+    }
+
+    fn read<T>(&mut self) -> Result<T, CatalogError>
+    where
+        T: sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any>,
+    {
+        let at = self.next;
+        self.next = at.saturating_add(1);
+        self.row
+            .try_get(at)
+            .map_err(|error| CatalogError::damaged(error.to_string()))
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, CatalogError> {
+        self.read()
+    }
+
+    pub(crate) fn text_if_any(&mut self) -> Result<Option<String>, CatalogError> {
+        self.read()
+    }
+
+    pub(crate) fn number(&mut self) -> Result<u64, CatalogError> {
+        let number: i64 = self.read()?;
+        u64::try_from(number).map_err(|_| CatalogError::damaged("a number is negative"))
+    }
+
+    pub(crate) fn digest(&mut self) -> Result<Digest, CatalogError> {
+        digest(self.read::<Vec<u8>>()?)
+    }
+
+    pub(crate) fn digest_if_any(&mut self) -> Result<Option<Digest>, CatalogError> {
+        self.read::<Option<Vec<u8>>>()?.map(digest).transpose()
+    }
+
+    pub(crate) fn time(&mut self) -> Result<Timestamp, CatalogError> {
+        let seconds = self.number()?;
+        Timestamp::from_unix_seconds(seconds)
+            .map_err(|_| CatalogError::damaged("a time is out of range"))
+    }
+
+    /// Leaves columns out.
+    pub(crate) fn skip(&mut self, columns: usize) {
+        self.next = self.next.saturating_add(columns);
+    }
+
+    /// A text that is one of ours, as `T`.
+    pub(crate) fn parsed<T: std::str::FromStr>(&mut self) -> Result<T, CatalogError> {
+        parsed(&self.text()?)
+    }
+}
+
+fn digest(bytes: Vec<u8>) -> Result<Digest, CatalogError> {
+    let raw = <[u8; 32]>::try_from(bytes);
+    raw.map(Digest::from_bytes)
+        .map_err(|_| CatalogError::damaged("a digest is not of 32 bytes"))
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, CatalogError> {
+    text.parse()
+        .map_err(|_| CatalogError::damaged("a text is not of the grammar of its column"))
+}
+
+fn make_parent(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => std::fs::create_dir_all(parent),
+        _ => Ok(()),
+    }
+}
+
+/// A path as a URL has it (RFC 3986): whatever is no plain letter or digit is escaped.
+fn sqlite_url(path: &Path) -> String {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut url = "sqlite:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            url.push(char::from(*byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    url + "?mode=rwc"
+}

@@ -1,0 +1,176 @@
+//! A database that is killed, full, corrupt, newer or lost.
+
+use std::fs;
+use std::sync::Arc;
+
+use runpack_catalog::{Catalog, CatalogError, Form, Found};
+use runpack_core::key::Location;
+use runpack_core::limits::Limits;
+use runpack_core::store::{ArtifactReader, MemoryStore};
+use runpack_testing::{Lie, LyingStore, block_on};
+
+use crate::support::{Both, artifact, commit, exported, manifest, reader, run, store_name};
+
+fn found(number: u32) -> Found {
+    let pack = manifest(
+        run("acme", &format!("r{number:05}")),
+        "2026-11-20T12:00:00Z",
+        &[],
+        vec![artifact("a.csv", number.to_string().as_bytes())],
+    );
+    Found {
+        key: Location::manifest(pack.subject()).key().unwrap(),
+        form: Form::Files,
+        manifest: pack,
+    }
+}
+
+#[test]
+fn a_database_that_was_killed_is_away_and_then_catches_up() {
+    let mut both = Both::start();
+    let [_, address] = both.addresses("killed");
+    block_on(async {
+        let (store, name, limits) = (MemoryStore::new(), store_name(), Limits::default());
+        let catalog = Catalog::open(&address).await.unwrap();
+        for number in 0..3 {
+            commit(&store, &found(number).manifest).await;
+            catalog.admit(&name, &[found(number)]).await.unwrap();
+        }
+        both.postgres.kill();
+        commit(&store, &found(3).manifest).await;
+        let refused = catalog.admit(&name, &[found(3)]).await.unwrap_err();
+        assert!(refused.is_retryable(), "{refused:?}");
+        let refused = Catalog::open(&address).await.unwrap_err();
+        assert!(
+            matches!(refused, CatalogError::Unreachable { .. }),
+            "{refused:?}"
+        );
+        both.postgres.start_again();
+        let filled = catalog
+            .catch_up(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        assert_eq!((filled.added, filled.known), (1, 3));
+        let checked = catalog
+            .check(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        assert_eq!((checked.packs, checked.differences.len()), (4, 0));
+    });
+}
+
+#[test]
+fn what_a_newer_program_made_is_left_alone() {
+    let both = Both::start();
+    block_on(async {
+        for (at, catalog) in both.open("newer").await.into_iter().enumerate() {
+            let address = catalog.address().clone();
+            catalog.close().await;
+            let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                         VALUES (99, 'tomorrow', true, ";
+            if at == 0 {
+                let file = address.to_string();
+                let file = file.strip_prefix("sqlite:").unwrap();
+                in_sqlite(file, format!("{newer}x'00', 0)")).await.unwrap();
+            } else {
+                both.postgres
+                    .ask("newer", &format!("{newer}decode('00', 'hex'), 0)"));
+            }
+            let refused = Catalog::open(&address).await.unwrap_err();
+            assert!(
+                matches!(refused, CatalogError::Newer { found: 99 }),
+                "{refused:?}"
+            );
+            assert!(refused.to_string().contains("newer version"), "{refused}");
+        }
+    });
+}
+
+/// Has SQLite do something behind the catalog's back.
+async fn in_sqlite(file: &str, statement: String) -> Result<(), sqlx::Error> {
+    use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let mut connection = options.connect().await?;
+    connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+    connection.close().await
+}
+
+#[test]
+fn a_file_that_is_damaged_or_none_is_told_and_made_again() {
+    let both = Both::start();
+    let [address, _] = both.addresses("damaged");
+    let file = both.directory.path().join("damaged.db");
+    let (name, limits) = (store_name(), Limits::default());
+    fs::write(&file, "this is no database, and has been here for long").unwrap();
+    block_on(async {
+        let refused = Catalog::open(&address).await.unwrap_err();
+        assert!(
+            matches!(refused, CatalogError::Damaged { .. }),
+            "{refused:?}"
+        );
+        fs::remove_file(&file).unwrap();
+        let store = MemoryStore::new();
+        for number in 0..500 {
+            commit(&store, &found(number).manifest).await;
+        }
+        let catalog = Catalog::open(&address).await.unwrap();
+        catalog
+            .rebuild(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        let before = exported(&catalog).await;
+        catalog.close().await;
+        // The middle of the file is lost.
+        let mut bytes = fs::read(&file).unwrap();
+        let (from, to) = (bytes.len() / 4, bytes.len() * 3 / 4);
+        bytes[from..to].fill(0xa5);
+        fs::write(&file, bytes).unwrap();
+        let told = match Catalog::open(&address).await {
+            Err(error) => error,
+            Ok(catalog) => {
+                let checked = catalog.check(&name, &reader(&store), &limits).await;
+                match checked {
+                    Err(runpack_catalog::SurveyError::Catalog(error)) => error,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        assert!(matches!(told, CatalogError::Damaged { .. }), "{told:?}");
+        // Lost, and made again.
+        for ending in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{ending}", file.display()));
+        }
+        let catalog = Catalog::open(&address).await.unwrap();
+        catalog
+            .rebuild(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        assert_eq!(exported(&catalog).await, before);
+    });
+}
+
+#[test]
+fn a_rebuild_that_fails_leaves_the_catalog_as_it_was() {
+    let both = Both::start();
+    block_on(async {
+        let (name, limits) = (store_name(), Limits::default());
+        let store = MemoryStore::new();
+        for number in 0..50 {
+            commit(&store, &found(number).manifest).await;
+        }
+        for catalog in both.open("failed").await {
+            catalog
+                .rebuild(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            let before = exported(&catalog).await;
+            let lie = Lie::Fail(std::io::ErrorKind::ConnectionReset);
+            let breaking = LyingStore::new(Arc::new(store.clone()), lie);
+            let breaking = breaking.about(|key| key.as_str().contains("r00040"));
+            let breaking: Arc<dyn ArtifactReader> = Arc::new(breaking);
+            let failed = catalog.rebuild(&name, &breaking, &limits).await;
+            assert!(failed.is_err(), "{failed:?}");
+            assert_eq!(exported(&catalog).await, before);
+        }
+    });
+}

@@ -1,0 +1,329 @@
+//! Filling: the same packs, the same catalog.
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use runpack_catalog::{Catalog, Difference, Form, Found};
+use runpack_core::id::PackId;
+use runpack_core::key::Location;
+use runpack_core::limits::Limits;
+use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::store::MemoryStore;
+use runpack_testing::block_on;
+use std::sync::Arc;
+
+use crate::support::{
+    Both, artifact, commit, exported, input, kind, manifest, reader, run, store_name,
+};
+
+fn packs() -> Vec<Arc<Manifest>> {
+    let step = Subject::Step {
+        tenant: "lab".parse().unwrap(),
+        run_id: "r9".parse().unwrap(),
+        step_id: "clean".parse().unwrap(),
+    };
+    let execution = Subject::Execution {
+        execution_id: "01JD3M7Z9X8QWERTYASDFGHJKM".parse().unwrap(),
+    };
+    let source = manifest(
+        run("acme", "r1"),
+        "2026-11-20T12:00:00Z",
+        &[("commit_sha", "2fd4e1c"), ("team", "\u{df}- \"quoted\"")],
+        vec![
+            artifact("source.csv", b"one,two"),
+            kind("spec.json", b"spec", "spec", "application/json"),
+        ],
+    );
+    let cleaned = artifact("inputs/clean.csv", b"one")
+        .with_title("S\u{e4}uberung.csv".parse().unwrap())
+        .with_inputs(vec![
+            input(source.pack_id(), "source.csv", b"one,two"),
+            input(source.pack_id(), "spec.json", b"spec"),
+        ]);
+    vec![
+        manifest(step, "2026-11-20T12:30:00Z", &[], vec![cleaned]),
+        manifest(
+            execution,
+            "2026-11-21T00:00:00Z",
+            &[],
+            vec![artifact("artifacts/trace.bin", &[7; 100])],
+        ),
+        source,
+    ]
+}
+
+async fn filled() -> (MemoryStore, Vec<Arc<Manifest>>) {
+    let (store, packs) = (MemoryStore::new(), packs());
+    for pack in &packs {
+        commit(&store, pack).await;
+    }
+    (store, packs)
+}
+
+fn found(pack: &Arc<Manifest>) -> Found {
+    Found {
+        key: Location::manifest(pack.subject()).key().unwrap(),
+        form: Form::Files,
+        manifest: Arc::clone(pack),
+    }
+}
+
+#[test]
+fn however_it_is_filled_the_exported_form_is_the_same_to_the_byte() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let (name, limits) = (store_name(), Limits::default());
+        let mut all = Vec::new();
+        for catalog in both.open("admitted").await {
+            for pack in packs.iter().rev() {
+                catalog.admit(&name, &[found(pack)]).await.unwrap();
+                catalog.admit(&name, &[found(pack)]).await.unwrap();
+            }
+            all.push(exported(&catalog).await);
+        }
+        for catalog in both.open("caught_up").await {
+            catalog.admit(&name, &[found(&packs[1])]).await.unwrap();
+            let filled = catalog
+                .catch_up(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!((filled.added, filled.known, filled.removed), (2, 1, 0));
+            assert_eq!(filled.artifacts, 3);
+            all.push(exported(&catalog).await);
+        }
+        for catalog in both.open("rebuilt").await {
+            for _ in 0..2 {
+                let filled = catalog
+                    .rebuild(&name, &reader(&store), &limits)
+                    .await
+                    .unwrap();
+                assert_eq!((filled.added, filled.artifacts), (3, 4));
+                all.push(exported(&catalog).await);
+            }
+        }
+        assert!(all.iter().all(|one| *one == all[0]));
+        insta::assert_snapshot!(all[0]);
+    });
+}
+
+#[test]
+fn what_is_gone_is_forgotten_and_what_is_none_is_a_fault() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let (name, limits) = (store_name(), Limits::default());
+        let gone = Location::manifest(packs[0].subject()).key().unwrap();
+        let broken = Location::manifest(packs[1].subject()).key().unwrap();
+        for catalog in both.open("gone").await {
+            catalog
+                .rebuild(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            let (good, bad) = (store.clone(), MemoryStore::new());
+            for (key, bytes) in good.snapshot() {
+                bad.tamper(&key, Some(bytes));
+            }
+            bad.tamper(gone.as_str(), None);
+            bad.tamper(broken.as_str(), Some(Bytes::from_static(b"{}")));
+            let checked = catalog.check(&name, &reader(&bad), &limits).await.unwrap();
+            let expected = Difference::Gone {
+                key: gone.to_string(),
+                pack_id: packs[0].pack_id(),
+            };
+            assert_eq!(checked.differences, [expected]);
+            assert_eq!(checked.faults.len(), 1, "{:?}", checked.faults);
+            assert_eq!(checked.faults[0].key, broken.as_str());
+            let filled = catalog
+                .catch_up(&name, &reader(&bad), &limits)
+                .await
+                .unwrap();
+            assert_eq!((filled.added, filled.removed), (0, 1));
+            let told = exported(&catalog).await;
+            assert!(!told.contains(&packs[0].pack_id().to_string()), "{told}");
+            // A rebuild also forgets what is no pack any more.
+            let filled = catalog
+                .rebuild(&name, &reader(&bad), &limits)
+                .await
+                .unwrap();
+            assert_eq!((filled.added, filled.faults.len()), (1, 1));
+            let checked = catalog.check(&name, &reader(&bad), &limits).await.unwrap();
+            assert_eq!((checked.packs, checked.differences.len()), (1, 0));
+        }
+    });
+}
+
+#[test]
+fn a_pack_in_two_stores_is_one_and_stays_until_both_are_without_it() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let limits = Limits::default();
+        let (here, mut there) = (store_name(), store_name());
+        there.place = "file:///srv/copies".to_owned();
+        there.region = None;
+        let empty = MemoryStore::new();
+        for catalog in both.open("stores").await {
+            for name in [&here, &there] {
+                catalog
+                    .rebuild(name, &reader(&store), &limits)
+                    .await
+                    .unwrap();
+            }
+            let told = exported(&catalog).await;
+            let id = packs[1].pack_id().to_string();
+            assert_eq!(told.matches("{\"pack\":{").count(), 3);
+            assert_eq!(told.matches("{\"place\":").count(), 6);
+            catalog
+                .rebuild(&here, &reader(&empty), &limits)
+                .await
+                .unwrap();
+            assert!(exported(&catalog).await.contains(&id));
+            catalog
+                .catch_up(&there, &reader(&empty), &limits)
+                .await
+                .unwrap();
+            assert_eq!(exported(&catalog).await, "");
+        }
+    });
+}
+
+/// Somebody changes the catalog, each table of it.
+#[test]
+fn whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mends() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let (name, limits) = (store_name(), Limits::default());
+        let [_, catalog] = both.open("changed").await;
+        let id = packs[2].pack_id();
+        for change in [
+            "DELETE FROM packs",
+            "UPDATE packs SET created_at = created_at + 1",
+            "UPDATE packs SET tenant = 'other' WHERE tenant = 'acme'",
+            "DELETE FROM artifacts WHERE name = 'spec.json'",
+            "UPDATE artifacts SET commitment = decode(repeat('00', 32), 'hex')",
+            "UPDATE artifacts SET bytes = 1",
+            "DELETE FROM inputs",
+            "UPDATE inputs SET source_name = 'other.csv'",
+            "UPDATE labels SET value = ''",
+            "UPDATE places SET region = 'us-east-1'",
+            "UPDATE places SET form = 'bundle'",
+            "DELETE FROM places",
+        ] {
+            catalog
+                .rebuild(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            let before = exported(&catalog).await;
+            both.postgres.ask("changed", change);
+            let checked = catalog
+                .check(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert!(!checked.differences.is_empty(), "{change}");
+            catalog
+                .rebuild(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!(exported(&catalog).await, before, "{change}");
+        }
+        // A pack of nobody's.
+        let nobody = format!(
+            "INSERT INTO packs SELECT decode(repeat('00', 32), 'hex'), subject, tenant, namespace, scenario, run_id, step_id, \
+             execution_id, spec_hash, created_at, producer_name, producer_version, artifacts, artifact_bytes FROM packs \
+             WHERE pack_id = decode('{}', 'hex')",
+            id.digest()
+        );
+        both.postgres.ask("changed", &nobody);
+        let checked = catalog
+            .check(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        assert!(
+            matches!(checked.differences[..], [Difference::Placeless { .. }]),
+            "{checked:?}"
+        );
+    });
+}
+
+#[test]
+fn a_bundle_is_a_place_too_and_is_what_its_key_says_or_nothing() {
+    use runpack_core::bundle::{BundleWriter, Compression};
+    let both = Both::start();
+    block_on(async {
+        let store = MemoryStore::new();
+        let (name, limits) = (store_name(), Limits::default());
+        let pack = manifest(
+            run("acme", "r1"),
+            "2026-11-20T12:00:00Z",
+            &[],
+            vec![artifact("source.csv", b"one,two")],
+        );
+        let mut writer = BundleWriter::new(Vec::new(), &pack, Compression::default()).unwrap();
+        writer.write(b"one,two").unwrap();
+        let bytes = Bytes::from(writer.finish().unwrap());
+        let key = Location::bundle(&pack).unwrap().key().unwrap();
+        store.tamper(key.as_str(), Some(bytes.clone()));
+        let other = key
+            .as_str()
+            .replace(&pack.pack_id().digest().to_string(), &"0".repeat(64));
+        store.tamper(&other, Some(bytes));
+        for catalog in both.open("bundles").await {
+            let filled = catalog
+                .catch_up(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!(filled.added, 1);
+            assert_eq!(filled.faults.len(), 1, "{:?}", filled.faults);
+            assert_eq!(filled.faults[0].key, other);
+            let told = exported(&catalog).await;
+            assert!(told.contains("\"form\":\"bundle\""), "{told}");
+        }
+    });
+}
+
+#[test]
+fn several_programs_may_fill_at_once() {
+    let both = Both::start();
+    for address in both.addresses("together") {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let address = address.clone();
+                std::thread::spawn(move || {
+                    block_on(async {
+                        let (store, packs) = filled().await;
+                        let (name, limits) = (store_name(), Limits::default());
+                        let catalog = Catalog::open(&address).await.unwrap();
+                        for pack in &packs {
+                            catalog.admit(&name, &[found(pack)]).await.unwrap();
+                        }
+                        catalog
+                            .rebuild(&name, &reader(&store), &limits)
+                            .await
+                            .unwrap();
+                        catalog.close().await;
+                    });
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        block_on(async {
+            let (store, packs) = filled().await;
+            let (name, limits) = (store_name(), Limits::default());
+            let catalog = Catalog::open(&address).await.unwrap();
+            let checked = catalog
+                .check(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!(checked.differences, []);
+            let told: Vec<String> = catalog.export().try_collect().await.unwrap();
+            let packs = packs.iter().map(|pack| pack.pack_id());
+            for pack in packs.collect::<Vec<PackId>>() {
+                let line = format!("{{\"pack\":{{\"pack_id\":\"{pack}\"");
+                assert_eq!(told.concat().matches(&line).count(), 1);
+            }
+        });
+    }
+}

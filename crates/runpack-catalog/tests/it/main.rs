@@ -1,0 +1,15 @@
+//! The catalog on both databases.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failed assertion is how a test speaks"
+)]
+
+mod failing;
+mod filling;
+mod searching;
+mod support;
+mod tracing;
