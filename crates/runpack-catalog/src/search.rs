@@ -209,9 +209,7 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
     if asks_packs(query) {
         asked.add(" JOIN packs p ON p.pack_id = a.pack_id");
     }
-    asked
-        .add(" WHERE a.bytes >= ")
-        .value(query.bytes_min.unwrap_or(0));
+    asked.add(" WHERE 1 = 1");
     let texts = [
         (
             " AND a.tenant = ",
@@ -260,6 +258,7 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
             " AND a.created_at < ",
             query.before.map(Timestamp::unix_seconds),
         ),
+        (" AND a.bytes >= ", query.bytes_min),
         (" AND a.bytes <= ", query.bytes_max),
     ];
     for (condition, number) in numbers {

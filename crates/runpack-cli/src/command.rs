@@ -6,11 +6,15 @@
 )]
 
 mod bundle;
+#[cfg(feature = "catalog")]
+mod catalog;
 mod completions;
 mod config;
 mod diff;
 mod export;
 mod gc;
+#[cfg(feature = "catalog")]
+mod lineage;
 mod list;
 #[cfg(feature = "server")]
 mod logs;
@@ -59,6 +63,10 @@ pub(crate) enum BuiltIn {
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
     Store(store::StoreCommand),
+    #[cfg(feature = "catalog")]
+    Catalog(catalog::CatalogCommand),
+    #[cfg(feature = "catalog")]
+    Lineage(lineage::LineageCommand),
     #[cfg(feature = "server")]
     Serve(Box<serve::Serve>),
     #[cfg(feature = "server")]
@@ -99,6 +107,10 @@ impl Execute for BuiltIn {
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
+            #[cfg(feature = "catalog")]
+            Self::Catalog(command) => command.execute(context),
+            #[cfg(feature = "catalog")]
+            Self::Lineage(command) => command.execute(context),
             #[cfg(feature = "server")]
             Self::Serve(command) => command.execute(context),
             #[cfg(feature = "server")]

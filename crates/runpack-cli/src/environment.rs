@@ -43,6 +43,8 @@ pub struct Environment {
     pub key_passphrase: Option<Credential>,
     /// `RUNPACK_TOKEN`: what a server knows us by.
     pub token: Option<Credential>,
+    /// `RUNPACK_CATALOG`: where the catalog is, which may hold a password.
+    pub catalog: Option<Credential>,
     /// `USER`, else `LOGNAME`: who acts, as this machine says.
     pub user: Option<OsString>,
     /// Whether `NO_COLOR` is set (no-color.org).
@@ -160,6 +162,7 @@ impl Environment {
             home: read("HOME"),
             key_passphrase: credential("RUNPACK_KEY_PASSPHRASE"),
             token: credential("RUNPACK_TOKEN"),
+            catalog: credential("RUNPACK_CATALOG"),
             user: read("USER").or_else(|| read("LOGNAME")),
             no_color: read("NO_COLOR").is_some(),
             dumb_terminal: read("TERM").is_some_and(|term| term == "dumb"),

@@ -18,6 +18,8 @@ macro_rules! add {
 pub mod app;
 pub mod attestation;
 pub mod bundle_file;
+#[cfg(feature = "catalog")]
+mod catalog;
 pub mod check;
 pub mod clock;
 pub mod command;

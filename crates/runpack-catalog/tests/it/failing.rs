@@ -26,7 +26,7 @@ fn found(number: u32) -> Found {
 }
 
 #[test]
-fn a_database_that_was_killed_is_away_and_then_catches_up() {
+fn w19_a_database_that_was_killed_is_away_and_then_catches_up() {
     let mut both = Both::start();
     let [_, address] = both.addresses("killed");
     block_on(async {
@@ -60,7 +60,7 @@ fn a_database_that_was_killed_is_away_and_then_catches_up() {
 }
 
 #[test]
-fn what_a_newer_program_made_is_left_alone() {
+fn w20_what_a_newer_program_made_is_left_alone() {
     let both = Both::start();
     block_on(async {
         for (at, catalog) in both.open("newer").await.into_iter().enumerate() {
@@ -96,7 +96,7 @@ async fn in_sqlite(file: &str, statement: String) -> Result<(), sqlx::Error> {
 }
 
 #[test]
-fn a_file_that_is_damaged_or_none_is_told_and_made_again() {
+fn w19_a_file_that_is_damaged_or_none_is_told_and_made_again() {
     let both = Both::start();
     let [address, _] = both.addresses("damaged");
     let file = both.directory.path().join("damaged.db");
@@ -150,7 +150,7 @@ fn a_file_that_is_damaged_or_none_is_told_and_made_again() {
 }
 
 #[test]
-fn a_rebuild_that_fails_leaves_the_catalog_as_it_was() {
+fn w18_a_rebuild_that_fails_leaves_the_catalog_as_it_was() {
     let both = Both::start();
     block_on(async {
         let (name, limits) = (store_name(), Limits::default());

@@ -189,7 +189,7 @@ fn a_pack_in_two_stores_is_one_and_stays_until_both_are_without_it() {
 
 /// Somebody changes the catalog, each table of it.
 #[test]
-fn whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mends() {
+fn w18_whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mends() {
     let both = Both::start();
     block_on(async {
         let (store, packs) = filled().await;

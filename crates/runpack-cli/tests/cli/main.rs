@@ -16,6 +16,7 @@
 
 mod action;
 mod attestation;
+mod catalog;
 mod config;
 mod crash;
 mod job;

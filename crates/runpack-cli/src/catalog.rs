@@ -1,0 +1,99 @@
+//! The catalog that is named, and stores as it names them.
+
+#![expect(
+    clippy::doc_markdown,
+    reason = "the comments on arguments are help texts, which are shown as they are written"
+)]
+
+use clap::Args;
+use runpack_catalog::{Catalog, CatalogAddress, CatalogError, StoreName, SurveyError};
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::storage::Storage;
+
+/// Which catalog.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CatalogOption {
+    /// The catalog: sqlite:PATH or postgres://USER@HOST/DATABASE [env: RUNPACK_CATALOG] [default: `catalog.db` where
+    /// receipts are kept]
+    #[arg(long, value_name = "CATALOG")]
+    catalog: Option<CatalogAddress>,
+}
+
+impl CatalogOption {
+    /// Opens it; a file is made where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be used; the error says what to do.
+    pub(crate) fn open(&self, context: &Context) -> Result<Catalog, Failure> {
+        let address = self.address(context)?;
+        Ok(context.wait(Catalog::open(&address))??)
+    }
+
+    fn address(&self, context: &Context) -> Result<CatalogAddress, Failure> {
+        if let Some(address) = &self.catalog {
+            return Ok(address.clone());
+        }
+        if let Some(given) = &context.environment.catalog {
+            return given.reveal().parse().map_err(|error| {
+                Failure::new(
+                    "a variable is not what is expected, name=`RUNPACK_CATALOG`",
+                    "correct it, or unset it",
+                )
+                .because(&error)
+            });
+        }
+        let file = context.environment.state()?.join("catalog.db");
+        Ok(CatalogAddress::Sqlite(file))
+    }
+}
+
+/// A store as the catalog names it.
+pub(crate) fn name(storage: &Storage) -> StoreName {
+    StoreName {
+        place: storage.place(),
+        region: storage
+            .s3()
+            .and_then(|store| store.settings().region.clone()),
+    }
+}
+
+impl From<CatalogError> for Failure {
+    fn from(error: CatalogError) -> Self {
+        let help = match &error {
+            CatalogError::Unreachable { .. } => {
+                "check that the database runs and may be written to; what the stores have is not touched by this"
+            }
+            CatalogError::Busy { .. } => "wait until others have written, then run the same again",
+            CatalogError::Full { .. } => "free some space, then run `runpack catalog update`",
+            CatalogError::Newer { .. } => {
+                "update this program, or name another catalog with --catalog and fill it by `runpack catalog rebuild`"
+            }
+            CatalogError::Damaged { .. } => {
+                "remove it and run `runpack catalog rebuild`: everything in it comes from the stores"
+            }
+            _ => {
+                "see what the database says; a catalog can be made anew by `runpack catalog rebuild`"
+            }
+        };
+        let failure = Self::new(error.to_string(), help);
+        match std::error::Error::source(&error) {
+            Some(source) => failure.because(source),
+            None => failure,
+        }
+    }
+}
+
+impl From<SurveyError> for Failure {
+    fn from(error: SurveyError) -> Self {
+        match error {
+            SurveyError::Store(error) => error.into(),
+            SurveyError::Catalog(error) => error.into(),
+            error => Self::new(
+                error.to_string(),
+                "check the store, then run the same again",
+            ),
+        }
+    }
+}

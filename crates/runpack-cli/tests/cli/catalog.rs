@@ -1,0 +1,216 @@
+//! The catalog as somebody uses it: on this machine, and in PostgreSQL.
+
+use runpack_testing::servers::PrivatePostgres;
+use serde_json::{Value, json};
+
+use crate::schema::check;
+use crate::support::{Desk, Said, text};
+
+/// Three runs of one tenant and one of another, which share an artifact.
+fn filled() -> Desk {
+    let desk = Desk::with_run();
+    for (tenant, run_id) in [
+        ("acme", "r1"),
+        ("acme", "r2"),
+        ("acme", "r3"),
+        ("globex", "r4"),
+    ] {
+        desk.write("run/result.txt", format!("result of {run_id}"));
+        desk.export(&format!("--tenant {tenant} --run-id {run_id}"));
+    }
+    desk
+}
+
+fn lines(said: &Said) -> Vec<Value> {
+    let lines = said.out.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn packs_are_found_by_what_is_known_of_them_in_either_database() {
+    let desk = filled();
+    let postgres = PrivatePostgres::start();
+    let url = postgres.database("packs");
+    let mut exported = Vec::new();
+    for catalog in [
+        "".to_owned(),
+        format!("--catalog {url}"),
+        "--catalog sqlite:other/c.db".to_owned(),
+    ] {
+        let line = |line: &str| desk.line(&format!("{line} {catalog}"));
+        let nothing = line("catalog search --json").expect(0);
+        assert_eq!(nothing.out, "");
+        assert_eq!(line("catalog search").expect(0).out, "no artifacts\n");
+        let filled = line("catalog update file:store --json").expect(0).json();
+        check("catalog", &filled);
+        assert_eq!(
+            filled,
+            json!({"added": 4, "artifacts": 20, "known": 0, "removed": 0, "faults": []})
+        );
+        let again = line("catalog update file:store --json").expect(0).json();
+        assert_eq!((&again["added"], &again["known"]), (&json!(0), &json!(4)));
+        let rebuilt = line("catalog rebuild file:store --json").expect(0).json();
+        assert_eq!(rebuilt["added"], 4);
+        let checked = line("catalog check file:store --json").expect(0).json();
+        check("catalog", &checked);
+        let found = lines(&line("catalog search --tenant acme --limit 4 --json").expect(0));
+        assert_eq!(found.len(), 5);
+        for one in &found {
+            check("catalog", one);
+        }
+        let next = text(&found[4], "start_after");
+        let rest = line(&format!(
+            "catalog search --tenant acme --start-after {next} --json"
+        ))
+        .expect(0);
+        assert_eq!(lines(&rest).len(), 11);
+        let label = lines(&line("catalog search --label a=b --run-id r4 --json").expect(0));
+        assert_eq!(label.len(), 5);
+        let uri = label[0]["uris"][0].as_str().unwrap();
+        let path = uri.strip_prefix("file://").unwrap();
+        assert!(std::path::Path::new(path).is_file(), "{uri}");
+        let plan = line("catalog search --tenant acme --explain --json")
+            .expect(0)
+            .json();
+        check("catalog", &plan);
+        let duplicates = line("catalog duplicates --json").expect(0).json();
+        check("catalog", &duplicates);
+        assert_eq!(duplicates["objects"], 20);
+        assert_eq!(duplicates["costliest"][0]["copies"], 4);
+        assert_eq!(duplicates["costliest"][0]["bytes"], 3_000);
+        exported.push(line("catalog export").expect(0).out);
+        for line in exported[0].lines() {
+            check("catalog", &serde_json::from_str(line).unwrap());
+        }
+        for command in [
+            "update file:store",
+            "rebuild file:store",
+            "check file:store",
+            "duplicates",
+        ] {
+            assert!(!line(&format!("catalog {command}")).expect(0).out.is_empty());
+        }
+    }
+    assert!(exported.iter().all(|one| *one == exported[0]));
+}
+
+#[test]
+fn a_catalog_that_does_not_say_what_is_there_is_told_and_mended() {
+    let desk = filled();
+    desk.line("catalog update file:store").expect(0);
+    let pack = desk.export("--tenant acme --run-id r5");
+    let manifest = format!("{}/manifest.json", text(&pack, "pack"));
+    let checked = desk
+        .line("catalog check file:store --json")
+        .expect(1)
+        .json();
+    check("catalog", &checked);
+    assert_eq!(checked["differences"][0]["difference"], "missing");
+    assert_eq!(checked["differences"][0]["pack_id"], pack["pack_id"]);
+    desk.line("catalog update file:store").expect(0);
+    desk.line("catalog check file:store").expect(0);
+    std::fs::write(&manifest, "{}").unwrap();
+    let checked = desk
+        .line("catalog check file:store --json")
+        .expect(0)
+        .json();
+    check("catalog", &checked);
+    assert_eq!(checked["faults"].as_array().unwrap().len(), 1);
+    std::fs::remove_file(&manifest).unwrap();
+    let said = desk.line("catalog check file:store").expect(1);
+    assert!(
+        said.out.contains("not in the store any more"),
+        "{}",
+        said.out
+    );
+    desk.line("catalog update file:store").expect(0);
+    desk.line("catalog check file:store").expect(0);
+}
+
+#[test]
+fn where_things_came_from_is_traced() {
+    let desk = Desk::with_run();
+    let raw = desk.export("--run-id raw");
+    let raw_id = text(&raw, "pack_id").to_owned();
+    let model = lines(&desk.line("show file:store --run-id raw --tenant acme --namespace prod --scenario loan-approval --json"));
+    let model = model[0]["artifacts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "model.bin");
+    let digest = text(model.unwrap(), "commitment").to_owned();
+    desk.line("catalog update file:store").expect(0);
+    for (start, nodes) in [
+        (raw_id.clone(), 4),
+        (format!("{raw_id}/model.bin"), 1),
+        (format!("sha256:{digest}"), 1),
+    ] {
+        let up = desk
+            .line(&format!("lineage up {start} --json"))
+            .expect(0)
+            .json();
+        check("lineage", &up);
+        assert_eq!(up["nodes"].as_array().unwrap().len(), nodes);
+    }
+    let said = desk
+        .line(&format!("lineage down {raw_id}/model.bin"))
+        .expect(0);
+    assert!(said.out.contains("model.bin"), "{}", said.out);
+    for (format, begins) in [
+        ("mermaid", "flowchart LR\n"),
+        ("graphviz", "digraph lineage {\n"),
+    ] {
+        let said = desk
+            .line(&format!("lineage up {raw_id} --format {format}"))
+            .expect(0);
+        assert!(said.out.starts_with(begins), "{}", said.out);
+    }
+    let unknown = desk
+        .line(&format!("lineage up sha256:{}", "0".repeat(64)))
+        .expect(2);
+    assert!(unknown.err.contains("catalog update"), "{}", unknown.err);
+}
+
+#[test]
+fn k01_what_is_wrong_with_a_catalog_is_told_without_its_password() {
+    let desk = filled();
+    desk.write(
+        "none.db",
+        "this is no database, and has been here for a long time",
+    );
+    for (line, says) in [
+        (
+            "catalog search --catalog mysql://host/db",
+            "sqlite:PATH or postgres://",
+        ),
+        (
+            "catalog search --catalog postgres://me:secret@127.0.0.1:9/db",
+            "cannot be reached",
+        ),
+        ("catalog search --catalog sqlite:none.db", "damaged"),
+        (
+            "catalog search --catalog sqlite:store/../run/spec.json/c.db",
+            "catalog",
+        ),
+        ("catalog search --start-after x", "where a page ended"),
+        ("catalog search --label x", "KEY=VALUE"),
+        ("catalog update file:nowhere", "nowhere"),
+        ("lineage up model.bin", "sha256:HEX"),
+    ] {
+        let said = desk.line(line).expect(2);
+        assert!(said.err.contains(says), "{line}: {}", said.err);
+        assert!(!said.err.contains("secret"), "{}", said.err);
+    }
+    let mut command = desk.command();
+    command
+        .env("RUNPACK_CATALOG", "postgres//me:secret@host")
+        .args(["catalog", "search"]);
+    let said = crate::support::said(&mut command).expect(2);
+    assert!(
+        said.err.contains("RUNPACK_CATALOG") && !said.err.contains("secret"),
+        "{}",
+        said.err
+    );
+}
