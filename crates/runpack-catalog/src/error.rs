@@ -126,6 +126,10 @@ impl Meaning {
                 _ => Self::Other,
             };
         }
+        // The memory that its connections share lies in a file too, and found no room to grow.
+        if code == "4874" {
+            return Self::Full;
+        }
         match code.parse::<u32>().map(|code| code & 0xff) {
             Ok(5 | 6) => Self::Busy,
             // I/O error, cannot be opened.

@@ -94,6 +94,31 @@ impl Catalog {
         Ok(filled)
     }
 
+    /// Takes up what lies under these keys of a store: what somebody remembers to have put there. What is no pack is a fault.
+    ///
+    /// # Errors
+    /// The store or the database failed.
+    pub async fn admit_keys(
+        &self,
+        store: &StoreName,
+        reader: &Arc<dyn ArtifactReader>,
+        keys: &[String],
+        limits: &Limits,
+    ) -> Result<Filled, SurveyError> {
+        let mut filled = Filled::default();
+        let candidates = keys.iter().filter_map(|key| Candidate::of(key)).map(Ok);
+        let candidates = stream::iter(candidates.collect::<Vec<_>>()).boxed();
+        let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
+        loop {
+            let batch = batch(&mut found, &mut filled.faults).await?;
+            if batch.is_empty() {
+                return Ok(filled);
+            }
+            self.admit(store, &batch).await?;
+            filled.count(&batch);
+        }
+    }
+
     /// Makes anew what the catalog says of a store, from what is there. Until it has ended, and if it fails, the catalog is
     /// as it was before.
     ///

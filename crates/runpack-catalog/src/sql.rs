@@ -16,6 +16,8 @@ use sqlx::{
     SqlSafeStr as _, Transaction,
 };
 
+use tokio::time::timeout;
+
 use crate::address::CatalogAddress;
 use crate::error::CatalogError;
 
@@ -80,8 +82,9 @@ impl Catalog {
             CatalogAddress::Postgres(url) => (Dialect::Postgres, url.reveal().to_owned()),
         };
         // A pool tries again and again, and tells of nothing but time.
-        let mut first = AnyConnection::connect(&url)
-            .await
+        let connecting = timeout(CONNECT_WITHIN, AnyConnection::connect(&url)).await;
+        let mut first = connecting
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
             .map_err(|error| CatalogError::of(OPENING, error))?;
         prepare(&mut first, dialect)
             .await

@@ -55,6 +55,18 @@ pub(crate) struct Candidate {
     location: Location,
 }
 
+impl Candidate {
+    /// `None` where no pack can lie.
+    pub(crate) fn of(key: &str) -> Option<Self> {
+        let location = Location::parse(key)?;
+        let is_place =
+            matches!(location, Location::Bundle { .. }) || location.manifest_subject().is_some();
+        // What reads as a location is one that has a key.
+        let key = location.key().ok().filter(|_| is_place)?;
+        Some(Self { key, location })
+    }
+}
+
 /// The places of packs in a store, in no order.
 pub(crate) fn candidates(
     reader: &Arc<dyn ArtifactReader>,
@@ -62,16 +74,7 @@ pub(crate) fn candidates(
     reader
         .list(&KeyPrefix::all())
         .map_err(SurveyError::from)
-        .try_filter_map(async |entry| {
-            let location = Location::parse(&entry.key).filter(|location| {
-                matches!(location, Location::Bundle { .. }) || location.manifest_subject().is_some()
-            });
-            // What reads as a location is one that has a key.
-            Ok(location.and_then(|location| {
-                let key = location.key().ok()?;
-                Some(Candidate { key, location })
-            }))
-        })
+        .try_filter_map(async |entry| Ok(Candidate::of(&entry.key)))
         .boxed()
 }
 

@@ -214,6 +214,8 @@ fn run<M: Run>(
         given,
         config: cli.global.config,
         service: cli.global.service,
+        #[cfg(feature = "catalog")]
+        catalog: crate::catalog::Upkeep::default(),
         runtime: OnceLock::new(),
     };
     match cli.command {

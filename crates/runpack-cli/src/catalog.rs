@@ -5,8 +5,12 @@
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
+mod upkeep;
+
 use clap::Args;
 use runpack_catalog::{Catalog, CatalogAddress, CatalogError, StoreName, SurveyError};
+
+pub(crate) use upkeep::{Upkeep, tell};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -32,21 +36,34 @@ impl CatalogOption {
     }
 
     fn address(&self, context: &Context) -> Result<CatalogAddress, Failure> {
-        if let Some(address) = &self.catalog {
-            return Ok(address.clone());
+        match &self.catalog {
+            Some(address) => Ok(address.clone()),
+            None => Ok(configured(context)?.0),
         }
-        if let Some(given) = &context.environment.catalog {
-            return given.reveal().parse().map_err(|error| {
-                Failure::new(
-                    "a variable is not what is expected, name=`RUNPACK_CATALOG`",
-                    "correct it, or unset it",
-                )
-                .because(&error)
-            });
-        }
-        let file = context.environment.state()?.join("catalog.db");
-        Ok(CatalogAddress::Sqlite(file))
     }
+}
+
+/// The catalog where no flag names one, and whether somebody has named it.
+fn configured(context: &Context) -> Result<(CatalogAddress, Named), Failure> {
+    let Some(given) = &context.environment.catalog else {
+        let file = context.environment.state()?.join("catalog.db");
+        return Ok((CatalogAddress::Sqlite(file), Named::No));
+    };
+    let address = given.reveal().parse().map_err(|error| {
+        Failure::new(
+            "a variable is not what is expected, name=`RUNPACK_CATALOG`",
+            "correct it, or unset it",
+        )
+        .because(&error)
+    })?;
+    Ok((address, Named::Yes))
+}
+
+/// Whether somebody has named the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Yes,
+    No,
 }
 
 /// A store as the catalog names it.

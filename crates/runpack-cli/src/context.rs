@@ -37,6 +37,9 @@ pub struct Context {
     pub given: clap::ArgMatches,
     pub(crate) config: Option<PathBuf>,
     pub(crate) service: ServiceOptions,
+    /// The catalog that is kept up with commits.
+    #[cfg(feature = "catalog")]
+    pub(crate) catalog: crate::catalog::Upkeep,
     /// One for the whole command: connections to a store live as long as it does.
     pub(crate) runtime: OnceLock<tokio::runtime::Runtime>,
 }

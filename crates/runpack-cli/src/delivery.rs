@@ -85,6 +85,7 @@ pub(crate) async fn pack(
         manifest, commit, ..
     } = staged.commit().await?;
     let reference = refer(context, to, &manifest).await;
+    index(context, to, &manifest, Form::Files).await;
     Ok(Delivered {
         at: to.pack(manifest.subject()),
         manifest,
@@ -106,6 +107,29 @@ pub(crate) async fn refer(context: &Context, to: &Storage, manifest: &Manifest) 
         }
     }
 }
+
+/// How a pack lies in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A manifest and artifacts.
+    Files,
+    /// One object.
+    Bundle,
+}
+
+/// Tells the catalog of it, where there is one. Nothing that is wrong with it takes anything from the pack.
+#[cfg(feature = "catalog")]
+pub(crate) async fn index(context: &Context, to: &Storage, manifest: &Arc<Manifest>, form: Form) {
+    let form = match form {
+        Form::Files => runpack_catalog::Form::Files,
+        Form::Bundle => runpack_catalog::Form::Bundle,
+    };
+    crate::catalog::tell(context, to, manifest, form).await;
+}
+
+/// This program has no catalog.
+#[cfg(not(feature = "catalog"))]
+pub(crate) async fn index(_: &Context, _: &Storage, _: &Arc<Manifest>, _: Form) {}
 
 /// A bundle to be brought: what it was found to be.
 pub(crate) struct NewBundle {
@@ -197,6 +221,7 @@ pub(crate) async fn bundle(
     };
     store.seal(Whole::Bundle(&new.manifest, &oldest)).await?;
     let reference = refer(context, to, &new.manifest).await;
+    index(context, to, &new.manifest, Form::Bundle).await;
     Ok(Delivered {
         manifest: new.manifest,
         commit,

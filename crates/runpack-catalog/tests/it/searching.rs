@@ -8,6 +8,8 @@ use runpack_testing::block_on;
 
 use crate::support::{Both, artifact, commit, kind, manifest, reader, run, store_name};
 
+type Change = fn(&mut Query);
+
 /// 60 packs of two tenants, of three artifacts each, two of which lie in all of them.
 async fn filled(catalog: &Catalog) {
     let store = MemoryStore::new();
@@ -181,7 +183,7 @@ fn questions_are_answered_by_an_index() {
         both.postgres
             .ask("plans", "ALTER DATABASE plans SET enable_seqscan = off");
         let postgres = Catalog::open(postgres.address()).await.unwrap();
-        let changes: [(fn(&mut Query), &str); 6] = [
+        let changes: [(Change, &str); 6] = [
             (|_| {}, "artifacts_time"),
             (
                 |q| q.tenant = Some("acme".parse().unwrap()),

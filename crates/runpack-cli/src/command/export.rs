@@ -176,6 +176,8 @@ impl Execute for Export {
         if storage.s3().is_some() {
             context.wait(delivery::refer(context, &storage, &manifest))?;
         }
+        let form = delivery::Form::Files;
+        context.wait(delivery::index(context, &storage, &manifest, form))?;
         let mut exported = Exported {
             committed,
             at,

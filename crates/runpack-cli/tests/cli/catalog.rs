@@ -35,7 +35,7 @@ fn packs_are_found_by_what_is_known_of_them_in_either_database() {
     let url = postgres.database("packs");
     let mut exported = Vec::new();
     for catalog in [
-        "".to_owned(),
+        String::new(),
         format!("--catalog {url}"),
         "--catalog sqlite:other/c.db".to_owned(),
     ] {
@@ -99,34 +99,30 @@ fn packs_are_found_by_what_is_known_of_them_in_either_database() {
 #[test]
 fn a_catalog_that_does_not_say_what_is_there_is_told_and_mended() {
     let desk = filled();
-    desk.line("catalog update file:store").expect(0);
+    // Not the one that commits keep up.
+    let line = |line: &str| desk.line(&format!("catalog {line} file:store --catalog sqlite:c.db"));
+    line("update").expect(0);
     let pack = desk.export("--tenant acme --run-id r5");
     let manifest = format!("{}/manifest.json", text(&pack, "pack"));
-    let checked = desk
-        .line("catalog check file:store --json")
-        .expect(1)
-        .json();
+    let checked = line("check --json").expect(1).json();
     check("catalog", &checked);
     assert_eq!(checked["differences"][0]["difference"], "missing");
     assert_eq!(checked["differences"][0]["pack_id"], pack["pack_id"]);
-    desk.line("catalog update file:store").expect(0);
-    desk.line("catalog check file:store").expect(0);
+    line("update").expect(0);
+    line("check").expect(0);
     std::fs::write(&manifest, "{}").unwrap();
-    let checked = desk
-        .line("catalog check file:store --json")
-        .expect(0)
-        .json();
+    let checked = line("check --json").expect(0).json();
     check("catalog", &checked);
     assert_eq!(checked["faults"].as_array().unwrap().len(), 1);
     std::fs::remove_file(&manifest).unwrap();
-    let said = desk.line("catalog check file:store").expect(1);
+    let said = line("check").expect(1);
     assert!(
         said.out.contains("not in the store any more"),
         "{}",
         said.out
     );
-    desk.line("catalog update file:store").expect(0);
-    desk.line("catalog check file:store").expect(0);
+    line("update").expect(0);
+    line("check").expect(0);
 }
 
 #[test]
@@ -213,4 +209,121 @@ fn k01_what_is_wrong_with_a_catalog_is_told_without_its_password() {
         "{}",
         said.err
     );
+}
+
+fn packs_in(desk: &Desk, more: &str) -> usize {
+    let said = desk.line(&format!("catalog export {more}")).expect(0);
+    said.out
+        .lines()
+        .filter(|line| line.starts_with("{\"pack\":{"))
+        .count()
+}
+
+#[test]
+fn a_catalog_that_is_there_is_kept_up_with_commits() {
+    let desk = Desk::with_run();
+    desk.export("--run-id r1");
+    assert!(
+        !desk.path("state/catalog.db").exists(),
+        "nobody asked for one"
+    );
+    desk.line("catalog update file:store").expect(0);
+    let exported = desk.export("--run-id r2 --bundle r2.tar.gz");
+    assert_eq!(packs_in(&desk, ""), 2);
+    desk.line("push r2.tar.gz --to file:copies").expect(0);
+    desk.line(&format!(
+        "push {} --to file:copies",
+        text(&exported, "pack")
+    ))
+    .expect(0);
+    desk.line("mirror file:store file:copies").expect(0);
+    assert_eq!(packs_in(&desk, ""), 2);
+    for store in ["file:store", "file:copies"] {
+        desk.line(&format!("catalog check {store}")).expect(0);
+    }
+}
+
+#[test]
+fn w19_while_the_database_is_away_commits_go_on_and_the_catalog_catches_up() {
+    let desk = Desk::with_run();
+    let mut postgres = PrivatePostgres::start();
+    let url = postgres.database("packs");
+    let export = |run_id: &str| {
+        let mut command = desk.command();
+        let line = crate::support::EXPORT.replace("run-42", run_id);
+        command
+            .env("RUNPACK_CATALOG", &url)
+            .args(line.split_whitespace());
+        crate::support::said(&mut command).expect(0)
+    };
+    assert_eq!(export("r1").err, "");
+    postgres.kill();
+    for run_id in ["r2", "r3"] {
+        let said = export(run_id);
+        assert!(
+            said.err.contains("the catalog does not have it yet"),
+            "{}",
+            said.err
+        );
+    }
+    postgres.start_again();
+    let catalog = format!("--catalog {url}");
+    assert_eq!(packs_in(&desk, &catalog), 1);
+    assert_eq!(export("r4").err, "");
+    assert_eq!(packs_in(&desk, &catalog), 4);
+    desk.line(&format!("catalog check file:store {catalog}"))
+        .expect(0);
+    // Lost, and made again from what is there.
+    postgres.ask("postgres", "DROP DATABASE packs");
+    let before = export("r5").err;
+    assert!(
+        before.contains("the catalog does not have it yet"),
+        "{before}"
+    );
+    postgres.database("packs");
+    desk.line(&format!("catalog rebuild file:store {catalog}"))
+        .expect(0);
+    assert_eq!(packs_in(&desk, &catalog), 5);
+}
+
+#[test]
+fn w19_a_catalog_without_space_keeps_no_pack_from_its_store() {
+    let desk = Desk::with_run();
+    let program = env!("CARGO_BIN_EXE_runpack");
+    let export = |run_id: &str| crate::support::EXPORT.replace("run-42", run_id);
+    // A file system of a MiB, which only this shell sees.
+    let script = format!(
+        "set -e; mkdir -p small; mount -t tmpfs -o size=1m none small; export RUNPACK_CATALOG=sqlite:small/c.db\n\
+         {program} {}\n\
+         dd if=/dev/zero of=small/rest bs=4k 2>/dev/null || true\n\
+         {program} {} 2>full.txt\n\
+         {program} {} 2>>full.txt\n\
+         rm small/rest\n\
+         {program} {}\n\
+         {program} catalog check file:store\n\
+         {program} catalog export >exported.txt\n",
+        export("r1"),
+        export("r2"),
+        export("r3"),
+        export("r4"),
+    );
+    let mut shell = std::process::Command::new("unshare");
+    shell
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .current_dir(desk.path(""))
+        .env("RUNPACK_STATE_DIR", desk.path("state"));
+    crate::support::said(&mut shell).expect(0);
+    let full = std::fs::read_to_string(desk.path("full.txt")).unwrap();
+    assert_eq!(
+        full.matches("the catalog does not have it yet").count(),
+        2,
+        "{full}"
+    );
+    assert!(full.contains("no space left"), "{full}");
+    let exported = std::fs::read_to_string(desk.path("exported.txt")).unwrap();
+    let packs = exported
+        .lines()
+        .filter(|line| line.starts_with("{\"pack\":{"))
+        .count();
+    assert_eq!(packs, 4);
 }
