@@ -11,7 +11,7 @@ use runpack_core::manifest::Manifest;
 
 use crate::entry::Whole;
 use crate::error::CatalogError;
-use crate::sql::{Catalog, Columns, Question, Value, Writing};
+use crate::sql::{Beside, Catalog, Columns, Question, Value, Writing};
 
 /// SQLite takes 32,766 values in a statement, PostgreSQL 65,535.
 const VALUES_MAX: usize = 30_000;
@@ -102,15 +102,14 @@ impl Catalog {
     /// # Errors
     /// As the database fails: then nothing of them was taken up.
     pub async fn admit(&self, store: &StoreName, packs: &[Found]) -> Result<(), CatalogError> {
-        let mut writing = self.begin("taking up packs").await?;
+        let mut writing = self.begin("taking up packs", Beside::Others).await?;
         // Whoever reads manifests reads each of them once; the rows of one that is known are there.
         let known = known(&mut writing, packs).await?;
         let is_new = |found: &&Found| !known.contains(&found.manifest.pack_id());
-        let entries: Vec<Whole> = packs
-            .iter()
-            .filter(is_new)
-            .map(|found| Whole::of(&found.manifest))
-            .collect();
+        let entries = packs.iter().filter(is_new);
+        let mut entries: Vec<Whole> = entries.map(|found| Whole::of(&found.manifest)).collect();
+        // In one order, so that no two wait for each other.
+        entries.sort_unstable_by_key(|entry| entry.pack.pack_id);
         write(&mut writing, &entries).await?;
         place(&mut writing, store, packs).await?;
         writing.commit().await
@@ -174,7 +173,9 @@ pub(crate) async fn place(
     store: &StoreName,
     packs: &[Found],
 ) -> Result<(), CatalogError> {
-    let rows = packs.iter().flat_map(|found| {
+    let mut packs: Vec<&Found> = packs.iter().collect();
+    packs.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let rows = packs.into_iter().flat_map(|found| {
         [
             store.place.as_str().into(),
             found.key.as_str().into(),

@@ -14,7 +14,7 @@ use runpack_core::store::{ArtifactReader, StoreError};
 use crate::entry::Whole;
 use crate::fill::{self, Found, StoreName};
 use crate::read::PlaceEntry;
-use crate::sql::{Catalog, Columns, Question};
+use crate::sql::{Beside, Catalog, Columns, Question};
 use crate::survey::{self, Candidate, Fault, SurveyError};
 
 /// How many places are compared at once.
@@ -133,7 +133,7 @@ impl Catalog {
         let mut filled = Filled::default();
         let candidates = survey::candidates(reader);
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
-        let mut writing = self.begin("rebuilding").await?;
+        let mut writing = self.begin("rebuilding", Beside::Nobody).await?;
         let mut forget = Question::new("DELETE FROM places WHERE store = ");
         forget.value(store.place.as_str());
         writing.run(forget).await?;
@@ -224,7 +224,9 @@ impl Catalog {
                 continue;
             }
             removed = removed.saturating_add(u64::try_from(gone.len()).unwrap_or(u64::MAX));
-            let mut writing = self.begin("forgetting what is gone").await?;
+            let mut writing = self
+                .begin("forgetting what is gone", Beside::Nobody)
+                .await?;
             let mut forget = Question::new("DELETE FROM places WHERE store = ");
             forget.value(store.place.as_str()).add(" AND key IN ");
             forget.list(gone.iter().map(|key| key.as_str().into()));

@@ -27,6 +27,8 @@ const MIGRATIONS: [(i64, &str, &str); 1] =
 /// How long a connection is waited for.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: u32 = 4;
+/// The advisory lock of PostgreSQL that stands for a catalog, of which a database has one: `runpack` in ASCII.
+const LOCK: i64 = 0x0072_756e_7061_636b;
 /// What is said to SQLite first. What a power cut takes from an index is filled in again.
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
                       PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
@@ -146,17 +148,25 @@ impl Catalog {
     }
 
     /// Begins what is done wholly or not at all.
-    pub(crate) async fn begin(&self, action: &'static str) -> Result<Writing, CatalogError> {
+    pub(crate) async fn begin(
+        &self,
+        action: &'static str,
+        beside: Beside,
+    ) -> Result<Writing, CatalogError> {
         let begun = match self.dialect {
             // So that whoever writes waits here, and not in the middle.
             Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
             Dialect::Postgres => self.pool.begin().await,
         };
         let transaction = begun.map_err(|error| CatalogError::of(action, error))?;
-        Ok(Writing {
+        let mut writing = Writing {
             transaction,
             action,
-        })
+        };
+        if self.dialect == Dialect::Postgres {
+            writing.lock(beside).await?;
+        }
+        Ok(writing)
     }
 
     /// The rows that a question has.
@@ -182,7 +192,36 @@ pub(crate) struct Writing {
     action: &'static str,
 }
 
+/// Who may write at the same time. In SQLite nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Others that add.
+    Others,
+    /// Nobody: what is taken away must not be added to meanwhile.
+    Nobody,
+}
+
 impl Writing {
+    /// Takes the lock of this catalog until the end. Whoever adds does not wait for whoever takes away, which may take long.
+    async fn lock(&mut self, beside: Beside) -> Result<(), CatalogError> {
+        let number = Value::Number(LOCK);
+        if beside == Beside::Nobody {
+            let mut question = Question::new("SELECT 1 FROM pg_advisory_xact_lock(");
+            question.value(number).add(")");
+            return self.rows(question).await.map(drop);
+        }
+        let mut question = Question::new("SELECT CAST(pg_try_advisory_xact_lock_shared(");
+        question.value(number).add(") AS INTEGER)");
+        let rows = self.rows(question).await?;
+        let got: Option<i32> = rows.first().and_then(|row| row.try_get(0).ok());
+        if got == Some(1) {
+            return Ok(());
+        }
+        Err(CatalogError::Busy {
+            action: self.action,
+        })
+    }
+
     /// Does a statement, and tells how many rows it changed.
     pub(crate) async fn run(&mut self, question: Question) -> Result<u64, CatalogError> {
         let Question { sql, values } = question;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use runpack_catalog::{Catalog, Difference, Form, Found};
+use runpack_catalog::{Catalog, CatalogError, Difference, Form, Found};
 use runpack_core::id::PackId;
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
@@ -295,7 +295,10 @@ fn several_programs_may_fill_at_once() {
                         let (name, limits) = (store_name(), Limits::default());
                         let catalog = Catalog::open(&address).await.unwrap();
                         for pack in &packs {
-                            catalog.admit(&name, &[found(pack)]).await.unwrap();
+                            // Who adds is told when somebody takes away.
+                            while let Err(error) = catalog.admit(&name, &[found(pack)]).await {
+                                assert!(matches!(error, CatalogError::Busy { .. }), "{error:?}");
+                            }
                         }
                         catalog
                             .rebuild(&name, &reader(&store), &limits)

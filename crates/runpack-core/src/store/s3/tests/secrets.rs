@@ -206,9 +206,11 @@ fn credentials_are_asked_for_once_over_all_threads() {
     assert_eq!(counting.0.load(Ordering::Relaxed), 1);
 }
 
+type Failure = fn(String) -> CredentialsError;
+
 /// A source of credentials whose failure quotes what it should not.
 #[derive(Debug)]
-struct Failing(fn(String) -> CredentialsError);
+struct Failing(Failure);
 
 impl ProvideCredentials for Failing {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
@@ -222,7 +224,7 @@ impl ProvideCredentials for Failing {
 #[test]
 fn k01_n08_credentials_that_fail_quote_nothing_and_are_wrong_or_away() {
     let script = Script::with(|_| status(404));
-    let failures: [(fn(String) -> CredentialsError, bool); 4] = [
+    let failures: [(Failure, bool); 4] = [
         (|text| CredentialsError::not_loaded(text), false),
         (|text| CredentialsError::invalid_configuration(text), false),
         (|text| CredentialsError::provider_error(text), true),
