@@ -3,19 +3,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
 use runpack_core::store::ArtifactReader;
 
 use crate::entry::Whole;
 use crate::fill::{Found, StoreName};
-use crate::rebuild::{is_there, mark};
+use crate::rebuild::{batch, is_there, mark};
 use crate::sql::{Catalog, Columns, Question};
 use crate::survey::{self, Fault, SurveyError};
 
-/// How many packs are compared at once.
-const PACKS_AT_ONCE: usize = 64;
 const PLACES_AT_ONCE: usize = 500;
 
 /// What a catalog says, and the store does not.
@@ -60,6 +57,8 @@ pub struct Checked {
     pub differences: Vec<Difference>,
     /// What stands where a pack should, and is none.
     pub faults: Vec<Fault>,
+    /// What could not be read, and was compared with nothing.
+    pub unread: Vec<Fault>,
 }
 
 impl Catalog {
@@ -78,27 +77,30 @@ impl Catalog {
         let candidates = survey::candidates(reader);
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
         loop {
-            let mut some = Vec::new();
-            while some.len() < PACKS_AT_ONCE {
-                match found.try_next().await? {
-                    None => break,
-                    Some(Ok(pack)) => some.push(pack),
-                    Some(Err(fault)) => checked.faults.push(fault),
-                }
-            }
+            let some = batch(&mut found, &mut checked.faults, &mut checked.unread).await?;
             if some.is_empty() {
                 break;
             }
             seen.extend(some.iter().map(|found| mark(found.key.as_str())));
             self.compare(store, &some, &mut checked).await?;
         }
+        // Of what could not be read nobody can tell; what is none is no pack any more.
+        seen.extend(checked.unread.iter().map(|unread| mark(&unread.key)));
+        let faulty: HashSet<u128> = checked
+            .faults
+            .iter()
+            .map(|fault| mark(&fault.key))
+            .collect();
         let mut after = String::new();
         loop {
             let page = self.places_after(store, &after, PLACES_AT_ONCE).await?;
             let Some(last) = page.last() else { break };
             after.clone_from(&last.key);
             for place in page {
-                if !seen.contains(&mark(&place.key)) && !is_there(reader, &place.key).await? {
+                let mark = mark(&place.key);
+                if !seen.contains(&mark)
+                    && (faulty.contains(&mark) || !is_there(reader, &place.key).await?)
+                {
                     checked.differences.push(Difference::Gone {
                         key: place.key,
                         pack_id: place.pack_id,
@@ -142,7 +144,7 @@ impl Catalog {
                 && place.is_some_and(|place| {
                     place.pack_id == pack_id
                         && place.form == found.form.as_str()
-                        && place.region == store.region
+                        && (store.region.is_none() || place.region == store.region)
                 });
             if is_same {
                 continue;

@@ -118,11 +118,16 @@ impl Meaning {
         if code.len() == 5 {
             return match code {
                 "53100" => Self::Full,
-                // Locks, deadlocks, serialization.
-                "55P03" | "40P01" | "40001" => Self::Busy,
-                // Shutting down, starting up, too many connections, connection lost.
-                "57P01" | "57P02" | "57P03" | "53300" | "08000" | "08003" | "08006" => Self::Away,
-                _ if code.starts_with("XX") => Self::Damaged,
+                // Locks, deadlocks, serialization, and what was ended because it took too long.
+                "55P03" | "40P01" | "40001" | "57014" => Self::Busy,
+                // Shutting down, starting up, too many connections, out of memory, idle for too long, a standby.
+                "57P01" | "57P02" | "57P03" | "57P05" | "53300" | "53200" | "25P03" | "25006" => {
+                    Self::Away
+                }
+                // Of a connection.
+                _ if code.starts_with("08") => Self::Away,
+                // Of data and of an index. XX000 is anything that went wrong inside.
+                "XX001" | "XX002" => Self::Damaged,
                 _ => Self::Other,
             };
         }

@@ -175,6 +175,8 @@ pub(crate) async fn place(
 ) -> Result<(), CatalogError> {
     let mut packs: Vec<&Found> = packs.iter().collect();
     packs.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    // A listing may show a key twice, and no statement may write a row twice.
+    packs.dedup_by(|a, b| a.key == b.key);
     let rows = packs.into_iter().flat_map(|found| {
         [
             store.place.as_str().into(),

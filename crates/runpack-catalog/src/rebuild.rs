@@ -15,13 +15,15 @@ use crate::entry::Whole;
 use crate::fill::{self, Found, StoreName};
 use crate::read::PlaceEntry;
 use crate::sql::{Beside, Catalog, Columns, Question};
-use crate::survey::{self, Candidate, Fault, SurveyError};
+use crate::survey::{self, Candidate, Fault, SurveyError, Surveyed};
 
 /// How many places are compared at once.
 const PLACES_AT_ONCE: usize = 500;
 /// Packs are written together until they have so many artifacts, or are so many.
 const ARTIFACTS_AT_ONCE: usize = 10_000;
 const PACKS_AT_ONCE: usize = 500;
+/// How many manifests may be unread, while the others are taken up.
+const UNREAD_MAX: usize = 1_000;
 /// How many places that a listing did not show are looked at once more at once.
 const LOOKED_AT_ONCE: usize = 16;
 
@@ -39,9 +41,17 @@ pub struct Filled {
     pub removed: u64,
     /// What stands where a pack should, and is none.
     pub faults: Vec<Fault>,
+    /// What could not be read: an object in an archive, one that may not be read. The next time it is tried again.
+    pub unread: Vec<Fault>,
 }
 
 impl Filled {
+    fn sort(&mut self) {
+        let by_key = |a: &Fault, b: &Fault| a.key.cmp(&b.key);
+        self.faults.sort_unstable_by(by_key);
+        self.unread.sort_unstable_by(by_key);
+    }
+
     fn count(&mut self, batch: &[Found]) {
         for found in batch {
             let artifacts = u64::try_from(found.manifest.artifacts().len()).unwrap_or(u64::MAX);
@@ -81,7 +91,7 @@ impl Catalog {
             let unknown = stream::iter(unknown.collect::<Vec<_>>()).boxed();
             let mut found = survey::read(Arc::clone(reader), unknown, limits.clone());
             loop {
-                let batch = batch(&mut found, &mut filled.faults).await?;
+                let batch = batch(&mut found, &mut filled.faults, &mut filled.unread).await?;
                 if batch.is_empty() {
                     break;
                 }
@@ -90,7 +100,13 @@ impl Catalog {
             }
         }
         filled.removed = self.forget_gone(store, reader, &seen).await?;
-        filled.faults.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        // Also those in whose place another stands now.
+        let mut writing = self
+            .begin("forgetting what is gone", Beside::Nobody)
+            .await?;
+        fill::forget_placeless(&mut writing).await?;
+        writing.commit().await?;
+        filled.sort();
         Ok(filled)
     }
 
@@ -110,7 +126,7 @@ impl Catalog {
         let candidates = stream::iter(candidates.collect::<Vec<_>>()).boxed();
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
         loop {
-            let batch = batch(&mut found, &mut filled.faults).await?;
+            let batch = batch(&mut found, &mut filled.faults, &mut filled.unread).await?;
             if batch.is_empty() {
                 return Ok(filled);
             }
@@ -152,7 +168,11 @@ impl Catalog {
             }
         }
         loop {
-            let batch = batch(&mut found, &mut filled.faults).await?;
+            let batch = batch(&mut found, &mut filled.faults, &mut filled.unread).await?;
+            // What it may be is not known, and the catalog would be without it.
+            if let Some(Fault { key, reason }) = filled.unread.pop() {
+                return Err(SurveyError::Unread { key, reason });
+            }
             if batch.is_empty() {
                 break;
             }
@@ -223,15 +243,22 @@ impl Catalog {
             if gone.is_empty() {
                 continue;
             }
-            removed = removed.saturating_add(u64::try_from(gone.len()).unwrap_or(u64::MAX));
             let mut writing = self
                 .begin("forgetting what is gone", Beside::Nobody)
                 .await?;
-            let mut forget = Question::new("DELETE FROM places WHERE store = ");
-            forget.value(store.place.as_str()).add(" AND key IN ");
-            forget.list(gone.iter().map(|key| key.as_str().into()));
-            writing.run(forget).await?;
-            fill::forget_placeless(&mut writing).await?;
+            // Nobody adds to the catalog now: what has come back since is not forgotten.
+            let mut still = Vec::with_capacity(gone.len());
+            for key in gone {
+                if !is_there(reader, &key).await? {
+                    still.push(key);
+                }
+            }
+            if !still.is_empty() {
+                let mut forget = Question::new("DELETE FROM places WHERE store = ");
+                forget.value(store.place.as_str()).add(" AND key IN ");
+                forget.list(still.iter().map(|key| key.as_str().into()));
+                removed = removed.saturating_add(writing.run(forget).await?);
+            }
             writing.commit().await?;
         }
         Ok(removed)
@@ -256,19 +283,27 @@ impl Catalog {
 }
 
 /// The next packs to be written together; none at the end.
-async fn batch(
-    found: &mut BoxStream<'static, Result<Result<Found, Fault>, SurveyError>>,
+pub(crate) async fn batch(
+    found: &mut BoxStream<'static, Result<Surveyed, SurveyError>>,
     faults: &mut Vec<Fault>,
+    unread: &mut Vec<Fault>,
 ) -> Result<Vec<Found>, SurveyError> {
     let (mut batch, mut artifacts) = (Vec::new(), 0usize);
     while batch.len() < PACKS_AT_ONCE && artifacts < ARTIFACTS_AT_ONCE {
         match found.try_next().await? {
             None => break,
-            Some(Ok(pack)) => {
+            Some(Surveyed::Found(pack)) => {
                 artifacts = artifacts.saturating_add(pack.manifest.artifacts().len());
                 batch.push(pack);
             }
-            Some(Err(fault)) => faults.push(fault),
+            Some(Surveyed::Fault(fault)) => faults.push(fault),
+            Some(Surveyed::Unread(fault)) => unread.push(fault),
+        }
+        // So many that the store is what is wrong.
+        if unread.len() > UNREAD_MAX
+            && let Some(Fault { key, reason }) = unread.pop()
+        {
+            return Err(SurveyError::Unread { key, reason });
         }
     }
     Ok(batch)

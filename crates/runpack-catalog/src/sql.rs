@@ -2,22 +2,24 @@
 //!
 //! What differs between the two stands here and nowhere else: the types of columns, and what is set for a connection.
 
+mod columns;
+mod question;
+
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use runpack_core::digest::Digest;
-use runpack_core::time::Timestamp;
-use sqlx::any::{AnyArguments, AnyPoolOptions, AnyRow};
+use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Row as _,
     SqlSafeStr as _, Transaction,
 };
-
 use tokio::time::timeout;
 
+pub(crate) use self::columns::Columns;
+pub(crate) use self::question::{Question, Value};
 use crate::address::CatalogAddress;
 use crate::error::CatalogError;
 
@@ -31,7 +33,7 @@ const CONNECTIONS_MAX: u32 = 4;
 const LOCK: i64 = 0x0072_756e_7061_636b;
 /// What is said to SQLite first. What a power cut takes from an index is filled in again.
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
-                      PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;";
+                      PRAGMA cache_size = -65536; PRAGMA trusted_schema = OFF;";
 
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +80,9 @@ impl Catalog {
             .ok();
         let (dialect, url) = match address {
             CatalogAddress::Sqlite(path) => {
-                make_parent(path).map_err(|error| CatalogError::of(OPENING, error.into()))?;
-                (Dialect::Sqlite, sqlite_url(path))
+                let path =
+                    resolved(path).map_err(|error| CatalogError::of(OPENING, error.into()))?;
+                (Dialect::Sqlite, sqlite_url(&path))
             }
             CatalogAddress::Postgres(url) => (Dialect::Postgres, url.reveal().to_owned()),
         };
@@ -161,6 +164,7 @@ impl Catalog {
         let transaction = begun.map_err(|error| CatalogError::of(action, error))?;
         let mut writing = Writing {
             transaction,
+            dialect: self.dialect,
             action,
         };
         if self.dialect == Dialect::Postgres {
@@ -175,8 +179,7 @@ impl Catalog {
         action: &'static str,
         question: Question,
     ) -> Result<Vec<AnyRow>, CatalogError> {
-        let Question { sql, values } = question;
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let query = question.query(self.dialect);
         let rows = query.fetch(&self.pool).try_collect().await;
         rows.map_err(|error| CatalogError::of(action, error))
     }
@@ -189,6 +192,7 @@ impl Catalog {
 /// What is done wholly or not at all. Without [`Writing::commit`] nothing is done.
 pub(crate) struct Writing {
     transaction: Transaction<'static, Any>,
+    dialect: Dialect,
     action: &'static str,
 }
 
@@ -206,6 +210,9 @@ impl Writing {
     async fn lock(&mut self, beside: Beside) -> Result<(), CatalogError> {
         let number = Value::Number(LOCK);
         if beside == Beside::Nobody {
+            // A store is read meanwhile, which takes as long as it takes.
+            let patient = Question::new("SET LOCAL idle_in_transaction_session_timeout = 0");
+            self.run(patient).await?;
             let mut question = Question::new("SELECT 1 FROM pg_advisory_xact_lock(");
             question.value(number).add(")");
             return self.rows(question).await.map(drop);
@@ -224,8 +231,7 @@ impl Writing {
 
     /// Does a statement, and tells how many rows it changed.
     pub(crate) async fn run(&mut self, question: Question) -> Result<u64, CatalogError> {
-        let Question { sql, values } = question;
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let query = question.query(self.dialect);
         let connection: &mut AnyConnection = &mut self.transaction;
         let done = query.execute(connection).await;
         done.map(|done| done.rows_affected())
@@ -234,8 +240,7 @@ impl Writing {
 
     /// The rows that a question has, by what was done so far.
     pub(crate) async fn rows(&mut self, question: Question) -> Result<Vec<AnyRow>, CatalogError> {
-        let Question { sql, values } = question;
-        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values));
+        let query = question.query(self.dialect);
         let connection: &mut AnyConnection = &mut self.transaction;
         let rows = query.fetch(connection).try_collect().await;
         rows.map_err(|error| CatalogError::of(self.action, error))
@@ -247,101 +252,6 @@ impl Writing {
     }
 }
 
-/// What stands in place of a `$1`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Value {
-    Text(String),
-    NoText,
-    Number(i64),
-    Bytes(Vec<u8>),
-    NoBytes,
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<Option<&str>> for Value {
-    fn from(text: Option<&str>) -> Self {
-        text.map_or(Self::NoText, Self::from)
-    }
-}
-
-impl From<&Digest> for Value {
-    fn from(digest: &Digest) -> Self {
-        Self::Bytes(digest.as_bytes().to_vec())
-    }
-}
-
-impl From<Option<&Digest>> for Value {
-    fn from(digest: Option<&Digest>) -> Self {
-        digest.map_or(Self::NoBytes, Self::from)
-    }
-}
-
-impl From<u64> for Value {
-    /// No number of a manifest is larger than 2^53-1.
-    fn from(number: u64) -> Self {
-        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
-    }
-}
-
-/// A statement, built from parts that stand in this program, and what stands in place of its `$1`, `$2`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Question {
-    sql: String,
-    values: Vec<Value>,
-}
-
-impl Question {
-    pub(crate) fn new(sql: &'static str) -> Self {
-        Self {
-            sql: sql.to_owned(),
-            values: Vec::new(),
-        }
-    }
-
-    /// More of the statement. Nothing that somebody gave may ever be a part of it: see [`Question::value`].
-    pub(crate) fn add(&mut self, sql: &'static str) -> &mut Self {
-        self.sql.push_str(sql);
-        self
-    }
-
-    /// A place in the statement for this value.
-    pub(crate) fn value(&mut self, value: impl Into<Value>) -> &mut Self {
-        self.values.push(value.into());
-        self.sql.push('$');
-        self.sql.push_str(&self.values.len().to_string());
-        self
-    }
-
-    /// `(value, value, ...)`
-    pub(crate) fn list(&mut self, values: impl IntoIterator<Item = Value>) -> &mut Self {
-        self.add("(");
-        for (at, value) in values.into_iter().enumerate() {
-            if at > 0 {
-                self.add(", ");
-            }
-            self.value(value);
-        }
-        self.add(")")
-    }
-
-    /// The same, asked how it is answered.
-    pub(crate) fn explained(mut self, dialect: Dialect) -> Self {
-        self.sql.insert_str(
-            0,
-            match dialect {
-                Dialect::Sqlite => "EXPLAIN QUERY PLAN ",
-                Dialect::Postgres => "EXPLAIN ",
-            },
-        );
-        self
-    }
-}
-
 /// Says to a new connection what is said first.
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(), sqlx::Error> {
     if dialect == Dialect::Sqlite {
@@ -350,105 +260,22 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> Result<(),
     Ok(())
 }
 
-fn arguments(values: Vec<Value>) -> AnyArguments {
-    use sqlx::Arguments as _;
-    let mut arguments = AnyArguments::default();
-    for value in values {
-        // These types are encoded by every database.
-        let _ = match value {
-            Value::Text(text) => arguments.add(text),
-            Value::NoText => arguments.add(None::<String>),
-            Value::Number(number) => arguments.add(number),
-            Value::Bytes(bytes) => arguments.add(bytes),
-            Value::NoBytes => arguments.add(None::<Vec<u8>>),
-        };
-    }
-    arguments
-}
-
-/// The columns of a row, in order. What is not of the type that was written there is damage.
-pub(crate) struct Columns<'a> {
-    row: &'a AnyRow,
-    next: usize,
-}
-
-impl<'a> Columns<'a> {
-    pub(crate) fn of(row: &'a AnyRow) -> Self {
-        Self { row, next: 0 }
-    }
-
-    fn read<T>(&mut self) -> Result<T, CatalogError>
-    where
-        T: sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any>,
-    {
-        let at = self.next;
-        self.next = at.saturating_add(1);
-        self.row
-            .try_get(at)
-            .map_err(|error| CatalogError::damaged(error.to_string()))
-    }
-
-    pub(crate) fn text(&mut self) -> Result<String, CatalogError> {
-        self.read()
-    }
-
-    pub(crate) fn text_if_any(&mut self) -> Result<Option<String>, CatalogError> {
-        self.read()
-    }
-
-    pub(crate) fn number(&mut self) -> Result<u64, CatalogError> {
-        let number: i64 = self.read()?;
-        u64::try_from(number).map_err(|_| CatalogError::damaged("a number is negative"))
-    }
-
-    pub(crate) fn digest(&mut self) -> Result<Digest, CatalogError> {
-        digest(self.read::<Vec<u8>>()?)
-    }
-
-    pub(crate) fn digest_if_any(&mut self) -> Result<Option<Digest>, CatalogError> {
-        self.read::<Option<Vec<u8>>>()?.map(digest).transpose()
-    }
-
-    pub(crate) fn time(&mut self) -> Result<Timestamp, CatalogError> {
-        let seconds = self.number()?;
-        Timestamp::from_unix_seconds(seconds)
-            .map_err(|_| CatalogError::damaged("a time is out of range"))
-    }
-
-    /// Leaves columns out.
-    pub(crate) fn skip(&mut self, columns: usize) {
-        self.next = self.next.saturating_add(columns);
-    }
-
-    /// A text that is one of ours, as `T`.
-    pub(crate) fn parsed<T: std::str::FromStr>(&mut self) -> Result<T, CatalogError> {
-        parsed(&self.text()?)
-    }
-}
-
-fn digest(bytes: Vec<u8>) -> Result<Digest, CatalogError> {
-    let raw = <[u8; 32]>::try_from(bytes);
-    raw.map(Digest::from_bytes)
-        .map_err(|_| CatalogError::damaged("a digest is not of 32 bytes"))
-}
-
-fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, CatalogError> {
-    text.parse()
-        .map_err(|_| CatalogError::damaged("a text is not of the grammar of its column"))
-}
-
-fn make_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => std::fs::create_dir_all(parent),
-        _ => Ok(()),
-    }
+/// Where the file is, in one spelling; the directory is made where it is missing.
+fn resolved(path: &Path) -> std::io::Result<PathBuf> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent)?;
+    let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
+    Ok(parent.canonicalize()?.join(name))
 }
 
 /// A path as a URL has it (RFC 3986): whatever is no plain letter or digit is escaped.
 fn sqlite_url(path: &Path) -> String {
     use std::fmt::Write as _;
     use std::os::unix::ffi::OsStrExt as _;
-    let mut url = "sqlite:".to_owned();
+    let mut url = "sqlite://".to_owned();
     for byte in path.as_os_str().as_bytes() {
         if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
             url.push(char::from(*byte));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use runpack_core::bundle::first_manifest;
+use runpack_core::display::chain;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::limits::Limits;
-use runpack_core::manifest::Manifest;
+use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::store::{ArtifactReader, StoreError, Stored};
-use runpack_core::verify::{Code, Pack, StorePack};
+use runpack_core::verify::{Code, Finding, Pack, StorePack};
 
 use crate::error::CatalogError;
 use crate::fill::{Form, Found};
@@ -35,7 +36,7 @@ pub enum SurveyError {
     /// The store failed.
     #[error("the store could not be gone through")]
     Store(#[from] StoreError),
-    /// A manifest could not be read, which says nothing of whether it is one.
+    /// A manifest could not be read, which says nothing of whether it is one; or too many could not.
     #[error("a manifest could not be read, key=`{key}`: {reason}")]
     Unread {
         /// Which one.
@@ -78,63 +79,84 @@ pub(crate) fn candidates(
         .boxed()
 }
 
+/// What stands in the place of a pack.
+#[derive(Debug)]
+pub(crate) enum Surveyed {
+    /// A pack.
+    Found(Found),
+    /// None.
+    Fault(Fault),
+    /// Nobody can tell: it could not be read.
+    Unread(Fault),
+}
+
 /// Reads what the candidates are, several at a time.
 pub(crate) fn read(
     reader: Arc<dyn ArtifactReader>,
     candidates: BoxStream<'static, Result<Candidate, SurveyError>>,
     limits: Limits,
-) -> BoxStream<'static, Result<Result<Found, Fault>, SurveyError>> {
+) -> BoxStream<'static, Result<Surveyed, SurveyError>> {
     candidates
         .map(move |candidate| {
             let (reader, limits) = (Arc::clone(&reader), limits.clone());
-            async move { one(&reader, candidate?, &limits).await }
+            async move { Ok(one(&reader, candidate?, &limits).await) }
         })
         .buffer_unordered(READ_AT_ONCE)
         .boxed()
 }
 
-async fn one(
-    reader: &Arc<dyn ArtifactReader>,
-    candidate: Candidate,
-    limits: &Limits,
-) -> Result<Result<Found, Fault>, SurveyError> {
+async fn one(reader: &Arc<dyn ArtifactReader>, candidate: Candidate, limits: &Limits) -> Surveyed {
     let Candidate { key, location } = candidate;
     let (form, read) = match location.manifest_subject() {
-        Some(subject) => {
-            let place = StorePack::new(Arc::clone(reader), subject.clone());
-            let read = match Pack::open(Arc::new(place), limits).await {
-                Ok(pack) if *pack.manifest().subject() == subject => {
-                    Ok(Arc::clone(pack.manifest()))
-                }
-                Ok(_) => Err("the manifest of another subject".to_owned()),
-                Err(report) => {
-                    let finding = report.findings.first();
-                    let reason = finding.map_or_else(String::new, |finding| finding.detail.clone());
-                    if finding.is_none_or(|finding| finding.code == Code::ManifestUnread) {
-                        let key = key.to_string();
-                        return Err(SurveyError::Unread { key, reason });
-                    }
-                    Err(reason)
-                }
-            };
-            (Form::Files, read)
-        }
-        None => (
-            Form::Bundle,
-            bundled(reader, &key, &location, limits).await?,
-        ),
+        Some(subject) => (Form::Files, kept(reader, subject, limits).await),
+        None => (Form::Bundle, bundled(reader, &key, &location, limits).await),
     };
-    Ok(match read {
-        Ok(manifest) => Ok(Found {
+    let fault = |reason| Fault {
+        key: key.to_string(),
+        reason,
+    };
+    match read {
+        Ok(manifest) => Surveyed::Found(Found {
             key,
             form,
             manifest,
         }),
-        Err(reason) => Err(Fault {
-            key: key.to_string(),
-            reason,
-        }),
-    })
+        Err(Wrong::None(reason)) => Surveyed::Fault(fault(reason)),
+        Err(Wrong::Unread(reason)) => Surveyed::Unread(fault(reason)),
+    }
+}
+
+/// Why there is no manifest.
+enum Wrong {
+    /// It is none.
+    None(String),
+    /// It could not be read.
+    Unread(String),
+}
+
+impl Wrong {
+    fn of(finding: Option<&Finding>) -> Self {
+        match finding {
+            Some(finding) if finding.code == Code::ManifestUnread => {
+                Self::Unread(finding.detail.clone())
+            }
+            Some(finding) => Self::None(finding.detail.clone()),
+            None => Self::None("it is no pack".to_owned()),
+        }
+    }
+}
+
+async fn kept(
+    reader: &Arc<dyn ArtifactReader>,
+    subject: Subject,
+    limits: &Limits,
+) -> Result<Arc<Manifest>, Wrong> {
+    let place = StorePack::new(Arc::clone(reader), subject.clone());
+    match Pack::open(Arc::new(place), limits).await {
+        Ok(pack) if *pack.manifest().subject() == subject => Ok(Arc::clone(pack.manifest())),
+        Ok(_) => Err(Wrong::None("the manifest of another subject".to_owned())),
+        Err(report) => Err(Wrong::of(report.findings.first())),
+    }
 }
 
 async fn bundled(
@@ -142,28 +164,22 @@ async fn bundled(
     key: &ObjectKey,
     location: &Location,
     limits: &Limits,
-) -> Result<Result<Arc<Manifest>, String>, SurveyError> {
-    let stored = match Stored::find(Arc::clone(reader), key).await {
+) -> Result<Arc<Manifest>, Wrong> {
+    let failed = |error: StoreError| match error {
         // It was removed meanwhile.
-        Err(StoreError::NotFound { .. }) => return Ok(Err("the bundle is gone".to_owned())),
-        stored => stored?,
+        StoreError::NotFound { .. } => Wrong::None("the bundle is gone".to_owned()),
+        error => Wrong::Unread(chain(&error)),
     };
+    let stored = Stored::find(Arc::clone(reader), key)
+        .await
+        .map_err(failed)?;
     let limits = limits.clone();
-    let read = stored
-        .read(move |source| first_manifest(source, limits))
-        .await?;
-    Ok(match (read, location) {
+    let read = stored.read(move |source| first_manifest(source, limits));
+    match (read.await.map_err(failed)?, location) {
         (Ok(manifest), Location::Bundle { pack_id, .. }) if manifest.pack_id() == *pack_id => {
             Ok(manifest)
         }
-        (Ok(_), _) => Err("the bundle of another pack".to_owned()),
-        (Err(outcome), _) => {
-            let finding = outcome.findings.first();
-            if let Some(finding) = finding.filter(|finding| finding.code == Code::ManifestUnread) {
-                let (key, reason) = (key.to_string(), finding.detail.clone());
-                return Err(SurveyError::Unread { key, reason });
-            }
-            Err(finding.map_or_else(|| "no bundle".to_owned(), |finding| finding.detail.clone()))
-        }
-    })
+        (Ok(_), _) => Err(Wrong::None("the bundle of another pack".to_owned())),
+        (Err(outcome), _) => Err(Wrong::of(outcome.findings.first())),
+    }
 }

@@ -215,7 +215,7 @@ fn run<M: Run>(
         config: cli.global.config,
         service: cli.global.service,
         #[cfg(feature = "catalog")]
-        catalog: crate::catalog::Upkeep::default(),
+        catalog: crate::upkeep::Upkeep::default(),
         runtime: OnceLock::new(),
     };
     match cli.command {

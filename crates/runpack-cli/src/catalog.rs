@@ -10,7 +10,7 @@ mod upkeep;
 use clap::Args;
 use runpack_catalog::{Catalog, CatalogAddress, CatalogError, StoreName, SurveyError};
 
-pub(crate) use upkeep::{Upkeep, tell};
+pub(crate) use upkeep::{caught_up, tell};
 
 use crate::context::Context;
 use crate::failure::Failure;

@@ -48,6 +48,8 @@ pub mod storage;
 pub mod table;
 pub mod target;
 mod unsound;
+#[cfg(feature = "catalog")]
+mod upkeep;
 pub mod yaml;
 
 pub use app::{NoMore, Program, Run, main, main_with};

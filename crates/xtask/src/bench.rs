@@ -4,6 +4,7 @@
 //! medians of runs that took turns. Timings never decide a test; this command only reports.
 
 mod contest;
+mod index;
 mod load;
 mod local;
 mod machine;
@@ -67,9 +68,9 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
-    if options.write && !matches!(options.only, None | Some(Part::Whole(_))) {
+    if options.write && !matches!(options.only, None | Some(Part::Whole(_) | Part::Index(_))) {
         return Err(
-            "--write renews whole sections: choose `--only files` or `--only server`, or nothing"
+            "--write renews whole sections: choose `--only files`, `--only server` or `--only catalog`, or nothing"
                 .into(),
         );
     }
@@ -135,6 +136,7 @@ impl Bench<'_> {
             Part::Whole(_) => Ok(Vec::new()),
             Part::Files(shape) => self.workload(&Workload::new(shape, is_quick)),
             Part::Server(load) => self.load(load, is_quick),
+            Part::Index(index::Index::Catalog) => self.index(is_quick),
         }
     }
 

@@ -6,11 +6,14 @@ use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::manifest::Subject;
 
-use super::{Direction, Edge, Known, Lineage, LineageFinding, Node, Origin, Reach, Said, cycle};
+use super::trace::Said;
+use super::{Direction, Edge, Known, Lineage, LineageFinding, Node, Origin, Reach, cycle};
 use crate::entry::ArtifactEntry;
 
-/// How many answers are taken at once for each artifact that there is room for.
-const ANSWERS_PER_NODE: usize = 4;
+/// How many joins there may be, and answers that are taken at once, for each artifact that there is room for.
+const EDGES_PER_NODE: usize = 8;
+/// The most findings that are told.
+const FINDINGS_MAX: usize = 1_000;
 
 pub(super) struct Graph {
     direction: Direction,
@@ -18,9 +21,21 @@ pub(super) struct Graph {
     nodes: Vec<Node>,
     /// By pack, name and bytes: what is named with other bytes is another.
     places: HashMap<(PackId, String, Digest), usize>,
+    /// Of those that are known.
+    known: HashMap<(PackId, String), usize>,
     edges: BTreeSet<Edge>,
     findings: BTreeSet<LineageFinding>,
     frontier: Vec<usize>,
+    edges_max: usize,
+    /// There is more, and no room for it.
+    is_full: bool,
+}
+
+/// Artifacts by what they may be named as.
+#[derive(Default)]
+pub(super) struct Sources {
+    named: HashMap<(PackId, String), usize>,
+    with_bytes: HashMap<Digest, Vec<usize>>,
 }
 
 impl Graph {
@@ -30,10 +45,23 @@ impl Graph {
             reach,
             nodes: Vec::new(),
             places: HashMap::new(),
+            known: HashMap::new(),
             edges: BTreeSet::new(),
             findings: BTreeSet::new(),
             frontier: Vec::new(),
+            edges_max: reach.nodes_max.saturating_mul(EDGES_PER_NODE),
+            is_full: false,
         }
+    }
+
+    /// From now on nothing is added: that there would be more is told.
+    pub(super) fn close(&mut self) {
+        self.reach.nodes_max = self.nodes.len();
+    }
+
+    /// Whether there is more, and no room for it.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Adds an artifact that is known, unless it is there; `None` where there is no room.
@@ -48,8 +76,10 @@ impl Graph {
             }),
             depth,
         };
+        let key = (node.pack_id, node.name.clone());
         let (place, is_new) = self.put(node)?;
         if is_new {
+            self.known.insert(key, place);
             self.frontier.push(place);
         }
         Some(place)
@@ -61,6 +91,7 @@ impl Graph {
             return Some((*place, false));
         }
         if self.nodes.len() >= self.reach.nodes_max {
+            self.is_full = true;
             self.find(LineageFinding::Bounded);
             return None;
         }
@@ -71,7 +102,12 @@ impl Graph {
     }
 
     pub(super) fn find(&mut self, finding: LineageFinding) {
-        self.findings.insert(finding);
+        let is_more = self.findings.len() >= FINDINGS_MAX;
+        self.findings.insert(if is_more {
+            LineageFinding::Bounded
+        } else {
+            finding
+        });
     }
 
     /// The artifacts that were added since this was last asked.
@@ -81,8 +117,7 @@ impl Graph {
 
     /// How many answers are worth reading.
     pub(super) fn room(&self) -> u64 {
-        let most = self.reach.nodes_max.saturating_mul(ANSWERS_PER_NODE);
-        u64::try_from(most).unwrap_or(u64::MAX)
+        u64::try_from(self.edges_max).unwrap_or(u64::MAX)
     }
 
     pub(super) fn keys(&self, places: &[usize]) -> Vec<(PackId, String)> {
@@ -104,9 +139,23 @@ impl Graph {
 
     /// The place of an artifact that is known.
     pub(super) fn place(&self, key: &(PackId, String)) -> Option<usize> {
-        self.nodes
-            .iter()
-            .position(|node| node.known.is_some() && node.pack_id == key.0 && node.name == key.1)
+        self.known.get(key).copied()
+    }
+
+    /// These artifacts, by what they may be named as.
+    pub(super) fn sources(&self, places: &[usize]) -> Sources {
+        let mut sources = Sources::default();
+        for (key, commitment) in self.keys(places).into_iter().zip(self.commitments(places)) {
+            if let Some(place) = self.place(&key) {
+                sources.named.insert(key, place);
+                sources
+                    .with_bytes
+                    .entry(commitment)
+                    .or_default()
+                    .push(place);
+            }
+        }
+        sources
     }
 
     /// Joins a source that is known to its product.
@@ -126,11 +175,7 @@ impl Graph {
             return;
         }
         if let Some(source) = self.add(source, depth) {
-            self.edges.insert(Edge {
-                source,
-                product,
-                origin,
-            });
+            self.connect(source, product, origin);
         }
     }
 
@@ -144,49 +189,66 @@ impl Graph {
             depth,
         };
         if let Some((source, _)) = self.put(node) {
-            self.edges.insert(Edge {
-                source,
-                product,
-                origin: Origin::Claimed,
-            });
+            self.connect(source, product, Origin::Claimed);
         }
     }
 
-    /// Joins a product to one of the artifacts it may have been made from, if it says so.
+    /// Joins a product to those of `sources` that it says it was made from. Where what it names is as it is named
+    /// (`is_exact`), only to that.
     pub(super) fn join_down(
         &mut self,
         said: &Said,
-        source: usize,
+        is_exact: bool,
+        sources: &Sources,
         product: &ArtifactEntry,
         depth: usize,
     ) {
-        let Some(node) = self.nodes.get(source) else {
-            return;
-        };
-        let is_named = node.pack_id == said.source.0 && node.name == said.source.1;
-        let is_same = node.commitment == said.commitment;
-        let is_empty = node
-            .known
-            .as_ref()
-            .is_some_and(|known| known.artifact.bytes == 0);
-        let is_copy = node.commitment == product.commitment;
-        let origin = match (is_named, is_same) {
-            (true, true) => Origin::Named,
-            (true, false) => {
-                let finding = said.forged(Some(node.commitment));
-                self.find(finding);
-                return;
-            }
-            (false, true) if !is_empty && !is_copy => Origin::SameBytes,
-            _ => return,
-        };
-        if let Some(product) = self.add(product.clone(), depth) {
-            self.edges.insert(Edge {
-                source,
-                product,
-                origin,
-            });
+        let named = sources.named.get(&said.source).copied();
+        if let Some(node) = named.and_then(|place| self.nodes.get(place))
+            && node.commitment != said.commitment
+        {
+            let finding = said.forged(Some(node.commitment));
+            self.find(finding);
         }
+        if is_exact {
+            if let Some(source) = named
+                && let Some(product) = self.add(product.clone(), depth)
+            {
+                self.connect(source, product, Origin::Named);
+            }
+            return;
+        }
+        let same = sources.with_bytes.get(&said.commitment);
+        for source in same.into_iter().flatten() {
+            let Some(node) = self.nodes.get(*source) else {
+                continue;
+            };
+            let is_empty = node
+                .known
+                .as_ref()
+                .is_some_and(|known| known.artifact.bytes == 0);
+            // A copy has the bytes of its source, and so have all other copies: that says nothing.
+            let is_copy = node.commitment == product.commitment;
+            if is_empty || is_copy {
+                continue;
+            }
+            if let Some(product) = self.add(product.clone(), depth) {
+                self.connect(*source, product, Origin::SameBytes);
+            }
+        }
+    }
+
+    fn connect(&mut self, source: usize, product: usize, origin: Origin) {
+        if self.edges.len() >= self.edges_max {
+            self.is_full = true;
+            self.find(LineageFinding::Bounded);
+            return;
+        }
+        self.edges.insert(Edge {
+            source,
+            product,
+            origin,
+        });
     }
 
     pub(super) fn finish(self, subjects: &BTreeMap<PackId, Subject>) -> Lineage {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use runpack_catalog::{Catalog, CatalogError, Form, Found};
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
-use runpack_core::store::{ArtifactReader, MemoryStore};
+use runpack_core::store::{ArtifactReader, ListEntry, MemoryStore};
 use runpack_testing::{Lie, LyingStore, block_on};
 
 use crate::support::{Both, artifact, commit, exported, manifest, reader, run, store_name};
@@ -171,6 +171,94 @@ fn w18_a_rebuild_that_fails_leaves_the_catalog_as_it_was() {
             let failed = catalog.rebuild(&name, &breaking, &limits).await;
             assert!(failed.is_err(), "{failed:?}");
             assert_eq!(exported(&catalog).await, before);
+        }
+    });
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_keeps_no_other_from_the_catalog() {
+    let both = Both::start();
+    block_on(async {
+        let (name, limits) = (store_name(), Limits::default());
+        let store = MemoryStore::new();
+        for number in 0..50 {
+            commit(&store, &found(number).manifest).await;
+        }
+        for catalog in both.open("unread").await {
+            let lie = Lie::Fail(std::io::ErrorKind::PermissionDenied);
+            let locked = LyingStore::new(Arc::new(store.clone()), lie);
+            let locked = locked.about(|key| key.as_str().contains("r00040"));
+            let locked: Arc<dyn ArtifactReader> = Arc::new(locked);
+            let filled = catalog.catch_up(&name, &locked, &limits).await.unwrap();
+            assert_eq!((filled.added, filled.unread.len()), (49, 1));
+            let checked = catalog.check(&name, &locked, &limits).await.unwrap();
+            assert_eq!((checked.differences.len(), checked.unread.len()), (0, 1));
+            let filled = catalog
+                .catch_up(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!(
+                (filled.added, filled.known, filled.unread.len()),
+                (1, 49, 0)
+            );
+        }
+    });
+}
+
+#[test]
+fn a_listing_that_shows_a_key_twice_gives_it_once() {
+    let both = Both::start();
+    block_on(async {
+        let (name, limits) = (store_name(), Limits::default());
+        let store = MemoryStore::new();
+        let mut shown = Vec::new();
+        for number in 0..3 {
+            let found = found(number);
+            commit(&store, &found.manifest).await;
+            shown.push(ListEntry::new(found.key.to_string(), 1));
+        }
+        let twice = LyingStore::new(Arc::new(store.clone()), Lie::List(shown));
+        let twice: Arc<dyn ArtifactReader> = Arc::new(twice);
+        let mut exported_by = Vec::new();
+        for catalog in both.open("twice").await {
+            catalog.catch_up(&name, &twice, &limits).await.unwrap();
+            exported_by.push(exported(&catalog).await);
+            catalog.rebuild(&name, &twice, &limits).await.unwrap();
+            exported_by.push(exported(&catalog).await);
+        }
+        assert!(exported_by.iter().all(|one| *one == exported_by[0]));
+        assert_eq!(exported_by[0].matches("{\"pack\":{").count(), 3);
+    });
+}
+
+/// Another pack stands where one stood.
+#[test]
+fn what_another_pack_took_the_place_of_is_forgotten() {
+    let both = Both::start();
+    block_on(async {
+        let (name, limits) = (store_name(), Limits::default());
+        for catalog in both.open("replaced").await {
+            let mut first = found(1);
+            catalog.admit(&name, &[first.clone()]).await.unwrap();
+            let later = manifest(
+                run("acme", "r00001"),
+                "2026-11-21T12:00:00Z",
+                &[],
+                vec![artifact("b.csv", b"other")],
+            );
+            first.manifest = Arc::clone(&later);
+            catalog.admit(&name, &[first]).await.unwrap();
+            let store = MemoryStore::new();
+            commit(&store, &later).await;
+            catalog
+                .catch_up(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            let checked = catalog
+                .check(&name, &reader(&store), &limits)
+                .await
+                .unwrap();
+            assert_eq!((checked.packs, checked.differences), (1, vec![]));
         }
     });
 }

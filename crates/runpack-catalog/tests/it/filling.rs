@@ -126,11 +126,12 @@ fn what_is_gone_is_forgotten_and_what_is_none_is_a_fault() {
             bad.tamper(gone.as_str(), None);
             bad.tamper(broken.as_str(), Some(Bytes::from_static(b"{}")));
             let checked = catalog.check(&name, &reader(&bad), &limits).await.unwrap();
-            let expected = Difference::Gone {
-                key: gone.to_string(),
-                pack_id: packs[0].pack_id(),
-            };
-            assert_eq!(checked.differences, [expected]);
+            let expected =
+                [(&broken, &packs[1]), (&gone, &packs[0])].map(|(key, pack)| Difference::Gone {
+                    key: key.to_string(),
+                    pack_id: pack.pack_id(),
+                });
+            assert_eq!(checked.differences, expected);
             assert_eq!(checked.faults.len(), 1, "{:?}", checked.faults);
             assert_eq!(checked.faults[0].key, broken.as_str());
             let filled = catalog

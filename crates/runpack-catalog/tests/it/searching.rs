@@ -189,13 +189,16 @@ fn questions_are_answered_by_an_index() {
                 |q| q.tenant = Some("acme".parse().unwrap()),
                 "artifacts_tenant",
             ),
-            (|q| q.kind = Some("model".to_owned()), "artifacts_"),
+            (|q| q.kind = Some("model".to_owned()), "artifacts_kind"),
             (
                 |q| q.commitment = Some(Digest::of(b"x")),
                 "artifacts_commitment",
             ),
             (|q| q.run_id = Some("r007".parse().unwrap()), "packs_run"),
-            (|q| q.media_type = Some("text/csv".to_owned()), "artifacts_"),
+            (
+                |q| q.media_type = Some("text/csv".to_owned()),
+                "artifacts_media_type",
+            ),
         ];
         for (change, index) in changes {
             let mut query = query();

@@ -7,33 +7,27 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use runpack_catalog::{Catalog, CatalogAddress, Form, Found};
 use runpack_core::digest::Digest;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
-use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::{Named, configured, name};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage::Storage;
 
+/// How long a commit waits for the catalog.
+const WITHIN: Duration = Duration::from_secs(15);
 /// How many packs that were missed are taken up by one command.
 const MISSED_AT_ONCE: usize = 1_000;
 /// No key is longer.
 const KEY_BYTES_MAX: u64 = 1_024;
-
-/// The catalog while a command runs.
-#[derive(Debug, Default)]
-pub(crate) struct Upkeep {
-    opened: OnceCell<Catalog>,
-    /// It failed once, and is left alone until the next command.
-    has_failed: AtomicBool,
-    has_caught_up: AtomicBool,
-}
 
 /// Tells the catalog of a pack that is in a store, if there is a catalog.
 pub(crate) async fn tell(
@@ -66,46 +60,74 @@ pub(crate) async fn tell(
     };
     let upkeep = &context.catalog;
     if upkeep.has_failed.load(Ordering::Relaxed) {
-        remember(context, storage, &key);
+        remember(context, storage, &address, &key);
         return;
     }
-    if let Err(failure) = admit(context, storage, &address, found).await {
-        upkeep.has_failed.store(true, Ordering::Relaxed);
-        remember(context, storage, &key);
-        context.output.remark(&format!(
-            "warning: the pack is stored, and the catalog does not have it yet: {}; the next pack takes it along, as does `runpack catalog update`",
-            failure.line()
-        ));
-    }
+    let told = timeout(WITHIN, admit(context, storage, &address, found)).await;
+    let failure = match told {
+        Ok(Ok(catalog)) => {
+            take_up_missed(context, storage, &address, catalog).await;
+            return;
+        }
+        Ok(Err(failure)) => failure,
+        Err(elapsed) => {
+            Failure::new("the catalog does not answer", "look at its database").because(&elapsed)
+        }
+    };
+    upkeep.has_failed.store(true, Ordering::Relaxed);
+    remember(context, storage, &address, &key);
+    context.output.remark(&format!(
+        "warning: the pack is stored, and the catalog does not have it yet: {}; the next pack takes it along, as does `runpack catalog update`",
+        failure.line()
+    ));
 }
 
-async fn admit(
-    context: &Context,
+async fn admit<'a>(
+    context: &'a Context,
     storage: &Storage,
     address: &CatalogAddress,
     found: Found,
-) -> Result<(), Failure> {
-    let upkeep = &context.catalog;
-    let catalog = upkeep
+) -> Result<&'a Catalog, Failure> {
+    let catalog = context
+        .catalog
         .opened
         .get_or_try_init(|| Catalog::open(address))
         .await?;
-    let store = name(storage);
-    catalog.admit(&store, &[found]).await?;
-    if upkeep.has_caught_up.swap(true, Ordering::Relaxed) {
-        return Ok(());
+    catalog.admit(&name(storage), &[found]).await?;
+    Ok(catalog)
+}
+
+/// Takes up what was missed before, once. What cannot be taken up now stays remembered.
+async fn take_up_missed(
+    context: &Context,
+    storage: &Storage,
+    address: &CatalogAddress,
+    catalog: &Catalog,
+) {
+    if context.catalog.has_caught_up.swap(true, Ordering::Relaxed) {
+        return;
     }
-    let missed = missed(context, storage);
+    let missed = missed(context, storage, address);
     let keys: Vec<String> = missed.iter().map(|(_, key)| key.clone()).collect();
-    if !keys.is_empty() {
-        let (reader, limits) = (storage.reader(), Limits::default());
-        catalog.admit_keys(&store, &reader, &keys, &limits).await?;
+    if keys.is_empty() {
+        return;
     }
-    for (path, _) in missed {
-        // What stays is taken up once more, which changes nothing.
-        let _ = fs::remove_file(path);
+    let (store, reader, limits) = (name(storage), storage.reader(), Limits::default());
+    let taken = timeout(WITHIN, catalog.admit_keys(&store, &reader, &keys, &limits)).await;
+    let Ok(Ok(filled)) = taken else { return };
+    for (path, key) in missed {
+        if filled.unread.iter().all(|unread| unread.key != key) {
+            // What stays is taken up once more, which changes nothing.
+            let _ = fs::remove_file(path);
+        }
     }
-    Ok(())
+}
+
+/// Forgets what a catalog missed of a store, when it has caught up with all of it.
+pub(crate) fn caught_up(context: &Context, storage: &Storage, address: &CatalogAddress) {
+    if let Some(place) = place(context, storage, address) {
+        let _ = fs::remove_dir_all(place);
+    }
 }
 
 fn is_there(address: &CatalogAddress) -> bool {
@@ -116,15 +138,16 @@ fn is_there(address: &CatalogAddress) -> bool {
 }
 
 /// Where it is remembered what a catalog missed of a store.
-fn place(context: &Context, storage: &Storage) -> Option<PathBuf> {
-    let store = Digest::of(storage.place().as_bytes());
+fn place(context: &Context, storage: &Storage, address: &CatalogAddress) -> Option<PathBuf> {
+    // Another catalog has missed something else.
+    let of = Digest::of(format!("{address}\n{}", storage.place()).as_bytes());
     let state = context.environment.state().ok()?;
-    Some(state.join("catalog-missed").join(store.to_string()))
+    Some(state.join("catalog-missed").join(of.to_string()))
 }
 
 /// What cannot be remembered is found by `runpack catalog update`.
-fn remember(context: &Context, storage: &Storage, key: &ObjectKey) {
-    if let Some(place) = place(context, storage)
+fn remember(context: &Context, storage: &Storage, address: &CatalogAddress, key: &ObjectKey) {
+    if let Some(place) = place(context, storage, address)
         && fs::create_dir_all(&place).is_ok()
     {
         let file = Digest::of(key.as_str().as_bytes()).to_string();
@@ -133,8 +156,12 @@ fn remember(context: &Context, storage: &Storage, key: &ObjectKey) {
 }
 
 /// What was missed, and the files that say so.
-fn missed(context: &Context, storage: &Storage) -> Vec<(PathBuf, String)> {
-    let entries = place(context, storage).and_then(|place| fs::read_dir(place).ok());
+fn missed(
+    context: &Context,
+    storage: &Storage,
+    address: &CatalogAddress,
+) -> Vec<(PathBuf, String)> {
+    let entries = place(context, storage, address).and_then(|place| fs::read_dir(place).ok());
     let entries = entries.into_iter().flatten().take(MISSED_AT_ONCE);
     let read = entries.filter_map(|entry| {
         let entry = entry.ok()?;

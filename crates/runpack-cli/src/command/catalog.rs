@@ -123,7 +123,7 @@ impl Execute for Export {
         let catalog = self.catalog.open(context)?;
         let mut lines = catalog.export();
         while let Some(some) = context.wait(lines.try_next())?? {
-            context.output.print(&some)?;
+            context.output.print_foreign(some.as_bytes())?;
         }
         Ok(Exit::Success)
     }

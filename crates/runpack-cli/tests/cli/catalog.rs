@@ -47,7 +47,7 @@ fn packs_are_found_by_what_is_known_of_them_in_either_database() {
         check("catalog", &filled);
         assert_eq!(
             filled,
-            json!({"added": 4, "artifacts": 20, "known": 0, "removed": 0, "faults": []})
+            json!({"added": 4, "artifacts": 20, "known": 0, "removed": 0, "faults": [], "unread": []})
         );
         let again = line("catalog update file:store --json").expect(0).json();
         assert_eq!((&again["added"], &again["known"]), (&json!(0), &json!(4)));
@@ -111,8 +111,9 @@ fn a_catalog_that_does_not_say_what_is_there_is_told_and_mended() {
     line("update").expect(0);
     line("check").expect(0);
     std::fs::write(&manifest, "{}").unwrap();
-    let checked = line("check --json").expect(0).json();
+    let checked = line("check --json").expect(1).json();
     check("catalog", &checked);
+    assert_eq!(checked["differences"][0]["difference"], "gone");
     assert_eq!(checked["faults"].as_array().unwrap().len(), 1);
     std::fs::remove_file(&manifest).unwrap();
     let said = line("check").expect(1);
@@ -267,10 +268,22 @@ fn w19_while_the_database_is_away_commits_go_on_and_the_catalog_catches_up() {
         );
     }
     postgres.start_again();
+    // One that stands still is waited for, and not for long.
+    postgres.pause();
+    let said = export("r3b");
+    assert!(
+        said.err.contains("the catalog does not have it yet"),
+        "{}",
+        said.err
+    );
+    postgres.resume();
     let catalog = format!("--catalog {url}");
     assert_eq!(packs_in(&desk, &catalog), 1);
+    // Another catalog does not take what this one missed.
+    desk.line("catalog update file:store --catalog sqlite:other.db")
+        .expect(0);
     assert_eq!(export("r4").err, "");
-    assert_eq!(packs_in(&desk, &catalog), 4);
+    assert_eq!(packs_in(&desk, &catalog), 5);
     desk.line(&format!("catalog check file:store {catalog}"))
         .expect(0);
     // Lost, and made again from what is there.
@@ -283,7 +296,7 @@ fn w19_while_the_database_is_away_commits_go_on_and_the_catalog_catches_up() {
     postgres.database("packs");
     desk.line(&format!("catalog rebuild file:store {catalog}"))
         .expect(0);
-    assert_eq!(packs_in(&desk, &catalog), 5);
+    assert_eq!(packs_in(&desk, &catalog), 6);
 }
 
 #[test]

@@ -140,8 +140,22 @@ impl PrivatePostgres {
     pub fn kill(&mut self) {
         self.process = None;
         // Its children see that they are alone a moment later.
-        let stopped = |port| (0..600).any(|_| !listens(port) || pause());
+        let stopped = |port| (0..600).any(|_| !listens(port) || wait());
         assert!(stopped(self.port), "it does not end");
+    }
+
+    /// Has it stand still: connections are taken by the system, and nobody answers.
+    pub fn pause(&self) {
+        if let Some(process) = &self.process {
+            process.signal(rustix::process::Signal::STOP);
+        }
+    }
+
+    /// Has it go on.
+    pub fn resume(&self) {
+        if let Some(process) = &self.process {
+            process.signal(rustix::process::Signal::CONT);
+        }
     }
 
     /// Starts it again, at the same port.
@@ -208,7 +222,7 @@ fn is_root() -> bool {
 }
 
 /// Waits a moment, and says no.
-fn pause() -> bool {
+fn wait() -> bool {
     std::thread::sleep(std::time::Duration::from_millis(50));
     false
 }
@@ -217,7 +231,7 @@ impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         // Before its directory is removed.
         self.process = None;
-        let _ = (0..200).any(|_| !listens(self.port) || pause());
+        let _ = (0..200).any(|_| !listens(self.port) || wait());
         let _ = fs::remove_dir_all(self.place.path().join("data"));
     }
 }

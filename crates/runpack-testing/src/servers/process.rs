@@ -78,6 +78,15 @@ impl Process {
         Err(self.fault("does not get ready"))
     }
 
+    /// Has it stand still, or go on.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id()).ok();
+        if let Some(id) = id.and_then(rustix::process::Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = rustix::process::kill_process(id, signal);
+        }
+    }
+
     /// Ends it as a power cut would, and waits until it is gone.
     pub(super) fn kill(&mut self) {
         // It may have ended by itself.

@@ -222,7 +222,7 @@ fn move_aside(made: &Path, aside: &Path) -> Result {
 }
 
 /// The peak of resident memory of one more run, by the kernel's own account.
-fn memory_mib(contender: &mut Contender) -> Result<u64> {
+pub(super) fn memory_mib(contender: &mut Contender) -> Result<u64> {
     // The interpreter's own few MiB are the floor of what this can tell.
     const PEAK_KIB: &str = "import resource, subprocess, sys\n\
         code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)\n\

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::part::Section;
-use super::{Bench, Options, load, machine};
+use super::{Bench, Options, index, load, machine};
 use crate::command::Result;
 
 const PAGE: &str = "Docs/performance.md";
@@ -28,6 +28,7 @@ impl Section {
         match self {
             Self::Files => "Files and buckets",
             Self::Server => "The server",
+            Self::Catalog => "The catalog",
         }
     }
 
@@ -36,6 +37,7 @@ impl Section {
         match self {
             Self::Files => "files",
             Self::Server => "server",
+            Self::Catalog => "catalog",
         }
     }
 
@@ -43,6 +45,7 @@ impl Section {
         match self {
             Self::Files => FILES,
             Self::Server => load::TEXT,
+            Self::Catalog => index::TEXT,
         }
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn write(bench: &Bench<'_>, options: &Options, section: Section, tabl
         beside = match section {
             Section::Files => bench.peers.versions.clone(),
             Section::Server => load::versions(bench)?,
+            Section::Catalog => "nothing".to_owned(),
         },
         text = section.text(),
     );

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
+use super::index::Index;
 use super::load::Load;
 use super::workload::Shape;
 
@@ -11,6 +12,7 @@ use super::workload::Shape;
 pub(super) enum Section {
     Files,
     Server,
+    Catalog,
 }
 
 /// What `--only` names: a section or one part of it.
@@ -19,10 +21,12 @@ pub(super) enum Part {
     Whole(Section),
     Files(Shape),
     Server(Load),
+    /// The one part of its section.
+    Index(Index),
 }
 
 impl Section {
-    pub(super) const ALL: [Self; 2] = [Self::Files, Self::Server];
+    pub(super) const ALL: [Self; 3] = [Self::Files, Self::Server, Self::Catalog];
 
     /// Its parts, or the one that is chosen.
     pub(super) fn parts(self, only: Option<Part>) -> impl Iterator<Item = Part> {
@@ -33,6 +37,7 @@ impl Section {
                 Part::Whole(_) => false,
                 Part::Files(_) => self == Self::Files,
                 Part::Server(_) => self == Self::Server,
+                Part::Index(_) => self == Self::Catalog,
             };
             is_chosen && is_of_this
         })
@@ -55,6 +60,7 @@ impl ValueEnum for Part {
             Self::Server(Load::Clients),
             Self::Server(Load::SameRun),
             Self::Server(Load::Artifact),
+            Self::Index(Index::Catalog),
         ]
     }
 
@@ -66,8 +72,11 @@ impl ValueEnum for Part {
             Self::Whole(Section::Server) => {
                 Some(PossibleValue::new("server").help("All of the server"))
             }
+            // Its one part has its name.
+            Self::Whole(Section::Catalog) => None,
             Self::Files(shape) => shape.to_possible_value(),
             Self::Server(load) => load.to_possible_value(),
+            Self::Index(index) => index.to_possible_value(),
         }
     }
 }

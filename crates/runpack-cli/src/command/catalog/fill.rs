@@ -60,6 +60,7 @@ impl Execute for Update {
         let catalog = self.both.catalog.open(context)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let filled = context.wait(catalog.catch_up(&name, &reader, &limits))??;
+        catalog::caught_up(context, &storage, catalog.address());
         tell(context, &filled)
     }
 }
@@ -80,6 +81,9 @@ impl Execute for Rebuild {
         let catalog = self.both.catalog.open(context)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let filled = context.wait(catalog.rebuild(&name, &reader, &limits))??;
+        // What came meanwhile was told that the catalog is busy.
+        context.wait(catalog.catch_up(&name, &reader, &limits))??;
+        catalog::caught_up(context, &storage, catalog.address());
         tell(context, &filled)
     }
 }
@@ -92,6 +96,7 @@ fn tell(context: &Context, filled: &Filled) -> Result<Exit, Failure> {
             "known": filled.known,
             "removed": filled.removed,
             "faults": filled.faults.iter().map(fault).collect::<Vec<_>>(),
+            "unread": filled.unread.iter().map(fault).collect::<Vec<_>>(),
         }))?,
         Format::Text => {
             let artifacts = count(filled.artifacts, "artifact");
@@ -103,11 +108,16 @@ fn tell(context: &Context, filled: &Filled) -> Result<Exit, Failure> {
                 ("known", grouped(filled.known)),
                 ("removed", grouped(filled.removed)),
             ]);
-            text.push_str(&faults(&filled.faults));
+            text.push_str(&faults("no pack", &filled.faults));
+            text.push_str(&faults("not read", &filled.unread));
             context.output.print(&text)?;
         }
     }
-    Ok(Exit::Success)
+    Ok(if filled.unread.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Trouble
+    })
 }
 
 fn fault(fault: &Fault) -> Value {
@@ -115,12 +125,12 @@ fn fault(fault: &Fault) -> Value {
 }
 
 /// What stands where a pack should.
-fn faults(faults: &[Fault]) -> String {
+fn faults(what: &str, faults: &[Fault]) -> String {
     let mut text = String::new();
     for fault in faults.iter().take(NAMED_MAX) {
         add!(
             text,
-            "no pack: {}\n  {}\n",
+            "{what}: {}\n  {}\n",
             safe(&fault.key),
             safe(&fault.reason)
         );
@@ -140,7 +150,9 @@ fn more(text: &mut String, all: usize) {
 ///
 /// Every manifest is read.
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 the catalog says what is there, 1 it does not")]
+#[command(
+    after_help = "Exit codes: 0 the catalog says what is there, 1 it does not, 2 something could not be read"
+)]
 pub(super) struct Check {
     #[command(flatten)]
     both: Both,
@@ -158,13 +170,16 @@ impl Execute for Check {
                 "packs": checked.packs,
                 "differences": checked.differences.iter().map(difference).collect::<Vec<_>>(),
                 "faults": checked.faults.iter().map(fault).collect::<Vec<_>>(),
+                "unread": checked.unread.iter().map(fault).collect::<Vec<_>>(),
             }))?,
             Format::Text => context.output.print(&told(&checked))?,
         }
-        Ok(if checked.differences.is_empty() {
+        Ok(if !checked.differences.is_empty() {
+            Exit::Invalid
+        } else if checked.unread.is_empty() {
             Exit::Success
         } else {
-            Exit::Invalid
+            Exit::Trouble
         })
     }
 }
@@ -208,6 +223,7 @@ fn told(checked: &Checked) -> String {
         }
     }
     more(&mut text, checked.differences.len());
-    text.push_str(&faults(&checked.faults));
+    text.push_str(&faults("no pack", &checked.faults));
+    text.push_str(&faults("not read", &checked.unread));
     text
 }

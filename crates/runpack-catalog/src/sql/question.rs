@@ -1,0 +1,139 @@
+//! Statements, and what stands in them: nothing that somebody gave is ever a part of a statement.
+
+use runpack_core::digest::Digest;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, Arguments as _, AssertSqlSafe};
+
+use super::Dialect;
+
+/// What stands for a place in a statement until the database is known. No statement of ours has it otherwise.
+const PLACE: char = '\u{1}';
+
+/// What comes in a place of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Text(String),
+    NoText,
+    Number(i64),
+    Bytes(Vec<u8>),
+    NoBytes,
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<Option<&str>> for Value {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or(Self::NoText, Self::from)
+    }
+}
+
+impl From<&Digest> for Value {
+    fn from(digest: &Digest) -> Self {
+        Self::Bytes(digest.as_bytes().to_vec())
+    }
+}
+
+impl From<Option<&Digest>> for Value {
+    fn from(digest: Option<&Digest>) -> Self {
+        digest.map_or(Self::NoBytes, Self::from)
+    }
+}
+
+impl From<u64> for Value {
+    /// No number of a manifest is larger than 2^53-1.
+    fn from(number: u64) -> Self {
+        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+/// A statement, built from parts that stand in this program, and what comes in its places.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Question {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Question {
+    pub(crate) fn new(sql: &'static str) -> Self {
+        Self {
+            sql: sql.to_owned(),
+            values: Vec::new(),
+        }
+    }
+
+    /// More of the statement. Nothing that somebody gave may ever be a part of it: see [`Question::value`].
+    pub(crate) fn add(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// A place in the statement for this value.
+    pub(crate) fn value(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.sql.push(PLACE);
+        self
+    }
+
+    /// `(value, value, ...)`
+    pub(crate) fn list(&mut self, values: impl IntoIterator<Item = Value>) -> &mut Self {
+        self.add("(");
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                self.add(", ");
+            }
+            self.value(value);
+        }
+        self.add(")")
+    }
+
+    /// The same, asked how it is answered.
+    pub(crate) fn explained(mut self, dialect: Dialect) -> Self {
+        self.sql.insert_str(
+            0,
+            match dialect {
+                Dialect::Sqlite => "EXPLAIN QUERY PLAN ",
+                Dialect::Postgres => "EXPLAIN ",
+            },
+        );
+        self
+    }
+
+    /// As it is asked.
+    pub(super) fn query(self, dialect: Dialect) -> Query<'static, Any, AnyArguments> {
+        let mut arguments = AnyArguments::default();
+        for value in self.values {
+            // These types are encoded by every database.
+            let _ = match value {
+                Value::Text(text) => arguments.add(text),
+                Value::NoText => arguments.add(None::<String>),
+                Value::Number(number) => arguments.add(number),
+                Value::Bytes(bytes) => arguments.add(bytes),
+                Value::NoBytes => arguments.add(None::<Vec<u8>>),
+            };
+        }
+        sqlx::query_with(AssertSqlSafe(placed(&self.sql, dialect)), arguments)
+    }
+}
+
+/// The statement with places as the database writes them. SQLite takes numbers too, and looks through all of them for each.
+fn placed(sql: &str, dialect: Dialect) -> String {
+    let mut placed = String::with_capacity(sql.len());
+    let mut number = 0u32;
+    for c in sql.chars() {
+        match (c, dialect) {
+            (PLACE, Dialect::Sqlite) => placed.push('?'),
+            (PLACE, Dialect::Postgres) => {
+                number = number.saturating_add(1);
+                placed.push('$');
+                placed.push_str(&number.to_string());
+            }
+            _ => placed.push(c),
+        }
+    }
+    placed
+}
