@@ -20,8 +20,8 @@ impl S3Store {
     ///
     /// # Errors
     /// [`StoreError::Unusable`], in one line which of endpoint, bucket, region and credentials is wrong and what to
-    /// do. [`StoreError::Unreachable`] where the endpoint does not answer as a store. [`StoreError::Denied`] where the store knows the credentials and they may not list: whoever only writes
-    /// or only reads by key can go on.
+    /// do. [`StoreError::Unreachable`] where the endpoint does not answer as a store. [`StoreError::Denied`] where the
+    /// store knows the credentials and they may not list: whoever only writes or only reads by key can go on.
     pub async fn check(&self) -> Result<(), StoreError> {
         let hasty = Builder::new()
             .retry_config(
