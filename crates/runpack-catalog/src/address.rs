@@ -28,7 +28,9 @@ pub struct PostgresUrl(String);
 
 /// No address of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a catalog is written sqlite:PATH or postgres://USER@HOST/DATABASE")]
+#[error(
+    "a catalog is written sqlite:PATH or postgres://HOST/DATABASE, with the user before the host"
+)]
 pub struct AddressError;
 
 impl PostgresUrl {

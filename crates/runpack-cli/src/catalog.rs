@@ -22,7 +22,8 @@ pub(crate) struct CatalogOption {
     /// The catalog: sqlite:PATH or postgres://USER@HOST/DATABASE [env: RUNPACK_CATALOG] [default: `catalog.db` where
     /// receipts are kept]
     #[arg(long, value_name = "CATALOG")]
-    catalog: Option<CatalogAddress>,
+    // Parsed later: what cannot be read may hold a password, and is not quoted.
+    catalog: Option<String>,
 }
 
 impl CatalogOption {
@@ -37,7 +38,9 @@ impl CatalogOption {
 
     fn address(&self, context: &Context) -> Result<CatalogAddress, Failure> {
         match &self.catalog {
-            Some(address) => Ok(address.clone()),
+            Some(text) => text.parse().map_err(|error| {
+                Failure::new("--catalog names no catalog", "correct it").because(&error)
+            }),
             None => Ok(configured(context)?.0),
         }
     }

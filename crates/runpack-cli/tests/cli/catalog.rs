@@ -179,6 +179,10 @@ fn k01_what_is_wrong_with_a_catalog_is_told_without_its_password() {
     );
     for (line, says) in [
         (
+            "catalog search --catalog postgres//me:secret@host",
+            "sqlite:PATH or postgres://",
+        ),
+        (
             "catalog search --catalog mysql://host/db",
             "sqlite:PATH or postgres://",
         ),
