@@ -48,7 +48,8 @@ pub(crate) fn install(workspace: &Workspace) -> Result {
 
 pub(crate) fn run(workspace: &Workspace, examples: u32) -> Result {
     install(workspace)?;
-    let line = "build --quiet --package runpack-server --example serve";
+    // With the profile and the features of the tests: nothing is built twice.
+    let line = "build --quiet --profile test --workspace --all-features --example serve";
     command::run(&mut workspace.cargo(line))?;
     let directory = workspace.target.join("api");
     fs::create_dir_all(&directory)?;

@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result {
     fs::create_dir_all(&directory)?;
 
     heading("Build runpack");
-    command::run(&mut workspace.cargo("build --release --package runpack-cli"))?;
+    command::run(&mut workspace.cargo("build --package runpack-cli"))?;
 
     heading("Make a real run: this project's own tests, with their log and results");
     let mut gather = workspace.command("crates/runpack-cli/examples/gather-test-run.sh");
@@ -96,7 +96,7 @@ fn run_id(workspace: &Workspace) -> String {
 /// expected one is an error.
 fn expect(workspace: &Workspace, line: &str, expected: i32) -> Result<Said> {
     println!("$ runpack {line}");
-    let mut runpack: Command = workspace.command(workspace.target.join("release/runpack"));
+    let mut runpack: Command = workspace.command(workspace.target.join("debug/runpack"));
     runpack
         .args(line.split_whitespace())
         .env("RUNPACK_STATE_DIR", workspace.root.join(DEMO).join("state"));

@@ -26,13 +26,14 @@ pub(crate) const NEXTEST: CargoTool = CargoTool {
 pub(crate) const DENY: CargoTool = CargoTool {
     name: "deny",
     version: "0.20.2",
-    options: &[],
+    // Run once, and built in half of the time.
+    options: &["--debug"],
 };
 /// Builds and runs fuzz targets.
 pub(crate) const FUZZ: CargoTool = CargoTool {
     name: "fuzz",
     version: "0.13.2",
-    options: &[],
+    options: &["--debug"],
 };
 
 impl CargoTool {
