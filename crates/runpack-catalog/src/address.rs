@@ -38,15 +38,21 @@ impl PostgresUrl {
         &self.0
     }
 
-    /// As it may be shown: without a password, which may also stand among the parameters, and not at all where it cannot be
-    /// told what is one.
-    fn shown(&self) -> String {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return "(not shown)".to_owned();
-        };
+    /// The scheme, what names user, host and database, and the parameters.
+    fn parts(&self) -> Option<(&str, &str, &str)> {
+        let (scheme, rest) = self.0.split_once("://")?;
         let (head, parameters) = match rest.find(['?', '#']) {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
+        };
+        Some((scheme, head, parameters))
+    }
+
+    /// As it may be shown: without a password, which may also stand among the parameters, and not at all where it cannot be
+    /// told what is one.
+    fn shown(&self) -> String {
+        let Some((scheme, head, parameters)) = self.parts() else {
+            return "(not shown)".to_owned();
         };
         if parameters.contains('@') {
             return format!("{scheme}://(not shown)");
@@ -57,6 +63,21 @@ impl PostgresUrl {
                 format!("{scheme}://{name}@{host}")
             }
             None => format!("{scheme}://{head}"),
+        }
+    }
+}
+
+impl CatalogAddress {
+    /// Whether a password stands in it, or something of which that cannot be told.
+    pub fn holds_password(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(url) => url.parts().is_none_or(|(_, head, parameters)| {
+                let user = head.rsplit_once('@').map_or("", |(user, _)| user);
+                user.contains([':', '/'])
+                    || parameters.contains('@')
+                    || parameters.to_ascii_lowercase().contains("password")
+            }),
         }
     }
 }
@@ -112,6 +133,10 @@ mod tests {
             ("sqlite:///var/lib/catalog.db", "sqlite:/var/lib/catalog.db"),
             ("postgres://host/db", "postgres://host/db"),
             (
+                "postgres://me@host/db?sslmode=verify-full",
+                "postgres://me@host/db",
+            ),
+            (
                 "postgresql://me@host:5432/db",
                 "postgresql://me@host:5432/db",
             ),
@@ -129,6 +154,9 @@ mod tests {
         ] {
             let address: CatalogAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), shown);
+            let has_one =
+                text.contains("secret") || text.contains("cr@et") || text.contains("sec/");
+            assert_eq!(address.holds_password(), has_one, "{text}");
             for said in [format!("{address:?}"), address.to_string()] {
                 assert!(
                     !said.contains("secret") && !said.contains("cr@et"),

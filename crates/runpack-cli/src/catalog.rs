@@ -5,11 +5,15 @@
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
+#[cfg(feature = "server")]
+mod following;
 mod upkeep;
 
 use clap::Args;
 use runpack_catalog::{Catalog, CatalogAddress, CatalogError, StoreName, SurveyError};
 
+#[cfg(feature = "server")]
+pub(crate) use following::Following;
 pub(crate) use upkeep::{caught_up, tell};
 
 use crate::context::Context;
@@ -48,18 +52,28 @@ impl CatalogOption {
 
 /// The catalog where no flag names one, and whether somebody has named it.
 fn configured(context: &Context) -> Result<(CatalogAddress, Named), Failure> {
-    let Some(given) = &context.environment.catalog else {
-        let file = context.environment.state()?.join("catalog.db");
-        return Ok((CatalogAddress::Sqlite(file), Named::No));
-    };
-    let address = given.reveal().parse().map_err(|error| {
-        Failure::new(
-            "a variable is not what is expected, name=`RUNPACK_CATALOG`",
-            "correct it, or unset it",
-        )
-        .because(&error)
-    })?;
-    Ok((address, Named::Yes))
+    if let Some(given) = &context.environment.catalog {
+        let address = given.reveal().parse().map_err(|error| {
+            Failure::new(
+                "a variable is not what is expected, name=`RUNPACK_CATALOG`",
+                "correct it, or unset it",
+            )
+            .because(&error)
+        })?;
+        return Ok((address, Named::Yes));
+    }
+    if let Some(address) = context.config()?.catalog {
+        return Ok((address, Named::Yes));
+    }
+    let file = context.environment.state()?.join("catalog.db");
+    Ok((CatalogAddress::Sqlite(file), Named::No))
+}
+
+/// The catalog that is kept up with commits, if there is one: what is named, or the file of this machine if it is there.
+fn wanted(context: &Context) -> Result<Option<CatalogAddress>, Failure> {
+    let (address, named) = configured(context)?;
+    let is_there = matches!(&address, CatalogAddress::Sqlite(file) if file.exists());
+    Ok((named == Named::Yes || is_there).then_some(address))
 }
 
 /// Whether somebody has named the catalog.

@@ -13,6 +13,8 @@ mod config;
 mod diff;
 mod export;
 mod gc;
+#[cfg(feature = "server")]
+mod index;
 #[cfg(feature = "catalog")]
 mod lineage;
 mod list;

@@ -54,6 +54,9 @@ pub struct Config {
     pub auto_push: Option<bool>,
     /// `runpacks.verify_on_push`
     pub verify_on_push: Option<bool>,
+    /// `runpacks.catalog`; a relative file is relative to this one.
+    #[cfg(feature = "catalog")]
+    pub catalog: Option<runpack_catalog::CatalogAddress>,
     /// `runpacks.file.root`; a relative one is relative to the file.
     pub store_root: Option<PathBuf>,
     /// `runpacks.s3`
@@ -124,6 +127,10 @@ impl Config {
             }
         };
         let flag = |key, text: Option<&str>| text.map(|text| read.flag(key, text)).transpose();
+        #[cfg(not(feature = "catalog"))]
+        if runpacks.catalog.is_some() {
+            return Err(read.no_catalog());
+        }
         Ok(Self {
             path: Some(from.to_owned()),
             tenant: document.tenant,
@@ -135,6 +142,11 @@ impl Config {
                 "runpacks.verify_on_push",
                 runpacks.verify_on_push.as_deref(),
             )?,
+            #[cfg(feature = "catalog")]
+            catalog: runpacks
+                .catalog
+                .map(|text| read.catalog(&text))
+                .transpose()?,
             store_root: runpacks.file.map(|file| beside.join(file.root)),
             policy: runpacks.policy,
             s3: runpacks
@@ -179,6 +191,39 @@ impl Read<'_> {
             "false" => Ok(false),
             other => Err(self.wrong(key, other, "write `true` or `false`")),
         }
+    }
+
+    /// What cannot be read may hold a password, and is not quoted.
+    #[cfg(feature = "catalog")]
+    fn catalog(&self, text: &str) -> Result<runpack_catalog::CatalogAddress, Failure> {
+        use runpack_catalog::CatalogAddress;
+
+        let wrong = |rule: &str| {
+            let at = self.from.display();
+            Failure::new(
+                format!("a value is not what is expected, key=`runpacks.catalog` path=`{at}`"),
+                rule,
+            )
+        };
+        match text.parse() {
+            Ok(CatalogAddress::Sqlite(file)) => Ok(CatalogAddress::Sqlite(self.beside.join(file))),
+            Ok(address) if address.holds_password() => Err(wrong(
+                "no password stands in this file: leave it out and give it as PGPASSWORD, or in ~/.pgpass",
+            )),
+            Ok(address) => Ok(address),
+            Err(error) => Err(wrong("correct it").because(&error)),
+        }
+    }
+
+    #[cfg(not(feature = "catalog"))]
+    fn no_catalog(&self) -> Failure {
+        let at = self.from.display();
+        Failure::new(
+            format!(
+                "a catalog is named, and this program has none, key=`runpacks.catalog` path=`{at}`"
+            ),
+            "use a program that was built with the feature `catalog`, or remove the key",
+        )
     }
 
     fn parsed<T>(&self, key: &str, text: Option<String>) -> Result<Option<T>, Failure>

@@ -79,6 +79,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         },
         on_conflict: OnConflict::default(),
         backlog: None,
+        on_commit: None,
         limits: ServiceLimits::default(),
     })?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;

@@ -42,6 +42,7 @@ pub(crate) use read::verified;
 pub use read::{ExecutionPage, Item, State, Status};
 pub use upload::{NewUpload, Uploaded};
 
+use crate::commits::OnCommit;
 use crate::staging::Staging;
 
 /// Bounds of executions.
@@ -150,6 +151,7 @@ pub struct Executions {
     limits: ExecutionLimits,
     pack_limits: Limits,
     memory: Memory,
+    on_commit: Option<OnCommit>,
 }
 
 /// SHA-256 of whole files by artifact name, as a client says that they must be.
@@ -173,7 +175,15 @@ impl Executions {
             limits: ExecutionLimits::default(),
             pack_limits: Limits::default(),
             memory: Memory::default(),
+            on_commit: None,
         }
+    }
+
+    /// The same, telling somebody of each execution that became a pack.
+    #[must_use]
+    pub fn telling(mut self, on_commit: Option<OnCommit>) -> Self {
+        self.on_commit = on_commit;
+        self
     }
 
     /// The same, with these bounds.

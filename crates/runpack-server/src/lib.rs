@@ -11,6 +11,7 @@
 //! | what a record is, and how one is kept | [`record`] |
 //! | what an execution is while it runs, and how it becomes a pack | [`execution`] |
 //! | what happens while the store is away | [`spool`] |
+//! | who is told of packs | [`commits`] |
 //! | how files that a bench or a service wrote come to the store | [`ship`] |
 //! | sockets, TLS, deadlines | [`listen`] |
 //! | how another program asks a server | [`client`] |
@@ -20,6 +21,7 @@ pub mod access;
 pub mod api;
 pub mod audit;
 pub mod client;
+pub mod commits;
 pub mod execution;
 pub mod json;
 pub mod links;

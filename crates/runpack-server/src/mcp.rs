@@ -44,6 +44,7 @@ pub use http::router;
 use crate::access::{Caller, Grant, Verb};
 use crate::api::trail::Gone;
 use crate::audit::AuditLog;
+use crate::commits::OnCommit;
 use crate::execution::Executions;
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -126,6 +127,8 @@ pub struct ToolParts<'a> {
     pub root: Option<&'a Path>,
     /// The log of what was done.
     pub audit: Option<Arc<AuditLog>>,
+    /// Who is told of packs.
+    pub on_commit: Option<OnCommit>,
     /// The present time.
     pub clock: Arc<dyn Clock>,
     /// Who makes the packs.
@@ -209,7 +212,8 @@ impl Tools {
             parts.keeper,
             temporary.path(),
             parts.packs,
-        );
+        )
+        .telling(parts.on_commit);
         Ok(Self(Arc::new(Work {
             links: parts.links,
             packs: Arc::new(packs),

@@ -35,6 +35,7 @@ use runpack_core::verify::{
 
 use self::search::Search;
 use crate::bytes_of;
+use crate::commits::OnCommit;
 use crate::staging::Staged;
 
 /// Objects that are looked through for a pack whose reference is missing or wrong.
@@ -190,6 +191,7 @@ pub struct Packs {
     staging: PathBuf,
     limits: Limits,
     search: Search,
+    on_commit: Option<OnCommit>,
 }
 
 impl Packs {
@@ -208,7 +210,15 @@ impl Packs {
             staging: staging.to_owned(),
             limits,
             search: Search::default(),
+            on_commit: None,
         }
+    }
+
+    /// The same, telling somebody of each pack that is committed.
+    #[must_use]
+    pub fn telling(mut self, on_commit: Option<OnCommit>) -> Self {
+        self.on_commit = on_commit;
+        self
     }
 
     /// The bounds.
@@ -253,7 +263,7 @@ impl Packs {
             &progress,
         );
         let committed = staged.await?.commit().await?;
-        self.refer(&committed.manifest).await;
+        self.settle(&committed.manifest).await;
         self.search.came(committed.manifest.pack_id());
         Ok((committed.manifest, committed.commit))
     }
@@ -268,8 +278,15 @@ impl Packs {
         &self.writing
     }
 
-    /// Makes sure that a committed pack is found by its id without a scan.
-    pub(crate) async fn refer(&self, manifest: &Manifest) {
+    /// What is done with a committed pack besides: somebody is told, and it is found by its id without a scan.
+    pub(crate) async fn settle(&self, manifest: &Arc<Manifest>) {
+        if let Some(on_commit) = &self.on_commit {
+            on_commit.tell(manifest);
+        }
+        self.refer(manifest).await;
+    }
+
+    async fn refer(&self, manifest: &Manifest) {
         let Some(keeper) = &self.keeper else {
             return;
         };

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::access::{Access, PolicyError};
 use crate::api::writes::Writes;
 use crate::audit::AuditLog;
+use crate::commits::OnCommit;
 use crate::execution::{ExecutionLimits, Executions};
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -105,6 +106,8 @@ pub struct Parts<'a> {
     pub on_conflict: OnConflict,
     /// The spool in front of the store.
     pub backlog: Option<Backlog>,
+    /// Who is told of packs.
+    pub on_commit: Option<OnCommit>,
     /// Bounds.
     pub limits: ServiceLimits,
 }
@@ -186,14 +189,16 @@ impl Service {
             Arc::clone(&parts.clock),
             producer.clone(),
         )
-        .with_limits(parts.limits.executions, parts.limits.packs.clone());
+        .with_limits(parts.limits.executions, parts.limits.packs.clone())
+        .telling(parts.on_commit.clone());
         let packs = Packs::new(
             Arc::clone(&parts.store),
             parts.writing,
             housekeeping,
             parts.staging,
             parts.limits.packs,
-        );
+        )
+        .telling(parts.on_commit);
         let rates = parts.limits.rates;
         let callers = Quota::per_second(rates.per_second).allow_burst(rates.burst);
         let strangers = Quota::per_second(rates.refusals_per_second);

@@ -1,5 +1,5 @@
-//! Keeping a catalog up with commits, where there is one: the one that `RUNPACK_CATALOG` names, or the file of this machine
-//! if it is there.
+//! Keeping a catalog up with commits, where there is one: the one that `RUNPACK_CATALOG` or the configuration file names, or
+//! the file of this machine if it is there.
 //!
 //! Invariant: nothing that is wrong with a catalog keeps a pack from a store or makes a command fail. What the catalog did
 //! not take is remembered on this machine, a small file for each pack, and taken up when the next one is.
@@ -17,7 +17,7 @@ use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
 use tokio::time::timeout;
 
-use super::{Named, configured, name};
+use super::{name, wanted};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage::Storage;
@@ -36,9 +36,9 @@ pub(crate) async fn tell(
     manifest: &Arc<Manifest>,
     form: Form,
 ) {
-    let address = match configured(context) {
-        Ok((address, named)) if named == Named::Yes || is_there(&address) => address,
-        Ok(_) => return,
+    let address = match wanted(context) {
+        Ok(Some(address)) => address,
+        Ok(None) => return,
         Err(failure) => {
             context
                 .output
@@ -127,13 +127,6 @@ async fn take_up_missed(
 pub(crate) fn caught_up(context: &Context, storage: &Storage, address: &CatalogAddress) {
     if let Some(place) = place(context, storage, address) {
         let _ = fs::remove_dir_all(place);
-    }
-}
-
-fn is_there(address: &CatalogAddress) -> bool {
-    match address {
-        CatalogAddress::Sqlite(file) => file.exists(),
-        _ => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use runpack_core::id::{Namespace, Tenant};
@@ -9,7 +10,10 @@ use runpack_server::audit::AuditLog;
 use runpack_server::links::Links;
 use runpack_server::mcp::{ToolLimits, ToolParts, Tools, operator};
 
+use tokio::time::timeout;
+
 use super::Execute;
+use super::index::Index;
 use crate::clock::SystemClock;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -50,6 +54,9 @@ Examples:
 In the configuration of a client:
   {\"mcpServers\": {\"runpack\": {\"command\": \"runpack\", \"args\": [\"mcp\", \"file:/srv/packs\", \"--tenant\", \"acme\"]}}}";
 
+/// How long the catalog has to take what was committed last.
+const INDEX_WITHIN: Duration = Duration::from_secs(20);
+
 impl Execute for Mcp {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         context.use_threads()?;
@@ -62,8 +69,10 @@ impl Execute for Mcp {
             AuditLog::open(directory, "mcp", Arc::new(SystemClock)).map_err(|error| unfit(&error))
         });
         let audit = audit.transpose()?.map(Arc::new);
+        let (store, packs) = (storage.store(), context.limits(&self.limits)?);
+        let (index, on_commit) = Index::of(context, &storage, &store, &packs)?.unzip();
         let tools = Tools::new(ToolParts {
-            store: storage.store(),
+            store,
             keeper: Some(storage.housekeeping()),
             links: storage
                 .s3()
@@ -71,14 +80,21 @@ impl Execute for Mcp {
             caller: operator(self.tenant.as_ref(), self.namespace.as_ref()),
             root: self.root.as_deref(),
             audit: audit.clone(),
+            on_commit,
             clock: Arc::new(SystemClock),
             producer: context.producer.clone(),
-            packs: context.limits(&self.limits)?,
+            packs,
             limits: ToolLimits::default(),
         });
         let tools = tools.map_err(|error| unfit(&error))?;
         context.wait(async {
+            let (ended, ending) = tokio::sync::oneshot::channel::<()>();
+            let indexing = index.map(|index| tokio::spawn(index.run(async { drop(ending.await) })));
             let served = tools.serve_stdio().await;
+            drop(ended);
+            if let Some(indexing) = indexing {
+                let _ = timeout(INDEX_WITHIN, indexing).await;
+            }
             if let Some(audit) = &audit {
                 audit.close().await;
             }

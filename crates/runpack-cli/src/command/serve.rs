@@ -176,6 +176,9 @@ impl Serve {
             "serving"
         );
         let beside = tokio::spawn(Arc::clone(&stack.service).run(until(&resting)));
+        let indexing = stack
+            .index
+            .map(|index| tokio::spawn(index.run(until(&resting))));
         let mirroring = stack.mirror.map(|mut mirror| {
             let until = until(&resting);
             tokio::spawn(async move { mirror.run(until).await })
@@ -212,6 +215,9 @@ impl Serve {
                 let _ = beside.await;
                 if let Some(mirroring) = mirroring {
                     let _ = mirroring.await;
+                }
+                if let Some(indexing) = indexing {
+                    let _ = indexing.await;
                 }
             };
             if timeout(REST_WITHIN, resting).await.is_err() {

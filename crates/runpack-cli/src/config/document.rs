@@ -29,6 +29,8 @@ pub(super) struct Runpacks {
     pub(super) auto_push: Option<String>,
     #[serde(default, deserialize_with = "text")]
     pub(super) verify_on_push: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) catalog: Option<String>,
     #[serde(default, deserialize_with = "section")]
     pub(super) file: Option<FileSection>,
     #[serde(default, deserialize_with = "section")]

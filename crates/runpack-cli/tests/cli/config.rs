@@ -249,6 +249,44 @@ fn k01_no_credential_is_shown_by_anything() {
 }
 
 #[test]
+fn k01_a_catalog_is_named_without_its_password() {
+    let desk = Desk::new();
+    for (address, told) in [
+        (
+            "postgres://me:secret@host/db",
+            "no password stands in this file",
+        ),
+        (
+            "postgres://host/db?user=me&PassWord=secret",
+            "no password stands in this file",
+        ),
+        ("mysql://me:secret@host/db", "correct it"),
+    ] {
+        desk.write(
+            "runpack.yaml",
+            format!("runpacks: {{catalog: '{address}'}}"),
+        );
+        let said = desk.line("catalog search").expect(2);
+        assert!(
+            said.err.contains("runpacks.catalog") && said.err.contains(told),
+            "{}",
+            said.err
+        );
+        assert!(!said.err.contains("secret"), "{}", said.err);
+    }
+    // Beside the file, wherever the program is run.
+    desk.write(
+        "below/runpack.yaml",
+        "runpacks: {catalog: 'sqlite:index.db'}",
+    );
+    let found = desk
+        .line("catalog search --config below/runpack.yaml")
+        .expect(0);
+    assert_eq!(found.out, "no artifacts\n");
+    assert!(desk.path("below/index.db").exists());
+}
+
+#[test]
 fn locks_are_refused_whatever_is_done() {
     let desk = Desk::with_run();
     desk.export("--bundle b.tar.gz");

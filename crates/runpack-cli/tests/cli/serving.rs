@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use runpack_testing::proxy::{Fault, FaultProxy, Rule};
-use runpack_testing::servers::{BucketKind, Kind};
+use runpack_testing::servers::{BucketKind, Kind, PrivatePostgres};
 use serde_json::{Value, json};
 
 use crate::s3::Remote;
@@ -100,6 +100,14 @@ impl Server {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
+}
+
+/// Whether it comes to be so, within a minute.
+fn comes(is_so: impl Fn() -> bool) -> bool {
+    (0..300).any(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        is_so()
+    })
 }
 
 fn record(run_id: &str) -> Vec<u8> {
@@ -231,14 +239,58 @@ fn w15_n01_a_server_with_a_spool_starts_while_its_store_is_away() {
         let payloads = objects.iter().filter(|key| key.contains("/payload.json"));
         payloads.count()
     };
-    let are_there = (0..300).any(|_| {
-        std::thread::sleep(Duration::from_millis(200));
-        payloads(remote.objects()) == 3
-    });
-    assert!(are_there, "{:#?}", remote.objects());
+    assert!(
+        comes(|| payloads(remote.objects()) == 3),
+        "{:#?}",
+        remote.objects()
+    );
     send(&server, 4);
     assert_eq!(server.stop(), Some(0));
     assert_eq!(payloads(remote.objects()), 4);
+}
+
+/// Ends an execution, which makes it a pack.
+fn execute(server: &Server, id: &str) {
+    let opening = json!({"execution_id": id, "organization": "acme", "project": "hil", "runner_type": "bench"});
+    let opening = serde_json::to_vec(&opening).unwrap();
+    assert_eq!(server.ask("POST", "/v1/executions", &opening).0, 201);
+    let end = format!("/v1/executions/{id}/complete");
+    let (status, _) = server.ask("POST", &end, br#"{"result":"passed"}"#);
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn w19_the_catalog_of_a_server_follows_it_and_catches_up_after_its_database_was_away() {
+    let desk = Desk::with_run();
+    let mut postgres = PrivatePostgres::start();
+    let url = postgres.database("packs");
+    desk.export("--run-id r1");
+    let token = policy(&desk);
+    desk.write("runpack.yaml", format!("runpacks: {{catalog: '{url}'}}"));
+    let start = || Server::begin(desk.command(), "file:store", token.clone());
+    let found = |what: &str| desk.line(&format!("catalog search {what}")).expect(0).out;
+    let has = |ids: &[&str]| {
+        let has_all = || {
+            let found = found("--kind metadata --json");
+            ids.iter().all(|id| found.contains(id))
+        };
+        assert!(comes(has_all), "{}", found("--json"));
+    };
+    let server = start();
+    // What was there before it began, and what it commits.
+    assert!(comes(|| found("--run-id r1") != "no artifacts\n"));
+    execute(&server, EXECUTION);
+    has(&[EXECUTION]);
+    let (second, third) = ("01JD3M7Z9X8QWERTYASDFGHJK1", "01JD3M7Z9X8QWERTYASDFGHJK2");
+    postgres.kill();
+    execute(&server, second);
+    postgres.start_again();
+    has(&[EXECUTION, second]);
+    // What comes last is taken up before it ends.
+    execute(&server, third);
+    assert_eq!(server.stop(), Some(0));
+    has(&[third]);
+    desk.line("catalog check file:store").expect(0);
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl Executions {
                 let mut proven = BTreeSet::new();
                 self.check(id, expected, manifest.artifacts(), &mut proven)
                     .await?;
+                let manifest = Arc::new(manifest);
                 self.settle(id, &manifest).await;
                 return Ok(Completed {
                     metadata: earlier.clone(),
@@ -181,8 +182,11 @@ impl Executions {
         Ok(manifest)
     }
 
-    /// What is done with a committed pack besides: it is found by its id, and what was live goes.
-    async fn settle(&self, id: &ExecutionId, manifest: &Manifest) {
+    /// What is done with a committed pack besides: somebody is told, it is found by its id, and what was live goes.
+    async fn settle(&self, id: &ExecutionId, manifest: &Arc<Manifest>) {
+        if let Some(on_commit) = &self.on_commit {
+            on_commit.tell(manifest);
+        }
         let Some(keeper) = &self.keeper else { return };
         if let Err(error) = reference::ensure(&*self.store, &**keeper, manifest).await {
             tracing::warn!(

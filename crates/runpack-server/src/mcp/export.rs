@@ -104,7 +104,7 @@ impl Work {
         let committed = staged.commit().await.map_err(not_exported)?;
         told.note("pack_id", &committed.manifest.pack_id());
         told.note("outcome", outcome(committed.commit));
-        self.packs.refer(&committed.manifest).await;
+        self.packs.settle(&committed.manifest).await;
         let exported = self.exported(session, &scope, &committed).await;
         Ok((exported, committed.commit))
     }

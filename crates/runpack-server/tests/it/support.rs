@@ -278,6 +278,7 @@ impl Server {
             producer: producer(),
             on_conflict: setup.on_conflict,
             backlog: None,
+            on_commit: None,
             limits: setup.limits,
         })
         .unwrap();

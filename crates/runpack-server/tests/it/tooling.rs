@@ -73,6 +73,7 @@ impl Desk {
             caller: self.caller.clone(),
             root,
             audit: Some(Arc::clone(&self.audit)),
+            on_commit: None,
             clock: clock(),
             producer: producer(),
             packs: Limits::default(),

@@ -14,6 +14,7 @@ use runpack_server::spool::{Mirror, SpoolSettings, SpoolStore};
 
 use super::{Serve, unfit};
 use crate::clock::SystemClock;
+use crate::command::index::Index;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage::Storage;
@@ -22,6 +23,7 @@ pub(super) struct Stack {
     pub(super) service: Arc<Service>,
     pub(super) audit: Arc<AuditLog>,
     pub(super) mirror: Option<Mirror>,
+    pub(super) index: Option<Index>,
     metrics: Arc<Metrics>,
 }
 
@@ -73,6 +75,7 @@ impl Stack {
         limits.packs = context.limits(&serve.limits)?;
         limits.rates.per_second = serve.rate;
         limits.rates.burst = limits.rates.burst.max(serve.rate);
+        let (index, on_commit) = Index::of(context, storage, &store, &limits.packs)?.unzip();
         let keeper = Keeper {
             store: remote,
             housekeeping: storage.housekeeping(),
@@ -92,12 +95,14 @@ impl Stack {
             producer: context.producer.clone(),
             on_conflict: serve.on_conflict.into(),
             backlog,
+            on_commit,
             limits,
         });
         Ok(Self {
             service: service.map_err(|error| unfit(&error))?,
             audit,
             mirror,
+            index,
             metrics,
         })
     }

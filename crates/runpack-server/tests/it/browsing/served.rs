@@ -183,6 +183,7 @@ async fn service(below: &Path, policy: &str, links: Option<Arc<Bucket>>) -> Arc<
         producer: producer(),
         on_conflict: OnConflict::default(),
         backlog: None,
+        on_commit: None,
         limits: ServiceLimits::default(),
     };
     Service::new(parts).unwrap()

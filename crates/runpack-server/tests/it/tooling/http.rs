@@ -59,6 +59,7 @@ impl Served {
             producer: producer(),
             on_conflict: OnConflict::Refuse,
             backlog: None,
+            on_commit: None,
             limits: ServiceLimits::default(),
         })
         .unwrap();
