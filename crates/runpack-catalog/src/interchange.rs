@@ -53,7 +53,9 @@ pub struct Interchange {
 
 /// When a run is said to have begun, and is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a run does not begin after its pack was made, started_at=`{started_at}` created_at=`{created_at}`")]
+#[error(
+    "a run does not begin after its pack was made, started_at=`{started_at}` created_at=`{created_at}`"
+)]
 pub struct StartError {
     started_at: Timestamp,
     created_at: Timestamp,
@@ -63,7 +65,10 @@ impl Interchange {
     /// Of one manifest, without a catalog: what its artifacts were made from is claimed.
     pub fn of(manifest: &Manifest) -> Self {
         let account = Account::of(Whole::of(manifest), |_, input| {
-            Some(Source { input: input.clone(), known: None })
+            Some(Source {
+                input: input.clone(),
+                known: None,
+            })
         });
         Self {
             packs: vec![account],
@@ -140,10 +145,7 @@ enum Outcome {
 
 impl Account {
     /// `source` says what is known of what an artifact was made from, and nothing of what is to be left out.
-    fn of(
-        whole: Whole,
-        source: impl Fn(&ArtifactEntry, &InputEntry) -> Option<Source>,
-    ) -> Self {
+    fn of(whole: Whole, source: impl Fn(&ArtifactEntry, &InputEntry) -> Option<Source>) -> Self {
         let Whole {
             pack,
             labels,

@@ -16,6 +16,7 @@ pub mod null;
 pub mod proxy;
 mod scratch;
 pub mod servers;
+pub mod validators;
 mod wire;
 
 pub use lying::{Lie, LyingStore};

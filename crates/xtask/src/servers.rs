@@ -144,7 +144,12 @@ pub(crate) fn install(workspace: &Workspace) -> Result {
         workspace,
         VALIDATORS,
         VALIDATORS_REQUIREMENTS,
-        &["openlineage.client", "prov.model", "rocrate_validator.services", "jsonschema"],
+        &[
+            "openlineage.client",
+            "prov.model",
+            "rocrate_validator.services",
+            "jsonschema",
+        ],
     )
 }
 

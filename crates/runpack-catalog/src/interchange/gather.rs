@@ -8,7 +8,8 @@ use super::{Account, Interchange, Source};
 use crate::entry::{ArtifactEntry, InputEntry, PackEntry, Whole};
 use crate::error::CatalogError;
 use crate::lineage::{
-    AT_ONCE, Artifacts, Direction, FINDINGS_MAX, Known, Lineage, LineageFinding, Node, Reach, Starting,
+    AT_ONCE, Artifacts, Direction, FINDINGS_MAX, Known, Lineage, LineageFinding, Node, Origin,
+    Reach, Starting,
 };
 use crate::sql::Catalog;
 
@@ -34,12 +35,15 @@ impl Catalog {
             if way == Direction::Down && !ways.contains(&way) {
                 continue;
             }
-            let trace = self.lineage(&start, way, reach).await?;
+            let mut trace = self.lineage(&start, way, reach).await?;
             circular.extend(circular_links(&trace));
-            findings.extend(told(&trace.findings, &trace.nodes));
             if ways.contains(&way) {
-                packs.extend(known_packs(&trace));
+                packs.extend(named_packs(&trace));
+            } else {
+                let is_circle = |finding: &_| matches!(finding, LineageFinding::Cycle { .. });
+                trace.findings.retain(is_circle);
             }
+            findings.extend(told(&trace.findings, &trace.nodes));
         }
         let mut entries = self.entries(&packs).await?;
         if !entries.contains_key(&pack) {
@@ -106,8 +110,9 @@ impl Catalog {
         wholes: impl Iterator<Item = &Whole> + Send,
     ) -> Result<Sources, CatalogError> {
         let inputs = wholes.flat_map(|whole| whole.artifacts.iter().flat_map(|(_, inputs)| inputs));
-        let named: BTreeSet<(PackId, String)> =
-            inputs.map(|input| (input.pack, input.name.clone())).collect();
+        let named: BTreeSet<(PackId, String)> = inputs
+            .map(|input| (input.pack, input.name.clone()))
+            .collect();
         let packs = named.iter().map(|(pack, _)| *pack).collect();
         let named: Vec<_> = named.into_iter().collect();
         Ok(Sources {
@@ -212,9 +217,28 @@ fn circular_links(lineage: &Lineage) -> HashSet<Link> {
         .collect()
 }
 
-fn known_packs(lineage: &Lineage) -> impl Iterator<Item = PackId> {
-    let known = lineage.nodes.iter().filter(|node| node.known.is_some());
-    known.map(|node| node.pack_id)
+/// Packs that what manifests name joins to where a lineage begins; those with the same bytes are not.
+fn named_packs(lineage: &Lineage) -> BTreeSet<PackId> {
+    let mut next: HashMap<usize, Vec<usize>> = HashMap::new();
+    for edge in &lineage.edges {
+        let (from, to) = match lineage.direction {
+            Direction::Up => (edge.product, edge.source),
+            Direction::Down => (edge.source, edge.product),
+        };
+        if edge.origin == Origin::Named {
+            next.entry(from).or_default().push(to);
+        }
+    }
+    let places = (0..).zip(&lineage.nodes);
+    let beginning = places.filter(|(_, node)| node.depth == 0);
+    let mut coming: Vec<usize> = beginning.map(|(place, _)| place).collect();
+    let mut packs = BTreeSet::new();
+    while let Some(place) = coming.pop() {
+        packs.extend(lineage.nodes.get(place).map(|node| node.pack_id));
+        // Whatever comes again goes no further.
+        coming.extend(next.remove(&place).unwrap_or_default());
+    }
+    packs
 }
 
 /// Whether a finding is nothing but something that is not known, and the finding in one line.

@@ -25,7 +25,9 @@ const BY_PACK: &str = "urn:runpack:pack";
 impl Interchange {
     /// Events of OpenLineage, two for each pack, in the order of time: each is one `RunEvent`, to be sent by itself.
     pub fn to_openlineage(&self) -> impl Iterator<Item = Value> {
-        self.packs.iter().flat_map(|account| [started(account), ended(account)])
+        self.packs
+            .iter()
+            .flat_map(|account| [started(account), ended(account)])
     }
 }
 
@@ -81,7 +83,10 @@ fn job(account: &Account) -> String {
 fn run_facets(account: &Account, kind: &str) -> Map<String, Value> {
     let mut facets = Map::new();
     let pack = &account.pack;
-    let named = account.sources().filter(|source| source.known.is_some()).count();
+    let named = account
+        .sources()
+        .filter(|source| source.known.is_some())
+        .count();
     let integrity = json!({
         "pack_id": pack.pack_id,
         "subject": pack.subject,
@@ -95,7 +100,10 @@ fn run_facets(account: &Account, kind: &str) -> Map<String, Value> {
         "verified": false,
     });
     let mut add = |key: &str, facet| facets.insert(key.to_owned(), facet);
-    add("runpack_integrity", ours("RunpackIntegrityRunFacet", integrity));
+    add(
+        "runpack_integrity",
+        ours("RunpackIntegrityRunFacet", integrity),
+    );
     if let Subject::Step { tenant, run_id, .. } = &pack.subject {
         let pipeline = account.label(label::PIPELINE).unwrap_or("pipeline");
         let parent = json!({
@@ -109,12 +117,20 @@ fn run_facets(account: &Account, kind: &str) -> Map<String, Value> {
         let tags: Value = labels
             .map(|(key, value)| json!({ "key": key, "value": value, "source": "RUNPACK" }))
             .collect();
-        add("tags", standard("1-0-0", "TagsRunFacet", json!({ "tags": tags })));
+        add(
+            "tags",
+            standard("1-0-0", "TagsRunFacet", json!({ "tags": tags })),
+        );
     }
     if kind == "FAIL" {
-        let message = account.label(label::ERROR).or(account.label(label::OUTCOME));
+        let message = account
+            .label(label::ERROR)
+            .or(account.label(label::OUTCOME));
         let error = json!({ "message": message, "programmingLanguage": "unknown" });
-        add("errorMessage", standard("1-0-1", "ErrorMessageRunFacet", error));
+        add(
+            "errorMessage",
+            standard("1-0-1", "ErrorMessageRunFacet", error),
+        );
     }
     facets
 }
@@ -129,7 +145,11 @@ fn inputs(account: &Account) -> Value {
         inputs.insert(key, input(&account.pack.subject, artifact, integrity));
     }
     for source in account.sources() {
-        let key = (source.input.pack, source.input.name.clone(), source.input.commitment);
+        let key = (
+            source.input.pack,
+            source.input.name.clone(),
+            source.input.commitment,
+        );
         inputs.entry(key).or_insert_with(|| sourced(source));
     }
     inputs.into_values().collect()
@@ -234,7 +254,10 @@ fn integrity(artifact: &ArtifactEntry) -> Value {
 
 /// A facet of OpenLineage's own.
 fn standard(version: &str, facet: &str, members: Value) -> Value {
-    with_schema(format!("{FACETS}/{version}/{facet}.json#/$defs/{facet}"), members)
+    with_schema(
+        format!("{FACETS}/{version}/{facet}.json#/$defs/{facet}"),
+        members,
+    )
 }
 
 /// A facet of ours.

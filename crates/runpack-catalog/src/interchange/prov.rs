@@ -28,9 +28,13 @@ impl Interchange {
         for account in &self.packs {
             document.pack(account);
         }
-        let prefixes: Map<String, Value> =
-            PREFIXES.iter().map(|(prefix, iri)| ((*prefix).to_owned(), json!(iri))).collect();
-        document.0.insert("prefix".to_owned(), Value::Object(prefixes));
+        let prefixes: Map<String, Value> = PREFIXES
+            .iter()
+            .map(|(prefix, iri)| ((*prefix).to_owned(), json!(iri)))
+            .collect();
+        document
+            .0
+            .insert("prefix".to_owned(), Value::Object(prefixes));
         Value::Object(document.0)
     }
 }
@@ -71,26 +75,39 @@ impl Document {
             "runpack:version": producer.version,
         });
         self.put("agent", &program, attributes);
-        self.relate("wasAttributedTo", json!({ "prov:entity": id, "prov:agent": program }));
-        self.relate("wasAssociatedWith", json!({ "prov:activity": run, "prov:agent": program }));
+        self.relate(
+            "wasAttributedTo",
+            json!({ "prov:entity": id, "prov:agent": program }),
+        );
+        self.relate(
+            "wasAssociatedWith",
+            json!({ "prov:activity": run, "prov:agent": program }),
+        );
         if let Some(agent) = account.label(label::AGENT) {
             let version = account.label(label::AGENT_VERSION);
             let who = version.map_or_else(|| agent.to_owned(), |one| format!("{agent}/{one}"));
             let who = format!("agent:{}", name::encoded(&who));
             self.put("agent", &who, json!({ "prov:label": agent }));
-            self.relate("wasAssociatedWith", json!({ "prov:activity": run, "prov:agent": who }));
+            self.relate(
+                "wasAssociatedWith",
+                json!({ "prov:activity": run, "prov:agent": who }),
+            );
         }
 
         let mut used = BTreeMap::new();
         for told in account.artifacts() {
             let member = self.artifact(told);
-            self.relate("hadMember", json!({ "prov:collection": id, "prov:entity": member }));
+            self.relate(
+                "hadMember",
+                json!({ "prov:collection": id, "prov:entity": member }),
+            );
             for source in &told.sources {
                 used.insert(self.source(&run, &member, source), how(source));
             }
         }
         for (source, how) in used {
-            let usage = json!({ "prov:activity": run, "prov:entity": source, "runpack:source": how });
+            let usage =
+                json!({ "prov:activity": run, "prov:entity": source, "runpack:source": how });
             self.relate("used", usage);
         }
         for told in &account.made {
@@ -100,7 +117,10 @@ impl Document {
         }
         for told in &account.given {
             let given = artifact_id(told);
-            self.relate("used", json!({ "prov:activity": run, "prov:entity": given }));
+            self.relate(
+                "used",
+                json!({ "prov:activity": run, "prov:entity": given }),
+            );
         }
     }
 
@@ -168,7 +188,10 @@ impl Document {
     }
 
     fn records(&mut self, kind: &str) -> Option<&mut Map<String, Value>> {
-        let records = self.0.entry(kind).or_insert_with(|| Value::Object(Map::new()));
+        let records = self
+            .0
+            .entry(kind)
+            .or_insert_with(|| Value::Object(Map::new()));
         records.as_object_mut()
     }
 
@@ -189,7 +212,10 @@ impl Document {
 
 fn artifact_id(told: &Told) -> String {
     let artifact = &told.artifact;
-    format!("artifact:{}", name::artifact(artifact.pack_id, &artifact.name))
+    format!(
+        "artifact:{}",
+        name::artifact(artifact.pack_id, &artifact.name)
+    )
 }
 
 fn how(source: &Source) -> &'static str {

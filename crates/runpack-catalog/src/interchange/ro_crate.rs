@@ -60,7 +60,10 @@ fn crate_of(account: &Account) -> Value {
     graph.extend(agent(account));
     graph.push(manifest(account));
     graph.extend(account.artifacts().map(file));
-    let chunked = account.artifacts().map(|told| &told.artifact).filter(|one| is_chunked(one));
+    let chunked = account
+        .artifacts()
+        .map(|told| &told.artifact)
+        .filter(|one| is_chunked(one));
     let chunked: BTreeSet<Digest> = chunked.map(|artifact| artifact.commitment).collect();
     graph.extend(chunked.iter().map(commitment));
     let mut sources: Vec<&Source> = account.sources().collect();
@@ -95,7 +98,11 @@ fn root(account: &Account) -> Value {
     });
     if !account.labels.is_empty() {
         let labels = account.labels.iter();
-        root["keywords"] = each(labels.map(|(key, value)| json!(format!("{key}={value}"))).collect());
+        root["keywords"] = each(
+            labels
+                .map(|(key, value)| json!(format!("{key}={value}")))
+                .collect(),
+        );
     }
     root
 }
@@ -103,7 +110,9 @@ fn root(account: &Account) -> Value {
 fn action(account: &Account) -> Value {
     let left_out = match account.left_out {
         0 => String::new(),
-        left_out => format!(" Sources that are left out, because they are not as they are named: {left_out}."),
+        left_out => format!(
+            " Sources that are left out, because they are not as they are named: {left_out}."
+        ),
     };
     let title = name::title(&account.pack.subject);
     let mut action = json!({
@@ -123,7 +132,11 @@ fn action(account: &Account) -> Value {
         action["startTime"] = json!(offset(started_at));
     }
     if account.outcome() != Outcome::Passed {
-        action["error"] = json!(account.label(label::ERROR).or(account.label(label::OUTCOME)));
+        action["error"] = json!(
+            account
+                .label(label::ERROR)
+                .or(account.label(label::OUTCOME))
+        );
     }
     let given = account.given.iter().map(|told| path(&told.artifact.name));
     let mut sources: Vec<String> = account.sources().map(source_id).collect();
@@ -133,8 +146,11 @@ fn action(account: &Account) -> Value {
     if !objects.is_empty() {
         action["object"] = each(objects);
     }
-    let made: Vec<Value> =
-        account.made.iter().map(|told| id(&path(&told.artifact.name))).collect();
+    let made: Vec<Value> = account
+        .made
+        .iter()
+        .map(|told| id(&path(&told.artifact.name)))
+        .collect();
     if !made.is_empty() {
         action["result"] = each(made);
     }
@@ -204,10 +220,14 @@ fn license(account: &Account) -> (String, Option<Value>) {
 
 /// Only what stands for itself in a reference.
 fn is_url(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
         let mut bytes = rest.bytes();
-        bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
+        bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric())
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte))
     })
 }

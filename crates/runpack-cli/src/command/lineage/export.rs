@@ -101,7 +101,10 @@ impl Execute for Export {
 
 impl Export {
     fn interchange(self, context: &Context) -> Result<Interchange, Failure> {
-        let pack_id = self.pack.to_str().filter(|pack| pack.starts_with("sha256:"));
+        let pack_id = self
+            .pack
+            .to_str()
+            .filter(|pack| pack.starts_with("sha256:"));
         let told = match pack_id {
             Some(pack_id) => self.known(pack_id, context)?,
             None => self.read(context)?,
@@ -120,7 +123,11 @@ impl Export {
             Failure::new("this is no pack id", "write it sha256:HEX").because(&error)
         })?;
         let ways = [(self.up, Direction::Up), (self.down, Direction::Down)];
-        let ways: Vec<_> = ways.iter().filter(|(asked, _)| *asked).map(|(_, way)| *way).collect();
+        let ways: Vec<_> = ways
+            .iter()
+            .filter(|(asked, _)| *asked)
+            .map(|(_, way)| *way)
+            .collect();
         let mut reach = Reach::default();
         (reach.depth_max, reach.nodes_max) = (self.depth, self.limit);
         let catalog = self.catalog.open(context)?;
