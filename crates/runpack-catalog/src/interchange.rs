@@ -186,6 +186,13 @@ impl Account {
         self.labels.get(name).map(String::as_str)
     }
 
+    /// Who ran it, where labels say so: `AGENT` or `AGENT/VERSION`.
+    fn agent(&self) -> Option<String> {
+        let agent = self.label(label::AGENT)?;
+        let version = self.label(label::AGENT_VERSION);
+        Some(version.map_or_else(|| agent.to_owned(), |version| format!("{agent}/{version}")))
+    }
+
     fn outcome(&self) -> Outcome {
         match self.label(label::OUTCOME) {
             Some("failed" | "error") => Outcome::Failed,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Account, Interchange, Outcome, Source, Told, label, name};
+use super::{Account, Interchange, Outcome, Source, Told, name};
 
 /// Prefixes, and what they stand for.
 const PREFIXES: [(&str, &str); 7] = [
@@ -83,15 +83,11 @@ impl Document {
             "wasAssociatedWith",
             json!({ "prov:activity": run, "prov:agent": program }),
         );
-        if let Some(agent) = account.label(label::AGENT) {
-            let version = account.label(label::AGENT_VERSION);
-            let who = version.map_or_else(|| agent.to_owned(), |one| format!("{agent}/{one}"));
-            let who = format!("agent:{}", name::encoded(&who));
+        if let Some(agent) = account.agent() {
+            let who = format!("agent:{}", name::encoded(&agent));
             self.put("agent", &who, json!({ "prov:label": agent }));
-            self.relate(
-                "wasAssociatedWith",
-                json!({ "prov:activity": run, "prov:agent": who }),
-            );
+            let association = json!({ "prov:activity": run, "prov:agent": who });
+            self.relate("wasAssociatedWith", association);
         }
 
         let mut used = BTreeMap::new();

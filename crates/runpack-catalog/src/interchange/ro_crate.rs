@@ -183,18 +183,12 @@ fn owner(account: &Account) -> Value {
 
 /// Who ran it, where a label says so.
 fn agent(account: &Account) -> Option<Value> {
-    let agent = account.label(label::AGENT)?;
-    let mut entity = json!({
+    Some(json!({
         "@id": "#agent",
         "@type": "Person",
-        "additionalType": "agent",
-        "name": agent,
+        "name": account.agent()?,
         "description": "Who ran it, as its pack says: a person or a program.",
-    });
-    if let Some(version) = account.label(label::AGENT_VERSION) {
-        entity["version"] = json!(version);
-    }
-    Some(entity)
+    }))
 }
 
 /// A licence by its URL, where a label has one; else what is known of it in words.
@@ -218,8 +212,11 @@ fn license(account: &Account) -> (String, Option<Value>) {
     ("#license".to_owned(), Some(entity))
 }
 
-/// Only what stands for itself in a reference.
+/// Only what stands for itself in a reference, and for nothing that is in a crate by itself.
 fn is_url(text: &str) -> bool {
+    if text.starts_with("https://w3id.org/ro/") {
+        return false;
+    }
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));

@@ -102,6 +102,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
     let value = prop_oneof![
         text(),
         Just("failed".to_owned()),
+        Just("https://w3id.org/ro/wfrun/process/0.5".to_owned()),
         Just("cancelled".to_owned())
     ];
     let labels = proptest::collection::btree_map(key, value, 0..5);
