@@ -1,5 +1,5 @@
 //! Exports of lineage against the tools that other people read them with: the client of OpenLineage, the reference
-//! implementation of PROV, the validator and the library of RO-Crate. They come from `PyPI`, installed by
+//! implementation of PROV, the validator and the library of RO-Crate. They come from PyPI, installed by
 //! `cargo xtask servers install` into an environment of their own; without them a test fails and says how it is run.
 
 use std::io::Write as _;

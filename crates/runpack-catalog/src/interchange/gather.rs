@@ -26,42 +26,19 @@ impl Catalog {
         ways: &[Direction],
         reach: Reach,
     ) -> Result<Option<Interchange>, CatalogError> {
-        let start = Starting::Pack(pack);
-        let mut packs = BTreeSet::from([pack]);
-        let mut circular = HashSet::new();
-        let mut findings = BTreeSet::new();
-        for way in [Direction::Up, Direction::Down] {
-            // What it came from is always looked at: that is where a source goes in a circle.
-            if way == Direction::Down && !ways.contains(&way) {
-                continue;
-            }
-            let mut trace = self.lineage(&start, way, reach).await?;
-            circular.extend(circular_links(&trace));
-            if ways.contains(&way) {
-                packs.extend(named_packs(&trace));
-            } else {
-                let is_circle = |finding: &_| matches!(finding, LineageFinding::Cycle { .. });
-                trace.findings.retain(is_circle);
-            }
-            findings.extend(told(&trace.findings, &trace.nodes));
-        }
+        let Traced {
+            packs,
+            circular,
+            mut findings,
+        } = self.traced(pack, ways, reach).await?;
         let mut entries = self.entries(&packs).await?;
         if !entries.contains_key(&pack) {
             return Ok(None);
         }
         let mut found = Vec::new();
-        let mut room = u64::try_from(reach.nodes_max).unwrap_or(u64::MAX);
-        entries.retain(|pack_id, entry| {
-            if *pack_id == pack {
-                return true;
-            }
-            let left = room.checked_sub(entry.artifacts);
-            room = left.unwrap_or(room);
-            if left.is_none() {
-                found.push(LineageFinding::Bounded);
-            }
-            left.is_some()
-        });
+        if bound(&mut entries, pack, reach.nodes_max) {
+            found.push(LineageFinding::Bounded);
+        }
         let packs: Vec<PackId> = entries.into_keys().collect();
         let mut wholes = BTreeMap::new();
         for some in packs.chunks(AT_ONCE) {
@@ -92,6 +69,36 @@ impl Catalog {
         }))
     }
 
+    /// The packs around a pack, and what is wrong with its lineage.
+    async fn traced(
+        &self,
+        pack: PackId,
+        ways: &[Direction],
+        reach: Reach,
+    ) -> Result<Traced, CatalogError> {
+        let mut traced = Traced {
+            packs: BTreeSet::from([pack]),
+            circular: HashSet::new(),
+            findings: BTreeSet::new(),
+        };
+        for way in [Direction::Up, Direction::Down] {
+            // What it came from is always looked at: that is where a source goes in a circle.
+            if way == Direction::Down && !ways.contains(&way) {
+                continue;
+            }
+            let mut trace = self.lineage(&Starting::Pack(pack), way, reach).await?;
+            traced.circular.extend(circular_links(&trace));
+            if ways.contains(&way) {
+                traced.packs.extend(named_packs(&trace));
+            } else {
+                let is_circle = |finding: &_| matches!(finding, LineageFinding::Cycle { .. });
+                trace.findings.retain(is_circle);
+            }
+            traced.findings.extend(told(&trace.findings, &trace.nodes));
+        }
+        Ok(traced)
+    }
+
     async fn entries(
         &self,
         packs: &BTreeSet<PackId>,
@@ -120,6 +127,29 @@ impl Catalog {
             artifacts: self.artifacts(&named).await?,
         })
     }
+}
+
+/// What lies around a pack.
+struct Traced {
+    packs: BTreeSet<PackId>,
+    circular: HashSet<Link>,
+    /// Whether each is nothing but something that is not known, and what it is.
+    findings: BTreeSet<(bool, String)>,
+}
+
+/// Leaves out packs for whose artifacts there is no room beside the one that was asked for, and says whether there were any.
+fn bound(entries: &mut BTreeMap<PackId, PackEntry>, asked: PackId, nodes_max: usize) -> bool {
+    let all = entries.len();
+    let mut room = u64::try_from(nodes_max).unwrap_or(u64::MAX);
+    entries.retain(|pack_id, entry| {
+        let left = room.checked_sub(entry.artifacts);
+        let is_asked = *pack_id == asked;
+        if !is_asked {
+            room = left.unwrap_or(room);
+        }
+        is_asked || left.is_some()
+    });
+    entries.len() < all
 }
 
 /// What the catalog has of what was named.

@@ -476,3 +476,34 @@ fn what_is_wrong_with_an_export_is_seen() {
         assert!(validators::ro_crate(directory.path()).is_err(), "{to}");
     }
 }
+
+/// What there is no room for is left out with its whole pack, and that is told; the pack that was asked for stays.
+#[test]
+fn packs_without_room_are_left_out_and_told() {
+    let both = Both::start();
+    block_on(async {
+        let packs = chain();
+        for catalog in both.open("room").await {
+            filled(&catalog, &packs).await;
+            for (nodes_max, told, is_bounded) in [(4, 3, false), (2, 2, true), (1, 1, true)] {
+                let mut reach = Reach::default();
+                reach.nodes_max = nodes_max;
+                let up = catalog.interchange(packs[2].pack_id(), &[Direction::Up], reach);
+                let up = up.await.unwrap().unwrap();
+                let bounded = up
+                    .findings()
+                    .iter()
+                    .any(|line| line.contains("there is more"));
+                assert_eq!(
+                    (up.to_openlineage().count() / 2, bounded),
+                    (told, is_bounded),
+                    "{nodes_max}"
+                );
+                assert!(up.is_sound());
+            }
+            let stranger = PackId::of(b"a pack that nobody has");
+            let nothing = catalog.interchange(stranger, &[], Reach::default()).await;
+            assert!(nothing.unwrap().is_none());
+        }
+    });
+}
