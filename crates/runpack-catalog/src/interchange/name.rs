@@ -1,6 +1,7 @@
 //! Names of packs, artifacts and runs in other systems: each is made in one way, from what cannot be chosen freely.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
@@ -49,15 +50,14 @@ fn uuid_of(kind: &str, members: impl Iterator<Item = (&'static str, String)>) ->
         *byte = *digested;
     }
     let number = u128::from_be_bytes(bytes);
-    let number = number & !(0xf << 76) | 0x8 << 76;
-    let number = number & !(0x3 << 62) | 0x2 << 62;
-    let group = |shift: u32| number >> shift & 0xffff;
+    let number = (number & !(0xf << 76)) | (0x8 << 76);
+    let number = (number & !(0x3 << 62)) | (0x2 << 62);
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
         number >> 96,
-        group(80),
-        group(64),
-        group(48),
+        (number >> 80) & 0xffff,
+        (number >> 64) & 0xffff,
+        (number >> 48) & 0xffff,
         number & 0xffff_ffff_ffff
     )
 }
@@ -125,7 +125,8 @@ pub(super) fn encoded(text: &str) -> String {
         if is_plain {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

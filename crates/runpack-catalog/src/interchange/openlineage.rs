@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use runpack_core::commitment::CHUNK_BYTES;
 use runpack_core::manifest::Subject;
+use runpack_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{Account, Interchange, Outcome, Source, Told, label, name};
@@ -33,7 +34,7 @@ impl Interchange {
 
 fn started(account: &Account) -> Value {
     let at = account.started_at.unwrap_or(account.pack.created_at);
-    event(account, "START", json!(at))
+    event(account, "START", at)
 }
 
 fn ended(account: &Account) -> Value {
@@ -42,14 +43,14 @@ fn ended(account: &Account) -> Value {
         Outcome::Failed => "FAIL",
         Outcome::Cancelled => "ABORT",
     };
-    let mut event = event(account, kind, json!(account.pack.created_at));
+    let mut event = event(account, kind, account.pack.created_at);
     event["inputs"] = inputs(account);
     let made = account.made.iter();
     event["outputs"] = made.map(|told| output(account, told)).collect();
     event
 }
 
-fn event(account: &Account, kind: &str, at: Value) -> Value {
+fn event(account: &Account, kind: &str, at: Timestamp) -> Value {
     let subject = &account.pack.subject;
     json!({
         "eventType": kind,
@@ -255,17 +256,17 @@ fn integrity(artifact: &ArtifactEntry) -> Value {
 /// A facet of OpenLineage's own.
 fn standard(version: &str, facet: &str, members: Value) -> Value {
     with_schema(
-        format!("{FACETS}/{version}/{facet}.json#/$defs/{facet}"),
+        &format!("{FACETS}/{version}/{facet}.json#/$defs/{facet}"),
         members,
     )
 }
 
 /// A facet of ours.
 fn ours(facet: &str, members: Value) -> Value {
-    with_schema(format!("{INTEGRITY}/{facet}"), members)
+    with_schema(&format!("{INTEGRITY}/{facet}"), members)
 }
 
-fn with_schema(schema: String, mut members: Value) -> Value {
+fn with_schema(schema: &str, mut members: Value) -> Value {
     members["_producer"] = json!(PRODUCER);
     members["_schemaURL"] = json!(schema);
     members

@@ -52,11 +52,11 @@ impl Document {
             "prov:type": qualified("prov:Collection"),
             "prov:label": name::title(&pack.subject),
             "runpack:packId": pack.pack_id,
-            "runpack:createdAt": time(&json!(pack.created_at)),
+            "runpack:createdAt": { "$": pack.created_at, "type": "xsd:dateTime" },
             "runpack:artifacts": number(pack.artifacts),
             "runpack:bytes": number(pack.artifact_bytes),
             "runpack:sourcesLeftOut": number(account.left_out),
-            "runpack:verified": no(),
+            "runpack:verified": { "$": "false", "type": "xsd:boolean" },
         });
         for (key, value) in &account.labels {
             attributes[format!("label:{}", name::encoded(key))] = json!(value);
@@ -229,12 +229,4 @@ fn qualified(name: &str) -> Value {
 /// Sizes do not fit what a plain number stands for there, `xsd:int`.
 fn number(number: u64) -> Value {
     json!({ "$": number.to_string(), "type": "xsd:long" })
-}
-
-fn time(time: &Value) -> Value {
-    json!({ "$": time, "type": "xsd:dateTime" })
-}
-
-fn no() -> Value {
-    json!({ "$": "false", "type": "xsd:boolean" })
 }
