@@ -397,7 +397,7 @@ fn b29_hostile_text_stays_text() {
         .iter()
         .map(|(key, value)| (key.parse().unwrap(), value.parse().unwrap()));
     let pack = Manifest::new(
-        run("acme.", "r.").clone(),
+        run("acme.", "r."),
         NOW.parse().unwrap(),
         producer,
         vec![made],
