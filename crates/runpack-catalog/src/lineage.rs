@@ -10,6 +10,9 @@ mod graph;
 mod render;
 mod trace;
 
+pub(crate) use graph::FINDINGS_MAX;
+pub(crate) use trace::{AT_ONCE, Artifacts};
+
 use runpack_core::digest::Digest;
 use runpack_core::id::PackId;
 use runpack_core::manifest::Subject;
@@ -47,6 +50,13 @@ pub struct Reach {
     pub depth_max: usize,
     /// How many artifacts. Stops a fan that somebody made wide.
     pub nodes_max: usize,
+}
+
+impl LineageFinding {
+    /// Whether something is not as it is said, and not only not known.
+    pub const fn is_wrong(&self) -> bool {
+        matches!(self, Self::Forged { .. } | Self::Cycle { .. })
+    }
 }
 
 impl Default for Reach {

@@ -1,5 +1,6 @@
 //! For tests: what every store must do ([`macro@conformance`]), a store that lies ([`LyingStore`]), real S3
-//! servers ([`servers`]), faults on the way to them ([`proxy`]), and one that costs nothing ([`null`]).
+//! servers ([`servers`]), faults on the way to them ([`proxy`]), one that costs nothing ([`null`]), and the tools by which
+//! others read exports ([`validators`]).
 
 #![expect(
     clippy::arithmetic_side_effects,
@@ -16,6 +17,7 @@ pub mod null;
 pub mod proxy;
 mod scratch;
 pub mod servers;
+pub mod validators;
 mod wire;
 
 pub use lying::{Lie, LyingStore};

@@ -132,6 +132,14 @@ impl Running {
     }
 }
 
+/// Where `cargo xtask servers install` has put what tests need.
+///
+/// # Panics
+/// The test was not started as it has to be: the message says how.
+pub(crate) fn installed() -> PathBuf {
+    Running::read().installed
+}
+
 /// The server of this kind that `runpack-servers` started.
 ///
 /// # Panics

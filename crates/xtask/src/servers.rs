@@ -1,9 +1,9 @@
 //! Real servers for the tests: installed into the project's cache, started around a command.
 //!
 //! Ceph and PostgreSQL come from Debian packages, each unpacked into a directory of its own, MiniStack and moto from PyPI
-//! into a virtual environment. Nothing but the tool that unpacks is installed on the machine. Each is made under
-//! another name and moved into place when it is whole, so what is there works. The program that starts them is
-//! `runpack-servers` of `runpack-testing`.
+//! into a virtual environment, and into another one the validators of other systems' formats. Nothing but the tool that
+//! unpacks is installed on the machine. Each is made under another name and moved into place when it is whole, so what is
+//! there works. The program that starts them is `runpack-servers` of `runpack-testing`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,6 +26,16 @@ const CEPH: &str = "ceph-20";
 const POSTGRES: &str = "postgresql-17";
 const PYTHON: &str = "python-ministack-1.5.33-moto-5.2.5";
 const REQUIREMENTS: &[&str] = &["ministack==1.5.33", "moto[server,s3]==5.2.5"];
+/// What the exports of lineage are held against (`runpack-testing/src/validators.rs`). Other versions get another number.
+const VALIDATORS: &str = "python-validators-1";
+const VALIDATORS_REQUIREMENTS: &[&str] = &[
+    "openlineage-python==1.54.0",
+    "prov==3.2.3",
+    // Has the context of RO-Crate, which is nowhere to be fetched from while tests run.
+    "rocrate==0.16.0",
+    "roc-validator==0.13.0",
+    "jsonschema==4.26.0",
+];
 /// Names the mirror to take Ceph from where apt's own is none of Debian's.
 const MIRROR: &str = "RUNPACK_DEBIAN_MIRROR";
 /// What of the packages nobody here runs or reads.
@@ -129,6 +139,17 @@ pub(crate) fn install(workspace: &Workspace) -> Result {
         PYTHON,
         REQUIREMENTS,
         &["ministack", "moto.server"],
+    )?;
+    python(
+        workspace,
+        VALIDATORS,
+        VALIDATORS_REQUIREMENTS,
+        &[
+            "openlineage.client",
+            "prov.model",
+            "rocrate_validator.services",
+            "jsonschema",
+        ],
     )
 }
 

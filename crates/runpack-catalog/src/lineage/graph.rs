@@ -13,7 +13,7 @@ use crate::entry::ArtifactEntry;
 /// How many joins there may be, and answers that are taken at once, for each artifact that there is room for.
 const EDGES_PER_NODE: usize = 8;
 /// The most findings that are told.
-const FINDINGS_MAX: usize = 1_000;
+pub(crate) const FINDINGS_MAX: usize = 1_000;
 
 pub(super) struct Graph {
     direction: Direction,

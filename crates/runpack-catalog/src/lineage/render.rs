@@ -56,7 +56,7 @@ impl Lineage {
             coming.extend(next.map(|(to, origin)| (*to, depth.saturating_add(1), Some(*origin))));
         }
         for finding in &self.findings {
-            let _ = writeln!(text, "finding: {}", self.told(finding));
+            let _ = writeln!(text, "finding: {}", finding.told(&self.nodes));
         }
         text
     }
@@ -108,10 +108,13 @@ impl Lineage {
         text.push_str("}\n");
         text
     }
+}
 
-    fn told(&self, finding: &LineageFinding) -> String {
-        match finding {
-            LineageFinding::Forged {
+impl LineageFinding {
+    /// In one line; `nodes` are those of its lineage.
+    pub(crate) fn told(&self, nodes: &[Node]) -> String {
+        match self {
+            Self::Forged {
                 pack_id,
                 name,
                 source_pack,
@@ -129,7 +132,7 @@ impl Lineage {
                     Printable(source_name)
                 )
             }
-            LineageFinding::Unknown {
+            Self::Unknown {
                 pack_id,
                 name,
                 source_pack,
@@ -139,12 +142,12 @@ impl Lineage {
                 Printable(name),
                 Printable(source_name)
             ),
-            LineageFinding::Cycle { nodes } => {
-                let nodes = nodes.iter().filter_map(|place| self.nodes.get(*place));
-                let nodes: Vec<_> = nodes.map(label).collect();
-                format!("artifacts that come from each other: {}", nodes.join(", "))
+            Self::Cycle { nodes: cycle } => {
+                let cycle = cycle.iter().filter_map(|place| nodes.get(*place));
+                let cycle: Vec<_> = cycle.map(label).collect();
+                format!("artifacts that come from each other: {}", cycle.join(", "))
             }
-            LineageFinding::Bounded => "there is more than this, which is not shown".to_owned(),
+            Self::Bounded => "there is more than this, which is not shown".to_owned(),
         }
     }
 }

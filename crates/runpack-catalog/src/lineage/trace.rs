@@ -13,7 +13,7 @@ use crate::sql::{Catalog, Columns, Question};
 
 const TRACING: &str = "tracing a lineage";
 /// How many artifacts are asked for at once.
-const AT_ONCE: usize = 500;
+pub(crate) const AT_ONCE: usize = 500;
 /// How much of what manifests say is read at once.
 const SAID_AT_ONCE: u64 = 5_000;
 
@@ -280,7 +280,10 @@ impl Catalog {
     }
 
     /// The artifacts with these names.
-    async fn artifacts(&self, named: &[(PackId, String)]) -> Result<Artifacts, CatalogError> {
+    pub(crate) async fn artifacts(
+        &self,
+        named: &[(PackId, String)],
+    ) -> Result<Artifacts, CatalogError> {
         let mut found = BTreeMap::new();
         let unique: BTreeSet<_> = named.iter().cloned().collect();
         let unique: Vec<_> = unique.into_iter().collect();
@@ -322,7 +325,8 @@ impl Catalog {
     }
 }
 
-type Artifacts = BTreeMap<(PackId, String), ArtifactEntry>;
+/// Artifacts by pack and name.
+pub(crate) type Artifacts = BTreeMap<(PackId, String), ArtifactEntry>;
 
 /// Whether an artifact is as it is named.
 fn is_exact(artifacts: &Artifacts, said: &Said) -> bool {

@@ -10,6 +10,7 @@
 
 mod failing;
 mod filling;
+mod interchange;
 mod searching;
 mod support;
 mod tracing;

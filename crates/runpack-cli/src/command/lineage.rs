@@ -1,7 +1,9 @@
 //! `runpack lineage`: what an artifact came from, and what came from it.
 
+mod export;
+
 use clap::{Args, Subcommand, ValueEnum};
-use runpack_catalog::{Direction, Lineage, LineageFinding, Reach};
+use runpack_catalog::{Direction, LineageFinding, Reach};
 
 use super::Execute;
 use crate::catalog::CatalogOption;
@@ -27,6 +29,7 @@ enum Way {
     Up(Trace),
     /// What came from it
     Down(Trace),
+    Export(export::Export),
 }
 
 /// From where, how far, and how it is shown.
@@ -70,6 +73,7 @@ impl Execute for LineageCommand {
         let (trace, direction) = match self.way {
             Way::Up(trace) => (trace, Direction::Up),
             Way::Down(trace) => (trace, Direction::Down),
+            Way::Export(export) => return export.execute(context),
         };
         let catalog = trace.catalog.open(context)?;
         let starting = context.wait(catalog.starting(&trace.start))??;
@@ -88,19 +92,10 @@ impl Execute for LineageCommand {
             (Format::Text, Shown::Mermaid) => context.output.print(&lineage.to_mermaid())?,
             (Format::Text, Shown::Graphviz) => context.output.print(&lineage.to_graphviz())?,
         }
-        Ok(if is_wrong(&lineage) {
+        Ok(if lineage.findings.iter().any(LineageFinding::is_wrong) {
             Exit::Invalid
         } else {
             Exit::Success
         })
     }
-}
-
-fn is_wrong(lineage: &Lineage) -> bool {
-    lineage.findings.iter().any(|finding| {
-        matches!(
-            finding,
-            LineageFinding::Forged { .. } | LineageFinding::Cycle { .. }
-        )
-    })
 }

@@ -1,6 +1,13 @@
 //! The catalog as somebody uses it: on this machine, and in PostgreSQL.
 
+use runpack_core::commitment::Content;
+use runpack_core::digest::Digest;
+use runpack_core::id::SpecHash;
+use runpack_core::key::Location;
+use runpack_core::limits::Limits;
+use runpack_core::manifest::{Artifact, Input, Labels, Manifest, Producer, Subject};
 use runpack_testing::servers::PrivatePostgres;
+use runpack_testing::validators;
 use serde_json::{Value, json};
 
 use crate::schema::check;
@@ -343,4 +350,145 @@ fn w19_a_catalog_without_space_keeps_no_pack_from_its_store() {
         .filter(|line| line.starts_with("{\"pack\":{"))
         .count();
     assert_eq!(packs, 4);
+}
+
+/// What somebody does with a crate and with events: all of it is taken by the tools that are made for it.
+#[test]
+fn lineage_leaves_for_other_systems() {
+    let desk = Desk::with_run();
+    let labels = "--label outcome=failed --label agent=nightly";
+    let pack = desk.export(&format!("--run-id r1 --bundle r1.tar.gz {labels}"));
+    let id = text(&pack, "pack_id").to_owned();
+    desk.line("catalog update file:store").expect(0);
+    let schema = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../Docs/spec/openlineage-integrity-v1.schema.json");
+    let export = |what: &str| desk.line(&format!("lineage export {what}")).expect(0).out;
+    for ways in ["", "--up", "--down --up --depth 3 --json"] {
+        let events = export(&format!("{id} --format openlineage {ways}"));
+        validators::openlineage(&events, &schema).unwrap();
+        assert!(events.contains("\"eventType\":\"FAIL\""), "{events}");
+        validators::prov_json(&export(&format!("{id} --format prov-json {ways}"))).unwrap();
+    }
+    // The same without the catalog, from wherever it lies: there is nothing to compare.
+    let directory = text(&pack, "pack");
+    let (_, within) = directory.split_once("store/").unwrap();
+    for target in ["r1.tar.gz", directory, &format!("file:store/{within}")] {
+        for format in ["openlineage", "prov-json", "ro-crate"] {
+            let from_catalog = export(&format!("{id} --format {format}"));
+            assert_eq!(
+                export(&format!("{target} --format {format}")),
+                from_catalog,
+                "{target}"
+            );
+        }
+    }
+    let early = export("r1.tar.gz --format openlineage --started-at 2026-11-20T11:00:00Z");
+    assert!(
+        early.contains("\"eventTime\":\"2026-11-20T11:00:00Z\""),
+        "{early}"
+    );
+
+    std::fs::create_dir(desk.path("crate")).unwrap();
+    desk.line("unbundle r1.tar.gz crate/pack").expect(0);
+    desk.write(
+        "crate/ro-crate-metadata.json",
+        export("crate/pack --format ro-crate"),
+    );
+    validators::ro_crate(&desk.path("crate")).unwrap();
+    // The pack in there is what it was.
+    desk.line(&format!("verify crate/pack --expect-pack-id {id}"))
+        .expect(0);
+}
+
+#[test]
+fn what_cannot_be_exported_is_told_with_what_to_do() {
+    let desk = Desk::with_run();
+    desk.export("--run-id r1 --bundle r1.tar.gz");
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    for (line, says) in [
+        (format!("{unknown} --format openlineage"), "catalog update"),
+        ("sha256:9f2c --format openlineage".to_owned(), "sha256:HEX"),
+        (format!("{unknown}/a --format openlineage"), "sha256:HEX"),
+        (
+            "nowhere --format prov-json".to_owned(),
+            "nothing at this path",
+        ),
+        (
+            "r1.tar.gz --format prov-json --up".to_owned(),
+            "as the catalog knows it",
+        ),
+        (
+            format!("{unknown} --format ro-crate --down"),
+            "a crate for each pack",
+        ),
+        (
+            "r1.tar.gz --format openlineage --started-at 2026-11-20T12:00:01Z".to_owned(),
+            "does not begin after its pack was made",
+        ),
+        ("r1.tar.gz --format dot".to_owned(), "openlineage"),
+    ] {
+        let said = desk.line(&format!("lineage export {line}")).expect(2);
+        assert!(said.err.contains(says), "{line}: {}", said.err);
+        assert_eq!(said.out, "", "{line}");
+    }
+}
+
+/// What a forger says of a pack that is known is nowhere in what other systems are told, and the exit code says so.
+#[test]
+fn b15_forged_lineage_does_not_leave() {
+    let desk = Desk::with_run();
+    let raw = desk.export("--run-id raw");
+    let raw = text(&raw, "pack_id").to_owned();
+    let nothing = Digest::of(b"");
+    let source = Input {
+        commitment: nothing,
+        name: "model.bin".parse().unwrap(),
+        pack: raw.parse().unwrap(),
+    };
+    let (kind, media_type) = ("file".parse().unwrap(), "text/plain".parse().unwrap());
+    let made = Artifact::new(
+        "made".parse().unwrap(),
+        kind,
+        media_type,
+        0,
+        Content::Whole(nothing),
+    );
+    let forged = Manifest::new(
+        Subject::Run {
+            tenant: "acme".parse().unwrap(),
+            namespace: "prod".parse().unwrap(),
+            scenario: "forging".parse().unwrap(),
+            run_id: "r1".parse().unwrap(),
+            spec_hash: SpecHash::new(nothing),
+        },
+        "2026-11-20T12:00:00Z".parse().unwrap(),
+        Producer {
+            name: "forger".parse().unwrap(),
+            version: "1".parse().unwrap(),
+        },
+        vec![made.unwrap().with_inputs(vec![source])],
+        Labels::new(),
+        &Limits::default(),
+    );
+    let forged = forged.unwrap();
+    let key = Location::manifest(forged.subject()).key().unwrap();
+    desk.write(format!("store/{key}"), forged.to_bytes());
+    desk.line("catalog update file:store").expect(0);
+    let forged = forged.pack_id();
+    for format in ["openlineage", "prov-json", "ro-crate"] {
+        let said = desk
+            .line(&format!("lineage export {forged} --format {format}"))
+            .expect(1);
+        assert!(
+            !said.out.contains("model.bin") && !said.out.contains(&raw),
+            "{}",
+            said.out
+        );
+        assert!(
+            said.err
+                .starts_with("finding: a source that is not as it is named"),
+            "{}",
+            said.err
+        );
+    }
 }

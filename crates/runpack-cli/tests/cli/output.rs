@@ -52,6 +52,7 @@ fn help_texts() {
         "unbundle",
         "push",
         "pull",
+        "lineage export",
         "list",
         "show",
         "diff",
