@@ -13,6 +13,7 @@ mod config;
 mod diff;
 mod export;
 mod gc;
+mod lifecycle;
 #[cfg(feature = "catalog")]
 mod lineage;
 mod list;
@@ -63,6 +64,7 @@ pub(crate) enum BuiltIn {
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
     Store(store::StoreCommand),
+    Lifecycle(lifecycle::LifecycleCommand),
     #[cfg(feature = "catalog")]
     Catalog(catalog::CatalogCommand),
     #[cfg(feature = "catalog")]
@@ -107,6 +109,7 @@ impl Execute for BuiltIn {
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
+            Self::Lifecycle(command) => command.execute(context),
             #[cfg(feature = "catalog")]
             Self::Catalog(command) => command.execute(context),
             #[cfg(feature = "catalog")]
