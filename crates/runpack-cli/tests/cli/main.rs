@@ -16,12 +16,14 @@
 
 mod action;
 mod attestation;
+mod baseline;
 mod catalog;
 mod config;
 mod crash;
 mod job;
 mod json;
 mod killed;
+mod lifecycle;
 mod manipulate;
 mod misuse;
 mod names;

@@ -21,7 +21,6 @@ mod list;
 mod metadata;
 mod multipart;
 mod open;
-mod plan;
 mod policy;
 mod presign;
 mod probe;
@@ -50,6 +49,7 @@ pub use baseline::{
     AccessLog, Baseline, BaselineFinding, Setting, Standing, TlsVersion, transport_statements,
 };
 pub use lifecycle::{BucketLifecycle, LIFECYCLE_RULES_MAX, LifecycleFault, LiveRule};
+pub use list::{ClassedObject, ClassedStream};
 pub use policy::{Lock, LockMode, PutPolicy};
 pub use presign::{Presigned, SignedUrl};
 pub use probe::{ClassKept, Leaving};

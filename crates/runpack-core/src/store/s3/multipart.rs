@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::S3Store;
 use super::open::unusable;
-use super::plan::{PART_CHUNKS_MAX, PARTS_MAX, Plan};
+use crate::store::plan::{PART_CHUNKS_MAX, PARTS_MAX, Plan};
 use super::upload::{PartFault, Sent, Upload};
 use super::write::{After, Write};
 use crate::key::ObjectKey;

@@ -12,7 +12,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use super::body::Passage;
 use super::fault::{Answer, Fault, Met};
 use super::open::unusable;
-use super::plan::Plan;
+use crate::store::plan::Plan;
 use super::settings::{BACKOFF_FIRST, BACKOFF_MAX, CreateOnly, Encryption};
 use super::{S3Store, checksum, head};
 use crate::commitment::Content;
