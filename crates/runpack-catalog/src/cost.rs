@@ -188,7 +188,10 @@ impl Catalog {
                     }
                 }
             }
-            if groups.first().is_some_and(|groups| groups.len() > GROUPS_MAX) {
+            if groups
+                .first()
+                .is_some_and(|groups| groups.len() > GROUPS_MAX)
+            {
                 return Err(CostError::TooManyGroups);
             }
         }
@@ -215,7 +218,10 @@ impl Catalog {
         asked.add(")");
         let texts = [
             (" AND p.store = ", query.store.as_deref()),
-            (" AND k.tenant = ", query.tenant.as_ref().map(Tenant::as_str)),
+            (
+                " AND k.tenant = ",
+                query.tenant.as_ref().map(Tenant::as_str),
+            ),
             (
                 " AND k.namespace = ",
                 query.namespace.as_ref().map(Namespace::as_str),
@@ -236,10 +242,14 @@ impl Catalog {
             }
         }
         if let Some(after) = query.after {
-            asked.add(" AND k.created_at >= ").value(after.unix_seconds());
+            asked
+                .add(" AND k.created_at >= ")
+                .value(after.unix_seconds());
         }
         if let Some(before) = query.before {
-            asked.add(" AND k.created_at < ").value(before.unix_seconds());
+            asked
+                .add(" AND k.created_at < ")
+                .value(before.unix_seconds());
         }
         asked
             .add(" ORDER BY p.store, p.key LIMIT ")
@@ -345,7 +355,10 @@ fn objects(placed: &Placed, pack: &PackEntry, parts: &[Part]) -> Vec<Known> {
                 name.map(|name| Location::artifact(&pack.subject, &name, part.commitment));
             // A name that is none is damage, and has no key: it is counted all the same.
             let key = location.and_then(|location| location.key().ok());
-            known(key.map(|key| key.to_string()).unwrap_or_default(), part.bytes)
+            known(
+                key.map(|key| key.to_string()).unwrap_or_default(),
+                part.bytes,
+            )
         })
         .collect();
     objects.push(known(placed.key.clone(), manifest_bytes(parts)));

@@ -39,11 +39,7 @@ impl Measured {
     }
 
     /// What was not taken: it lies where it was seen, and no rule is reckoned for it, since its name is not kept.
-    pub(super) fn rest(
-        &self,
-        query: &CostQuery,
-        prices: &Prices,
-    ) -> Result<Bill, PricesError> {
+    pub(super) fn rest(&self, query: &CostQuery, prices: &Prices) -> Result<Bill, PricesError> {
         let mut usage = Usage::default();
         for lying in self.objects.values() {
             let object = Object {

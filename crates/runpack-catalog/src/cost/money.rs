@@ -100,7 +100,9 @@ impl FromStr for Money {
             return Err(found());
         }
         let whole: u128 = whole.parse().map_err(|_| found())?;
-        let fraction: u128 = format!("{fraction:0<DIGITS$}").parse().map_err(|_| found())?;
+        let fraction: u128 = format!("{fraction:0<DIGITS$}")
+            .parse()
+            .map_err(|_| found())?;
         let nanos = whole.saturating_mul(NANOS).saturating_add(fraction);
         Ok(Self { nanos })
     }
@@ -153,7 +155,10 @@ mod tests {
             let read: Option<Money> = text.parse().ok();
             assert_eq!(read.map(Money::nanos), nanos, "{text}");
         }
-        assert_eq!(Money::from_nanos(12_000_000_001).to_string(), "12.000000001");
+        assert_eq!(
+            Money::from_nanos(12_000_000_001).to_string(),
+            "12.000000001"
+        );
     }
 
     proptest! {

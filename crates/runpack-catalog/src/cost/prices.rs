@@ -128,7 +128,10 @@ mod tests {
     fn the_table_of_amazon_has_every_class_and_gets_cheaper() {
         let prices = Prices::amazon().unwrap();
         let each = StorageClass::ALL.map(|class| prices.of(class).unwrap().clone());
-        assert!(each.windows(2).all(|two| two[0].storage_gib_month > two[1].storage_gib_month));
+        assert!(
+            each.windows(2)
+                .all(|two| two[0].storage_gib_month > two[1].storage_gib_month)
+        );
         assert!(prices.source.starts_with("https://"));
         assert_eq!(prices.date.len(), 10);
     }

@@ -136,7 +136,10 @@ impl Usage {
         let billed = u128::from(bytes.max(of.bytes_min));
         lie(class, billed.saturating_add(u128::from(of.overhead_bytes)));
         if of.overhead_standard_bytes > 0 {
-            lie(StorageClass::Standard, u128::from(of.overhead_standard_bytes));
+            lie(
+                StorageClass::Standard,
+                u128::from(of.overhead_standard_bytes),
+            );
         }
         Ok(())
     }
@@ -164,7 +167,9 @@ impl Usage {
         bill.verifying.cost = standard.put_1000.times(listed, 1_000);
         for (class, at) in &self.classes {
             let of = prices.of(*class)?;
-            let storage = of.storage_gib_month.times(at.byte_days, GIB.saturating_mul(MONTH_DAYS));
+            let storage = of
+                .storage_gib_month
+                .times(at.byte_days, GIB.saturating_mul(MONTH_DAYS));
             bill.storage = bill.storage.plus(storage);
             bill.classes.push(ClassBill {
                 class: *class,
@@ -184,7 +189,10 @@ impl Usage {
                 .get_1000
                 .times(reads, 1_000)
                 .plus(of.restore_1000.times(asked, 1_000))
-                .plus(of.retrieval_gib.times(at.read_bytes.saturating_mul(times), GIB));
+                .plus(
+                    of.retrieval_gib
+                        .times(at.read_bytes.saturating_mul(times), GIB),
+                );
             bill.verifying.cost = bill.verifying.cost.plus(reading);
         }
         bill.verifying.requests = number(verifying);
@@ -202,7 +210,9 @@ fn number(number: u128) -> u64 {
 
 /// The class of the first day, and the moves within the days, each with the day on which it is.
 fn way(object: Object<'_>, rules: &[Rule], days: u32) -> (StorageClass, Vec<Transition>) {
-    let of_it = rules.iter().filter(|rule| rule.has(object.key, object.bytes));
+    let of_it = rules
+        .iter()
+        .filter(|rule| rule.has(object.key, object.bytes));
     let mut wished: Vec<Transition> = of_it.flat_map(|rule| rule.transitions.clone()).collect();
     wished.sort_unstable_by_key(|transition| (transition.after_days, transition.to));
     let due = wished.iter().filter(|t| t.after_days <= object.age_days);

@@ -35,7 +35,9 @@ enum What {
     /// Print the rules, without asking anybody
     Rules(Target),
     /// Compare the rules with those of the bucket
-    #[command(after_help = "Exit codes: 0 the bucket has these rules, 1 it has others, 2 it could not be asked")]
+    #[command(
+        after_help = "Exit codes: 0 the bucket has these rules, 1 it has others, 2 it could not be asked"
+    )]
     Diff(Target),
     Apply(apply::Apply),
     /// Print the rules as Terraform, without asking anybody
@@ -132,7 +134,12 @@ impl Wanted {
     /// What one should know before these rules act.
     fn cautions(&self) -> Vec<String> {
         let mut cautions = Vec::new();
-        let moves = || self.wishes.transitions.iter().chain(&self.wishes.noncurrent);
+        let moves = || {
+            self.wishes
+                .transitions
+                .iter()
+                .chain(&self.wishes.noncurrent)
+        };
         let safe_bytes = Lifecycle::default().archive_larger_than;
         let bytes = self.wishes.archive_larger_than;
         if moves().any(|transition| !transition.to.is_read_at_once()) {

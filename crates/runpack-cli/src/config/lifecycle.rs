@@ -63,8 +63,7 @@ impl Read<'_> {
             "dangerously_remove_noncurrent_after",
             section.dangerously_remove_noncurrent_after,
         )?;
-        wishes.aborted_uploads_days =
-            days("aborted_uploads_after", section.aborted_uploads_after)?;
+        wishes.aborted_uploads_days = days("aborted_uploads_after", section.aborted_uploads_after)?;
         if let Some(text) = section.larger_than {
             wishes.larger_than = self.bytes("larger_than", &text)?;
         }

@@ -16,7 +16,11 @@ resource \"aws_s3_bucket_lifecycle_configuration\" \"runpack\" {
 "
     .to_owned();
     for rule in rules {
-        add!(text, "\n  rule {{\n    id     = {}\n    status = \"Enabled\"\n", quoted(&rule.id));
+        add!(
+            text,
+            "\n  rule {{\n    id     = {}\n    status = \"Enabled\"\n",
+            quoted(&rule.id)
+        );
         filter(&mut text, rule);
         for transition in &rule.transitions {
             add!(

@@ -36,12 +36,19 @@ fn what_is_missing_is_set_and_nothing_else_is_touched() {
     assert_eq!(is(&before, "access-log"), "by-hand");
     let shown = remote.json("store baseline apply @", 1);
     assert!(text(&shown, "done").contains("--yes"));
-    assert_eq!(standing(&remote.json("store baseline check @", 1)), standing(&before));
+    assert_eq!(
+        standing(&remote.json("store baseline check @", 1)),
+        standing(&before)
+    );
 
     let after = remote.json("store baseline apply @ --yes", 1);
     check("store", &after);
     for (setting, is) in standing(&after) {
-        let wanted = if setting == "access-log" { "by-hand" } else { "good" };
+        let wanted = if setting == "access-log" {
+            "by-hand"
+        } else {
+            "good"
+        };
         assert_eq!(is, wanted, "{setting}: {after}");
     }
     let policy: Value = serde_json::from_str(&block_on(remote.bucket.policy_raw())).unwrap();
@@ -55,13 +62,24 @@ fn what_is_missing_is_set_and_nothing_else_is_touched() {
 #[test]
 fn what_is_stronger_or_somebody_elses_stays() {
     let remote = Remote::new(Kind::Moto, BucketKind::Versioned);
-    remote.desk.write("runpack.yaml", "runpacks:\n  s3:\n    sse: aws:kms\n    sse_kms_key: alias/one\n");
+    remote.desk.write(
+        "runpack.yaml",
+        "runpacks:\n  s3:\n    sse: aws:kms\n    sse_kms_key: alias/one\n",
+    );
     let set = remote.json("store baseline apply @ --yes", 1);
     assert_eq!(is(&set, "encryption"), "good");
     // Keys of the store are weaker than what is there, and another key would be another.
-    remote.desk.write("runpack.yaml", "runpacks:\n  s3:\n    sse: AES256\n");
-    assert_eq!(is(&remote.json("store baseline check @", 1), "encryption"), "good");
-    remote.desk.write("runpack.yaml", "runpacks:\n  s3:\n    sse: aws:kms\n    sse_kms_key: alias/two\n");
+    remote
+        .desk
+        .write("runpack.yaml", "runpacks:\n  s3:\n    sse: AES256\n");
+    assert_eq!(
+        is(&remote.json("store baseline check @", 1), "encryption"),
+        "good"
+    );
+    remote.desk.write(
+        "runpack.yaml",
+        "runpacks:\n  s3:\n    sse: aws:kms\n    sse_kms_key: alias/two\n",
+    );
     let other = remote.json("store baseline apply @ --yes", 1);
     assert_eq!(is(&other, "encryption"), "by-hand");
     let same = format!("store baseline check @ --log-bucket {}", remote.bucket.name);
@@ -88,18 +106,30 @@ fn a_bucket_that_cannot_be_asked_is_not_good() {
     let server = remote.server();
     let mut command = remote.command();
     command
-        .env("RUNPACK_STORE_ACCESS_KEY", server.alt_access_key.as_deref().unwrap())
-        .env("RUNPACK_STORE_SECRET_KEY", server.alt_secret_key.as_deref().unwrap())
+        .env(
+            "RUNPACK_STORE_ACCESS_KEY",
+            server.alt_access_key.as_deref().unwrap(),
+        )
+        .env(
+            "RUNPACK_STORE_SECRET_KEY",
+            server.alt_secret_key.as_deref().unwrap(),
+        )
         .args(["store", "baseline", "check", "--json"])
         .arg(format!("s3://{}", remote.bucket.name));
     let report = crate::support::said(&mut command).expect(2).json();
-    assert!(standing(&report).iter().all(|(_, is)| is == "unknown"), "{report}");
+    assert!(
+        standing(&report).iter().all(|(_, is)| is == "unknown"),
+        "{report}"
+    );
 }
 
 #[test]
 fn the_module_has_the_statements_that_are_set() {
     let desk = Desk::new();
-    let hcl = desk.line("store baseline terraform s3://evidence --min-tls 1.3").expect(0).out;
+    let hcl = desk
+        .line("store baseline terraform s3://evidence --min-tls 1.3")
+        .expect(0)
+        .out;
     let body: Value = hcl::from_str(&hcl).unwrap();
     let statements = &body["locals"]["transport_statements"];
     let wanted = transport_statements("${var.bucket}", Some(TlsVersion::V1_3));
@@ -107,5 +137,6 @@ fn the_module_has_the_statements_that_are_set() {
     assert_eq!(body["variable"]["bucket"]["default"], "evidence");
     desk.line("store baseline terraform file:x").expect(2);
     desk.line("store baseline check file:x").expect(2);
-    desk.line("store baseline check s3://evidence --min-tls 1.1").expect(2);
+    desk.line("store baseline check s3://evidence --min-tls 1.1")
+        .expect(2);
 }

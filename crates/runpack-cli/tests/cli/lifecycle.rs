@@ -45,11 +45,17 @@ fn rules_are_printed_without_asking_anybody() {
     let desk = desk(WISHES);
     let said = desk.line(&format!("lifecycle rules {STORE}")).expect(0);
     insta::assert_snapshot!("lifecycle-rules", said.out);
-    let rules = desk.line(&format!("lifecycle rules {STORE} --json")).expect(0).json();
+    let rules = desk
+        .line(&format!("lifecycle rules {STORE} --json"))
+        .expect(0)
+        .json();
     check("lifecycle", &rules);
     let hcl = desk.line(&format!("lifecycle terraform {STORE}")).expect(0);
     insta::assert_snapshot!("lifecycle-terraform", hcl.out);
-    let whole = desk.line("lifecycle terraform s3://evidence --json").expect(0).json();
+    let whole = desk
+        .line("lifecycle terraform s3://evidence --json")
+        .expect(0)
+        .json();
     check("lifecycle", &whole);
 }
 
@@ -60,10 +66,19 @@ fn l10_wishes_that_lose_evidence_or_money_are_refused() {
         desk.line(&format!("lifecycle rules {STORE}")).expect(2).err
     };
     for (below, said) in [
-        ("transitions: [{to: STANDARD_IA, after: 7d}]", "30 to 36500 days"),
+        (
+            "transitions: [{to: STANDARD_IA, after: 7d}]",
+            "30 to 36500 days",
+        ),
         ("transitions: [{to: GLACIER, after: 36h}]", "whole days"),
-        ("transitions: [{to: INTELLIGENT_TIERING, after: 30d}]", "INTELLIGENT_TIERING"),
-        ("transitions: [{to: GLACIER, after: 1d}, {to: DEEP_ARCHIVE, after: 30d}]", "90 days"),
+        (
+            "transitions: [{to: INTELLIGENT_TIERING, after: 30d}]",
+            "INTELLIGENT_TIERING",
+        ),
+        (
+            "transitions: [{to: GLACIER, after: 1d}, {to: DEEP_ARCHIVE, after: 30d}]",
+            "90 days",
+        ),
         ("expiration: 30d", "unknown key"),
         ("archive_larger_than: 64KiB", "archive_larger_than"),
         ("larger_than: 1kb", "KiB"),
@@ -74,7 +89,12 @@ fn l10_wishes_that_lose_evidence_or_money_are_refused() {
         assert!(err.contains(said), "{below}: {err}");
     }
     let desk = desk("runpacks:\n  store: file\n");
-    assert!(desk.line(&format!("lifecycle rules {STORE}")).expect(2).err.contains("lifecycle.md"));
+    assert!(
+        desk.line(&format!("lifecycle rules {STORE}"))
+            .expect(2)
+            .err
+            .contains("lifecycle.md")
+    );
     desk.write("runpack.yaml", UPLOADS);
     desk.line("lifecycle rules file:store").expect(2);
     desk.line("lifecycle rules").expect(2);
@@ -96,9 +116,15 @@ fn set_among_others(kind: Kind) {
 
     check("lifecycle", &remote.json("lifecycle apply @ --yes", 0));
     let after = remote.json("lifecycle diff @", 0);
-    assert_eq!((&after["same"], &after["changes"][0]["change"]), (&json!(true), &json!("keep")));
+    assert_eq!(
+        (&after["same"], &after["changes"][0]["change"]),
+        (&json!(true), &json!("keep"))
+    );
     assert_eq!(after["foreign"], before["foreign"]);
-    assert_eq!(remote.json("lifecycle apply @ --yes", 0)["done"], "nothing to set");
+    assert_eq!(
+        remote.json("lifecycle apply @ --yes", 0)["done"],
+        "nothing to set"
+    );
 
     // Another store in the same bucket has rules of its own.
     let other = format!("s3://{}/prod", remote.bucket.name);
@@ -106,12 +132,19 @@ fn set_among_others(kind: Kind) {
     let both = remote.json("lifecycle diff @", 0);
     assert_eq!(ids(both["foreign"].as_array().unwrap()).len(), 2);
 
-    remote.desk.write("runpack.yaml", UPLOADS.replace("7d", "9d"));
+    remote
+        .desk
+        .write("runpack.yaml", UPLOADS.replace("7d", "9d"));
     let changed = remote.json("lifecycle diff @", 1);
     assert_eq!(changed["changes"][0]["change"], "replace");
     assert_eq!(remote.line("lifecycle apply @ --yes").expect(0).err, "");
-    remote.desk.write("runpack.yaml", "runpacks:\n  lifecycle: {}\n");
-    assert_eq!(remote.json("lifecycle diff @", 1)["changes"][0]["change"], "remove");
+    remote
+        .desk
+        .write("runpack.yaml", "runpacks:\n  lifecycle: {}\n");
+    assert_eq!(
+        remote.json("lifecycle diff @", 1)["changes"][0]["change"],
+        "remove"
+    );
     remote.json("lifecycle apply @ --yes", 0);
     let rest = remote.json("lifecycle diff @", 0);
     assert_eq!(ids(rest["foreign"].as_array().unwrap()).len(), 2);
@@ -141,7 +174,10 @@ fn l10_a_foreign_rule_that_removes_packs_is_told() {
     block_on(remote.bucket.add_lifecycle_rule_raw("all", "", 30));
     let diff = remote.json("lifecycle diff @", 1);
     let caution = diff["cautions"][0].as_str().unwrap();
-    assert!(caution.contains("REMOVES") && caution.contains("rule=`all`"), "{caution}");
+    assert!(
+        caution.contains("REMOVES") && caution.contains("rule=`all`"),
+        "{caution}"
+    );
     assert_eq!(diff["foreign"][0]["removes"], true);
 }
 
@@ -158,27 +194,38 @@ fn moto_has_the_classes_and_keeps_the_bounds() {
 fn a_class_that_a_store_does_not_have_is_refused() {
     let remote = remote(Kind::Ceph, BucketKind::Versioned, WISHES);
     let said = remote.line("lifecycle apply @ --yes").expect(2);
-    assert!(said.err.contains("does not have the storage class"), "{}", said.err);
+    assert!(
+        said.err.contains("does not have the storage class"),
+        "{}",
+        said.err
+    );
     assert_eq!(remote.json("lifecycle diff @", 1)["foreign"], json!([]));
     assert_eq!(remote.objects(), [""; 0]);
 }
 
 #[test]
 fn l10_versions_are_removed_only_where_they_are_locked() {
-    const REMOVING: &str = "runpacks:\n  lifecycle:\n    dangerously_remove_noncurrent_after: 400d\n";
+    const REMOVING: &str =
+        "runpacks:\n  lifecycle:\n    dangerously_remove_noncurrent_after: 400d\n";
     let open = remote(Kind::Moto, BucketKind::Versioned, REMOVING);
     let said = open.line("lifecycle apply @ --yes").expect(2);
     assert!(said.err.contains("Object Lock"), "{}", said.err);
     let locked = remote(Kind::Moto, BucketKind::Locked, REMOVING);
     locked.line("lifecycle apply @ --yes").expect(0);
     let diff = locked.json("lifecycle diff @", 0);
-    assert!(diff["cautions"][0].as_str().unwrap().contains("whoever may write"));
+    assert!(
+        diff["cautions"][0]
+            .as_str()
+            .unwrap()
+            .contains("whoever may write")
+    );
 }
 
 /// The module in the guide is what the program writes for the configuration beside it.
 #[test]
 fn the_module_of_the_guide_is_what_the_program_writes() {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Docs/operations/deploy/terraform");
+    let place =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Docs/operations/deploy/terraform");
     let read = |name: &str| fs::read_to_string(place.join(name)).unwrap();
     let desk = desk(&read("runpack.yaml"));
     for (line, name) in [
@@ -186,7 +233,10 @@ fn the_module_of_the_guide_is_what_the_program_writes() {
         ("store baseline terraform", "baseline.tf"),
     ] {
         let said = desk.line(line).expect(0);
-        assert!(said.out == read(name), "write it anew: runpack {line} > {name}");
+        assert!(
+            said.out == read(name),
+            "write it anew: runpack {line} > {name}"
+        );
     }
 }
 
@@ -199,11 +249,22 @@ fn terraform_and_apply_cannot_differ() {
          aborted_uploads_after: 9d\n",
     );
     for store in ["s3://evidence", "s3://evidence/ci/x"] {
-        let rules = desk.line(&format!("lifecycle rules {store} --json")).expect(0).json();
-        let hcl = desk.line(&format!("lifecycle terraform {store}")).expect(0).out;
+        let rules = desk
+            .line(&format!("lifecycle rules {store} --json"))
+            .expect(0)
+            .json();
+        let hcl = desk
+            .line(&format!("lifecycle terraform {store}"))
+            .expect(0)
+            .out;
         let body: Value = hcl::from_str(&hcl).unwrap();
         let resource = &body["resource"]["aws_s3_bucket_lifecycle_configuration"]["runpack"];
-        let theirs: Vec<Value> = resource["rule"].as_array().unwrap().iter().map(rule).collect();
+        let theirs: Vec<Value> = resource["rule"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(rule)
+            .collect();
         assert_eq!(json!(theirs), rules["rules"], "{hcl}");
     }
 }
@@ -240,8 +301,14 @@ fn rule(block: &Value) -> Value {
     let noncurrent = moves("noncurrent_version_transition", "noncurrent_days");
     set("noncurrent_transitions", noncurrent.as_ref());
     let expiry = block.get("noncurrent_version_expiration");
-    set("noncurrent_expiry_days", expiry.map(|one| &one["noncurrent_days"]));
+    set(
+        "noncurrent_expiry_days",
+        expiry.map(|one| &one["noncurrent_days"]),
+    );
     let uploads = block.get("abort_incomplete_multipart_upload");
-    set("aborted_uploads_days", uploads.map(|one| &one["days_after_initiation"]));
+    set(
+        "aborted_uploads_days",
+        uploads.map(|one| &one["days_after_initiation"]),
+    );
     rule
 }

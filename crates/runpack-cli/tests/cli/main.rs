@@ -19,6 +19,8 @@ mod attestation;
 mod baseline;
 mod catalog;
 mod config;
+#[cfg(feature = "catalog")]
+mod cost;
 mod crash;
 mod job;
 mod json;

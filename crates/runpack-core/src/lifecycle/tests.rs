@@ -1,8 +1,6 @@
 //! Rules out of wishes, and wishes that make none.
 
-use super::StorageClass::{
-    DeepArchive, Glacier, GlacierInstant, OneZoneIa, Standard, StandardIa,
-};
+use super::StorageClass::{DeepArchive, Glacier, GlacierInstant, OneZoneIa, Standard, StandardIa};
 use super::*;
 use proptest::prelude::*;
 
@@ -55,11 +53,20 @@ fn l10_wishes_that_are_refused() {
         (vec![to(Glacier, 0)], "1 to"),
         (vec![to(Glacier, 36_501)], "36500 days"),
         (vec![to(Standard, 30)], "from warm to cold"),
-        (vec![to(Glacier, 30), to(StandardIa, 200)], "from warm to cold"),
+        (
+            vec![to(Glacier, 30), to(StandardIa, 200)],
+            "from warm to cold",
+        ),
         (vec![to(Glacier, 30), to(Glacier, 200)], "from warm to cold"),
-        (vec![to(OneZoneIa, 30), to(GlacierInstant, 200)], "nothing moves from ONEZONE_IA"),
+        (
+            vec![to(OneZoneIa, 30), to(GlacierInstant, 200)],
+            "nothing moves from ONEZONE_IA",
+        ),
         (vec![to(StandardIa, 30), to(Glacier, 59)], "30 days"),
-        (vec![to(GlacierInstant, 30), to(DeepArchive, 119)], "90 days"),
+        (
+            vec![to(GlacierInstant, 30), to(DeepArchive, 119)],
+            "90 days",
+        ),
         (vec![to(Glacier, 1), to(DeepArchive, 90)], "90 days"),
     ] {
         let error = moving(&transitions).rules("").unwrap_err().to_string();
@@ -116,14 +123,16 @@ fn wishes() -> impl Strategy<Value = Lifecycle> {
         SMALL_BYTES_MAX..(4 << 20),
         ARCHIVE_BYTES_FLOOR..(128 << 20),
     )
-        .prop_map(|(transitions, noncurrent, expiry, uploads, small, large)| Lifecycle {
-            transitions,
-            noncurrent,
-            dangerous_noncurrent_expiry_days: expiry,
-            aborted_uploads_days: uploads,
-            larger_than: small,
-            archive_larger_than: large,
-        })
+        .prop_map(
+            |(transitions, noncurrent, expiry, uploads, small, large)| Lifecycle {
+                transitions,
+                noncurrent,
+                dangerous_noncurrent_expiry_days: expiry,
+                aborted_uploads_days: uploads,
+                larger_than: small,
+                archive_larger_than: large,
+            },
+        )
 }
 
 proptest! {

@@ -3,7 +3,10 @@
 //! A part is the smallest power-of-two number of chunks of which at most 10,000 make the object, so its checksum
 //! is the chunk's own digest up to 80 GiB, and the store's composite checksum follows from the manifest.
 
-#![cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only a bucket has parts"))]
+#![cfg_attr(
+    not(feature = "s3"),
+    expect(dead_code, reason = "only a bucket has parts")
+)]
 
 use std::ops::Range;
 

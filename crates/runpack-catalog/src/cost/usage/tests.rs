@@ -61,7 +61,11 @@ fn a_month_of_a_gibibyte_costs_its_price() {
 #[test]
 fn small_ones_and_archived_ones_are_billed_as_more() {
     let ia = bill(&[object(1, 0, Some(StorageClass::StandardIa))], &[], MONTH);
-    let same = bill(&[object(128 << 10, 0, Some(StorageClass::StandardIa))], &[], MONTH);
+    let same = bill(
+        &[object(128 << 10, 0, Some(StorageClass::StandardIa))],
+        &[],
+        MONTH,
+    );
     assert_eq!(ia.storage, same.storage);
     let deep = bill(&[object(0, 0, Some(StorageClass::DeepArchive))], &[], MONTH);
     let prices = Prices::amazon().unwrap();
@@ -90,16 +94,35 @@ fn objects_go_from_class_to_class_as_they_age() {
         (large, 70, None, StandardIa, vec![at(20, DeepArchive)]),
         (large, 400, None, DeepArchive, vec![]),
         // Seen where the rules have not moved it yet, and where somebody else has.
-        (large, 400, Some(Standard), Standard, vec![at(1, DeepArchive)]),
+        (
+            large,
+            400,
+            Some(Standard),
+            Standard,
+            vec![at(1, DeepArchive)],
+        ),
         (large, 10, Some(Glacier), Glacier, vec![]),
-        (large, 70, Some(Standard), Standard, vec![at(1, StandardIa), at(20, DeepArchive)]),
+        (
+            large,
+            70,
+            Some(Standard),
+            Standard,
+            vec![at(1, StandardIa), at(20, DeepArchive)],
+        ),
     ] {
         let found = way(object(bytes, age, seen), &rules(), 30);
         assert_eq!(found, (first, moves), "{bytes} {age} {seen:?}");
     }
     let year = way(object(large, 0, None), &rules(), 365).1;
     assert_eq!(year, [at(30, StandardIa), at(90, DeepArchive)]);
-    let moved = bill(&[object(large, 0, None)], &rules(), Window { days: 365, verifications: 0 });
+    let moved = bill(
+        &[object(large, 0, None)],
+        &rules(),
+        Window {
+            days: 365,
+            verifications: 0,
+        },
+    );
     assert_eq!(moved.moving.requests, 2);
     assert_eq!(moved.moving.cost.to_string(), "0.000060000");
 }

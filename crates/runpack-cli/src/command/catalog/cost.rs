@@ -146,7 +146,12 @@ impl Execute for CostCommand {
         };
         let query = self.query(context, storage.as_ref());
         let mut cautions = Vec::new();
-        let mut sets = vec![rules(&self.lifecycle, context, storage.as_ref(), &mut cautions)?];
+        let mut sets = vec![rules(
+            &self.lifecycle,
+            context,
+            storage.as_ref(),
+            &mut cautions,
+        )?];
         if let Some(with) = &self.with_lifecycle {
             sets.push(rules(with, context, storage.as_ref(), &mut cautions)?);
         }
@@ -184,8 +189,11 @@ impl CostCommand {
         };
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Failure::new(format!("the prices could not be read, path=`{shown}`"), "check the path")
-                .because(&error)
+            Failure::new(
+                format!("the prices could not be read, path=`{shown}`"),
+                "check the path",
+            )
+            .because(&error)
         })?;
         Ok(Prices::parse(&text)?)
     }
@@ -233,13 +241,23 @@ async fn measure(store: &S3Store) -> Result<Measured, Failure> {
     while let Some(object) = listed.try_next().await? {
         let class = object.class.parse().map_err(|error| {
             Failure::new(
-                format!("an object lies where nobody knows what it costs, key=`{}`", object.key),
+                format!(
+                    "an object lies where nobody knows what it costs, key=`{}`",
+                    object.key
+                ),
                 "leave --measured out, and reckon by rules",
             )
             .because(&error)
         })?;
         let (bytes, since) = (object.bytes, object.modified);
-        measured.add(&object.key, Lying { bytes, class, since });
+        measured.add(
+            &object.key,
+            Lying {
+                bytes,
+                class,
+                since,
+            },
+        );
     }
     Ok(measured)
 }
@@ -333,7 +351,16 @@ impl Told {
             safe(&self.prices.name),
             safe(&self.prices.date)
         );
-        let header = ["TOTAL", "STORAGE", "MOVING", "VERIFYING", "PACKS", "OBJECTS", "SIZE", "OF"];
+        let header = [
+            "TOTAL",
+            "STORAGE",
+            "MOVING",
+            "VERIFYING",
+            "PACKS",
+            "OBJECTS",
+            "SIZE",
+            "OF",
+        ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         let shown = self.cost.groups.iter().take(self.limit);
         rows.extend(shown.map(|one| row(&one.bill, &safe(&one.group))));
@@ -350,7 +377,11 @@ impl Told {
         if unnamed > 0 {
             add!(text, "and {unnamed} more: --limit\n");
         }
-        add!(text, "\n{}\n", context.output.tone(Tone::Strong, "where it lies"));
+        add!(
+            text,
+            "\n{}\n",
+            context.output.tone(Tone::Strong, "where it lies")
+        );
         text.push_str(&classes(&self.cost.total));
         let storing = &self.cost.total.storing;
         add!(
@@ -399,7 +430,10 @@ fn classes(bill: &Bill) -> String {
             ]
         })
         .collect();
-    columns(&[Align::Left, Align::Right, Align::Right, Align::Right], &rows)
+    columns(
+        &[Align::Left, Align::Right, Align::Right, Align::Right],
+        &rows,
+    )
 }
 
 fn row(bill: &Bill, of: &str) -> Vec<String> {

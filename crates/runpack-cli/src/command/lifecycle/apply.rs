@@ -69,7 +69,11 @@ async fn admitted(store: &S3Store, wanted: &Wanted) -> Result<(), Failure> {
             "remove `dangerously_remove_noncurrent_after`: `runpack gc` removes residue, and looks at what it removes",
         ));
     }
-    let moves = wanted.wishes.transitions.iter().chain(&wanted.wishes.noncurrent);
+    let moves = wanted
+        .wishes
+        .transitions
+        .iter()
+        .chain(&wanted.wishes.noncurrent);
     let mut classes: Vec<StorageClass> = moves.map(|transition| transition.to).collect();
     classes.sort_unstable();
     classes.dedup();

@@ -102,7 +102,11 @@ impl Options {
         let wanted = self.wanted(store);
         let mut findings = context.wait(store.baseline(&wanted))??;
         let is_missing = |finding: &&BaselineFinding| finding.standing == Standing::Missing;
-        let missing: Vec<Setting> = findings.iter().filter(is_missing).map(|f| f.setting).collect();
+        let missing: Vec<Setting> = findings
+            .iter()
+            .filter(is_missing)
+            .map(|f| f.setting)
+            .collect();
         if !is_meant {
             let done = match missing.len() {
                 0 => "nothing to set",
@@ -181,7 +185,11 @@ fn print(
             "done": done,
         }));
     }
-    let mut rows = vec![["", "SETTING", "WANTED", "FOUND"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["", "SETTING", "WANTED", "FOUND"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let mut more = String::new();
     for finding in findings {
         let (word, todo) = match &finding.standing {
@@ -203,7 +211,11 @@ fn print(
     }
     let mut text = columns(&[Align::Left; 4], &rows);
     if !more.is_empty() {
-        add!(text, "\n{}\n{more}", output.tone(Tone::Open, "to do by hand, or to find out"));
+        add!(
+            text,
+            "\n{}\n{more}",
+            output.tone(Tone::Open, "to do by hand, or to find out")
+        );
     }
     if let Some(done) = done {
         add!(text, "\n{done}\n");

@@ -63,11 +63,7 @@ pub fn transport_statements(bucket: &str, tls_min: Option<TlsVersion>) -> Vec<Va
 }
 
 /// How a policy stands to the statements that are wanted, and the policy that has them.
-pub(super) fn looked(
-    bucket: &str,
-    tls_min: Option<TlsVersion>,
-    policy: Option<&str>,
-) -> Looked {
+pub(super) fn looked(bucket: &str, tls_min: Option<TlsVersion>, policy: Option<&str>) -> Looked {
     const BY_HAND: &str = "add the statements of `runpack store baseline terraform` by hand";
     let empty = || json!({"Version": "2012-10-17", "Statement": []});
     let read = policy.map_or_else(|| Ok(empty()), serde_json::from_str::<Value>);
@@ -95,7 +91,10 @@ pub(super) fn looked(
     let mut missing = Vec::new();
     for wanted in transport_statements(bucket, tls_min) {
         let good = as_good(&wanted);
-        if statements.iter().any(|there| good.contains(&meaning(there))) {
+        if statements
+            .iter()
+            .any(|there| good.contains(&meaning(there)))
+        {
             continue;
         }
         let sid = wanted.get("Sid");
@@ -103,7 +102,9 @@ pub(super) fn looked(
             let name = sid.and_then(Value::as_str).unwrap_or_default();
             return Looked::by_hand(
                 format!("the statement {name}, changed by somebody"),
-                format!("look at the statement, remove it from the policy and apply again, sid=`{name}`"),
+                format!(
+                    "look at the statement, remove it from the policy and apply again, sid=`{name}`"
+                ),
             );
         }
         missing.push(wanted);

@@ -103,8 +103,14 @@ mod tests {
                      <Rule><ID>a &lt;b&gt;</ID><Filter><Prefix/></Filter><s3:Status>Enabled</s3:Status></Rule></LifecycleConfiguration>";
         assert_eq!(unknown(known), [""; 0]);
         for (xml, names) in [
-            ("<Rule><DelMarkerExpiration><Days>1</Days></DelMarkerExpiration></Rule>", vec!["DelMarkerExpiration"]),
-            ("<Rule><AllVersionsExpired/><Zone x='1'/></Rule>", vec!["AllVersionsExpired", "Zone"]),
+            (
+                "<Rule><DelMarkerExpiration><Days>1</Days></DelMarkerExpiration></Rule>",
+                vec!["DelMarkerExpiration"],
+            ),
+            (
+                "<Rule><AllVersionsExpired/><Zone x='1'/></Rule>",
+                vec!["AllVersionsExpired", "Zone"],
+            ),
             ("<Rule><!-- note --></Rule>", vec!["!--"]),
             ("<", vec![""]),
         ] {

@@ -79,11 +79,16 @@ fn ours(theirs: &Theirs) -> Option<Rule> {
         return None;
     }
     let mut rule = Rule::new(theirs.id()?, prefix(theirs));
-    let bound = |plain: fn(&LifecycleRuleFilter) -> Option<i64>, both: fn(&LifecycleRuleAndOperator) -> Option<i64>| {
+    let bound = |plain: fn(&LifecycleRuleFilter) -> Option<i64>,
+                 both: fn(&LifecycleRuleAndOperator) -> Option<i64>| {
         let bytes = filter.and_then(plain).or_else(|| and.and_then(both));
         bytes.map(u64::try_from).transpose()
     };
-    rule.larger_than = bound(|f| f.object_size_greater_than, |a| a.object_size_greater_than).ok()?;
+    rule.larger_than = bound(
+        |f| f.object_size_greater_than,
+        |a| a.object_size_greater_than,
+    )
+    .ok()?;
     rule.smaller_than = bound(|f| f.object_size_less_than, |a| a.object_size_less_than).ok()?;
     for transition in theirs.transitions() {
         let after_days = days(transition.days).filter(|_| transition.date.is_none());
@@ -93,7 +98,10 @@ fn ours(theirs: &Theirs) -> Option<Rule> {
         });
     }
     for transition in theirs.noncurrent_version_transitions() {
-        if transition.newer_noncurrent_versions.is_some_and(|kept| kept > 0) {
+        if transition
+            .newer_noncurrent_versions
+            .is_some_and(|kept| kept > 0)
+        {
             return None;
         }
         rule.noncurrent_transitions.push(Transition {
@@ -102,9 +110,13 @@ fn ours(theirs: &Theirs) -> Option<Rule> {
         });
     }
     rule.transitions.sort_by_key(|transition| transition.to);
-    rule.noncurrent_transitions.sort_by_key(|transition| transition.to);
+    rule.noncurrent_transitions
+        .sort_by_key(|transition| transition.to);
     if let Some(expiration) = &theirs.noncurrent_version_expiration {
-        if expiration.newer_noncurrent_versions.is_some_and(|kept| kept > 0) {
+        if expiration
+            .newer_noncurrent_versions
+            .is_some_and(|kept| kept > 0)
+        {
             return None;
         }
         rule.noncurrent_expiry_days = Some(days(expiration.noncurrent_days)?);
@@ -139,7 +151,9 @@ fn deeds(theirs: &Theirs) -> Vec<String> {
         let to = transition.storage_class.as_ref();
         let to = to.map_or("another class", TransitionStorageClass::as_str);
         let when = told(transition.days);
-        deeds.push(format!("moves to {to} after {when} days, or from a date on"));
+        deeds.push(format!(
+            "moves to {to} after {when} days, or from a date on"
+        ));
     }
     for transition in theirs.noncurrent_version_transitions() {
         let to = transition.storage_class.as_ref();

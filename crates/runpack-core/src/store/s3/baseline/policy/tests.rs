@@ -65,7 +65,10 @@ fn what_would_have_to_be_replaced_is_left_to_people() {
         r#"{"Statement":[{"Sid":"RunpackNothingInTheClear","Effect":"Allow"}]}"#,
     ] {
         let looked = looked("b", Some(TlsVersion::V1_3), Some(policy));
-        assert!(matches!(looked.standing, Standing::ByHand { .. }), "{policy}");
+        assert!(
+            matches!(looked.standing, Standing::ByHand { .. }),
+            "{policy}"
+        );
         assert_eq!(written(&looked), None);
     }
 }
