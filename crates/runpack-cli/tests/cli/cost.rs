@@ -109,8 +109,7 @@ fn a_bucket_is_asked_where_its_objects_lie() {
         objects
     );
     remote.json("lifecycle apply @ --yes", 0);
-    let line =
-        "catalog cost @ --lifecycle none --with-lifecycle current --days 365 --verifications 0";
+    let line = "catalog cost @ --lifecycle none --with-lifecycle current --days 365 --verifications 0 --at 2026-11-20T12:00:00Z";
     let compared = remote.json(line, 0);
     check("catalog", &compared);
     assert_eq!(

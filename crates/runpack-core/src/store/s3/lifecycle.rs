@@ -14,8 +14,7 @@ mod words;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{
-    BucketLifecycleConfiguration, ChecksumAlgorithm, LifecycleRule as Theirs,
-    TransitionDefaultMinimumObjectSize,
+    BucketLifecycleConfiguration, LifecycleRule as Theirs, TransitionDefaultMinimumObjectSize,
 };
 
 use self::element::Elements;
@@ -210,7 +209,6 @@ impl S3Store {
             .bucket(self.bucket())
             .set_expected_bucket_owner(self.owner())
             .set_transition_default_minimum_object_size(set.minimum.clone())
-            .checksum_algorithm(ChecksumAlgorithm::Sha256)
             .lifecycle_configuration(rules)
             .send()
             .await

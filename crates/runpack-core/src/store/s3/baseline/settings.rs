@@ -3,10 +3,10 @@
 
 use aws_sdk_s3::error::BuildError;
 use aws_sdk_s3::types::{
-    BucketLoggingStatus, BucketVersioningStatus, ChecksumAlgorithm, LoggingEnabled,
-    ObjectOwnership, OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration,
-    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
-    ServerSideEncryptionRule, VersioningConfiguration,
+    BucketLoggingStatus, BucketVersioningStatus, LoggingEnabled, ObjectOwnership,
+    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+    VersioningConfiguration,
 };
 
 use super::{Baseline, Encryption, Looked, S3Store, Setting, TlsVersion, policy};
@@ -261,19 +261,17 @@ impl S3Store {
 
     pub(super) async fn change(&self, change: Change) -> Result<(), StoreError> {
         let (client, bucket, owner) = (self.client()?, self.bucket(), self.owner());
-        let sha256 = ChecksumAlgorithm::Sha256;
         let done = match change {
             Change::Encryption(rules) => {
                 let put = client.put_bucket_encryption().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256);
                 let put = put.server_side_encryption_configuration(rules);
                 put.send().await.map(drop).map_err(Fault::from)
             }
             Change::Policy(policy) => {
                 let put = client.put_bucket_policy().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256).policy(policy);
+                let put = put.policy(policy);
                 put.send().await.map(drop).map_err(Fault::from)
             }
             Change::Versioning => {
@@ -282,14 +280,12 @@ impl S3Store {
                     .build();
                 let put = client.put_bucket_versioning().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256);
                 let put = put.versioning_configuration(enabled);
                 put.send().await.map(drop).map_err(Fault::from)
             }
             Change::PublicAccess(block) => {
                 let put = client.put_public_access_block().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256);
                 let put = put.public_access_block_configuration(block);
                 put.send().await.map(drop).map_err(Fault::from)
             }
@@ -304,14 +300,14 @@ impl S3Store {
                     .map_err(|error| unsayable(&error))?;
                 let put = client.put_bucket_ownership_controls().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256).ownership_controls(rules);
+                let put = put.ownership_controls(rules);
                 put.send().await.map(drop).map_err(Fault::from)
             }
             Change::AccessLog(log) => {
                 let status = BucketLoggingStatus::builder().logging_enabled(log).build();
                 let put = client.put_bucket_logging().bucket(bucket);
                 let put = put.set_expected_bucket_owner(owner);
-                let put = put.checksum_algorithm(sha256).bucket_logging_status(status);
+                let put = put.bucket_logging_status(status);
                 put.send().await.map(drop).map_err(Fault::from)
             }
         };
