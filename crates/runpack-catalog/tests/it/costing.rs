@@ -47,7 +47,7 @@ async fn filled(catalog: &Catalog) -> MemoryStore {
     let execution = Subject::Execution {
         execution_id: "01JD3M7Z9X8QWERTYASDFGHJKM".parse().unwrap(),
     };
-    let pack = manifest(execution, AT, &[], vec![large("video.bin", 20)]);
+    let pack = manifest(execution, AT, &[], vec![large("artifacts/video.bin", 20)]);
     commit(&store, &pack).await;
     let filled = catalog
         .rebuild(&store_name(), &reader(&store), &Limits::default())

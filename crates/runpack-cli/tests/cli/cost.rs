@@ -88,7 +88,7 @@ fn prices_and_rules_are_replaced() {
 
 #[test]
 fn a_bucket_is_asked_where_its_objects_lie() {
-    let remote = Remote::new(Kind::Moto, BucketKind::Versioned);
+    let remote = Remote::new(Kind::MiniStack, BucketKind::Versioned);
     let desk = &remote.desk;
     desk.write("run/large.bin", vec![5; 3 << 20]);
     let pack = desk.export("");
@@ -159,8 +159,6 @@ fn the_requests_that_are_reckoned_are_those_that_are_sent() {
     remote.json("catalog update @", 0);
     let report = remote.json("catalog cost @", 0);
     let reckoned = |what: &str| report["cost"]["total"][what]["requests"].as_u64().unwrap();
-    println!("stored {stored} reckoned {}", reckoned("storing"));
-    println!("verified {verified} reckoned {}", reckoned("verifying"));
     let near = |sent: usize, reckoned: u64| sent.abs_diff(usize::try_from(reckoned).unwrap()) <= 8;
     assert!(
         near(stored, reckoned("storing")),

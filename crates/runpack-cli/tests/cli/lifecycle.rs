@@ -182,12 +182,29 @@ fn l10_a_foreign_rule_that_removes_packs_is_told() {
 }
 
 #[test]
-fn moto_has_the_classes_and_keeps_the_bounds() {
-    let remote = remote(Kind::Moto, BucketKind::Versioned, WISHES);
+fn ministack_has_the_classes_and_keeps_the_bounds() {
+    let remote = remote(Kind::MiniStack, BucketKind::Versioned, WISHES);
     check("lifecycle", &remote.json("lifecycle apply @ --yes", 0));
     let diff = remote.json("lifecycle diff @", 0);
     assert_eq!(diff["changes"].as_array().unwrap().len(), 3);
     assert_eq!(remote.objects(), [""; 0], "the probes are gone");
+}
+
+/// This server takes bounds of sizes and leaves them out: such a rule would archive manifests.
+#[test]
+fn l10_a_store_that_leaves_the_bounds_out_is_found_out_and_put_back() {
+    let remote = remote(Kind::Moto, BucketKind::Versioned, WISHES);
+    block_on(remote.bucket.add_lifecycle_rule_raw("theirs", "logs/", 9));
+    let said = remote.line("lifecycle apply @ --yes").expect(2);
+    assert!(
+        said.err.contains("was there before is there again"),
+        "{}",
+        said.err
+    );
+    let diff = remote.json("lifecycle diff @", 1);
+    assert_eq!(ids(diff["foreign"].as_array().unwrap()), ["theirs"]);
+    let changes = diff["changes"].as_array().unwrap();
+    assert!(changes.iter().all(|change| change["change"] == "add"));
 }
 
 #[test]
@@ -210,7 +227,7 @@ fn l10_versions_are_removed_only_where_they_are_locked() {
     let open = remote(Kind::Moto, BucketKind::Versioned, REMOVING);
     let said = open.line("lifecycle apply @ --yes").expect(2);
     assert!(said.err.contains("Object Lock"), "{}", said.err);
-    let locked = remote(Kind::Moto, BucketKind::Locked, REMOVING);
+    let locked = remote(Kind::MiniStack, BucketKind::Locked, REMOVING);
     locked.line("lifecycle apply @ --yes").expect(0);
     let diff = locked.json("lifecycle diff @", 0);
     assert!(

@@ -187,10 +187,10 @@ impl CostCommand {
         let Some(path) = &self.prices else {
             return Ok(Prices::amazon()?);
         };
-        let shown = path.display();
+        let path_shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| {
             Failure::new(
-                format!("the prices could not be read, path=`{shown}`"),
+                format!("the prices could not be read, path=`{path_shown}`"),
                 "check the path",
             )
             .because(&error)
@@ -362,8 +362,8 @@ impl Told {
             "OF",
         ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
-        let shown = self.cost.groups.iter().take(self.limit);
-        rows.extend(shown.map(|one| row(&one.bill, &safe(&one.group))));
+        let costliest = self.cost.groups.iter().take(self.limit);
+        rows.extend(costliest.map(|one| row(&one.bill, &safe(&one.group))));
         rows.push(row(&self.cost.total, "(all of it)"));
         if let Some(others) = &self.cost.others {
             rows.push(row(others, "(in the bucket, of none of these packs)"));
@@ -388,19 +388,19 @@ impl Told {
             text,
             "\nstoring it took about {} requests, {} once\n",
             grouped(storing.requests),
-            cents(storing.cost)
+            shown(storing.cost)
         );
         if let (Some(with), Some((saves, adds))) = (&self.with, self.difference()) {
             let said = if adds > Money::ZERO {
-                format!("cost {} more", cents(adds))
+                format!("cost {} more", shown(adds))
             } else {
-                format!("save {}", cents(saves))
+                format!("save {}", shown(saves))
             };
             add!(
                 text,
                 "\nthe other rules {said}: {} in all, of which moving {}\n",
-                cents(with.total.total),
-                cents(with.total.moving.cost)
+                shown(with.total.total),
+                shown(with.total.moving.cost)
             );
         }
         if self.cost.missing > 0 {
@@ -426,7 +426,7 @@ fn classes(bill: &Bill) -> String {
                 format!("  {}", one.class),
                 count(one.objects, "object"),
                 size(one.bytes),
-                cents(one.storage),
+                shown(one.storage),
             ]
         })
         .collect();
@@ -438,10 +438,10 @@ fn classes(bill: &Bill) -> String {
 
 fn row(bill: &Bill, of: &str) -> Vec<String> {
     vec![
-        cents(bill.total),
-        cents(bill.storage),
-        cents(bill.moving.cost),
-        cents(bill.verifying.cost),
+        shown(bill.total),
+        shown(bill.storage),
+        shown(bill.moving.cost),
+        shown(bill.verifying.cost),
         grouped(bill.packs),
         grouped(bill.objects),
         size(bill.bytes),
@@ -450,7 +450,7 @@ fn row(bill: &Bill, of: &str) -> Vec<String> {
 }
 
 /// An amount for people: four digits after the point, rounded up.
-fn cents(amount: Money) -> String {
+fn shown(amount: Money) -> String {
     const UNIT: u128 = 100_000;
     let units = amount.nanos().div_ceil(UNIT);
     let whole = units.checked_div(10_000).unwrap_or(0);
