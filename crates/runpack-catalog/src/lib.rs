@@ -11,6 +11,7 @@
 
 mod address;
 mod check;
+pub mod cost;
 mod duplicates;
 mod entry;
 mod error;

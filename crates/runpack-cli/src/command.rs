@@ -15,6 +15,7 @@ mod export;
 mod gc;
 #[cfg(feature = "server")]
 mod index;
+mod lifecycle;
 #[cfg(feature = "catalog")]
 mod lineage;
 mod list;
@@ -65,6 +66,7 @@ pub(crate) enum BuiltIn {
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
     Store(store::StoreCommand),
+    Lifecycle(lifecycle::LifecycleCommand),
     #[cfg(feature = "catalog")]
     Catalog(catalog::CatalogCommand),
     #[cfg(feature = "catalog")]
@@ -109,6 +111,7 @@ impl Execute for BuiltIn {
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
+            Self::Lifecycle(command) => command.execute(context),
             #[cfg(feature = "catalog")]
             Self::Catalog(command) => command.execute(context),
             #[cfg(feature = "catalog")]

@@ -2,10 +2,12 @@
 //! come before it (`settings.rs`). Credentials never stand in it.
 
 mod document;
+pub(crate) mod lifecycle;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use runpack_core::lifecycle::Lifecycle;
 use runpack_core::store::s3::{
     Addressing, BucketName, CreateOnly, Encryption, Endpoint, PathPrefix, PlainHttp,
 };
@@ -61,6 +63,8 @@ pub struct Config {
     pub store_root: Option<PathBuf>,
     /// `runpacks.s3`
     pub s3: S3Config,
+    /// `runpacks.lifecycle`
+    pub lifecycle: Option<Lifecycle>,
     /// `runpacks.policy`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
     pub policy: Option<serde_json::Value>,
 }
@@ -148,6 +152,10 @@ impl Config {
                 .map(|text| read.catalog(&text))
                 .transpose()?,
             store_root: runpacks.file.map(|file| beside.join(file.root)),
+            lifecycle: runpacks
+                .lifecycle
+                .map(|section| read.lifecycle(section))
+                .transpose()?,
             policy: runpacks.policy,
             s3: runpacks
                 .s3

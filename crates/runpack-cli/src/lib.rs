@@ -47,6 +47,7 @@ pub mod settings;
 pub mod storage;
 pub mod table;
 pub mod target;
+mod terraform;
 mod unsound;
 #[cfg(feature = "catalog")]
 mod upkeep;

@@ -81,6 +81,7 @@ pub mod id;
 mod json;
 pub mod key;
 mod level;
+pub mod lifecycle;
 pub mod limits;
 pub mod manifest;
 pub mod name;

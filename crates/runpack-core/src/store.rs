@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod housekeeping;
 mod memory;
+mod plan;
 #[cfg(feature = "s3")]
 pub mod s3;
 mod source;
@@ -36,6 +37,7 @@ pub use error::StoreError;
 pub use file::FileStore;
 pub use housekeeping::{Holding, HoldingStream, Housekeeping, State};
 pub use memory::MemoryStore;
+pub use plan::part_count;
 pub use source::{BytesSource, Source};
 pub use stored::{Stored, StoredSource};
 

@@ -18,6 +18,7 @@ mod place;
 mod postgres;
 mod private;
 mod process;
+mod settings;
 
 use std::env;
 use std::fs;

@@ -8,6 +8,7 @@
     reason = "a failed assertion is how a test speaks"
 )]
 
+mod costing;
 mod failing;
 mod filling;
 mod interchange;

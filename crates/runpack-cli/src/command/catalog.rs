@@ -1,5 +1,6 @@
 //! `runpack catalog`: the index of packs.
 
+mod cost;
 mod fill;
 mod search;
 
@@ -31,6 +32,7 @@ enum What {
     Check(fill::Check),
     Search(Box<search::Search>),
     Duplicates(DuplicatesCommand),
+    Cost(Box<cost::CostCommand>),
     Export(Export),
 }
 
@@ -42,6 +44,7 @@ impl Execute for CatalogCommand {
             What::Check(command) => command.execute(context),
             What::Search(command) => command.execute(context),
             What::Duplicates(command) => command.execute(context),
+            What::Cost(command) => command.execute(context),
             What::Export(command) => command.execute(context),
         }
     }

@@ -1,4 +1,6 @@
-//! `runpack store status`: what a bucket does, measured.
+//! `runpack store`: what a bucket does, measured, and what it is set to.
+
+mod baseline;
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use crate::profiles;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
 use crate::table::{fields, safe};
 
-/// Look at a store
+/// Look at a store, and at what its bucket is set to
 #[derive(Debug, Args)]
 pub(crate) struct StoreCommand {
     #[command(subcommand)]
@@ -27,6 +29,7 @@ pub(crate) struct StoreCommand {
 #[derive(Debug, Subcommand)]
 enum What {
     Status(Status),
+    Baseline(baseline::BaselineCommand),
 }
 
 /// Measure what a bucket does, with harmless objects of its own that are removed again
@@ -53,8 +56,10 @@ Examples:
 
 impl Execute for StoreCommand {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let What::Status(status) = self.what;
-        status.run(context)
+        match self.what {
+            What::Status(command) => command.run(context),
+            What::Baseline(command) => command.execute(context),
+        }
     }
 }
 

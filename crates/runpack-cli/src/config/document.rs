@@ -7,6 +7,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::lifecycle::LifecycleSection;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
@@ -35,6 +37,8 @@ pub(super) struct Runpacks {
     pub(super) file: Option<FileSection>,
     #[serde(default, deserialize_with = "section")]
     pub(super) s3: Option<S3Section>,
+    #[serde(default, deserialize_with = "section")]
+    pub(super) lifecycle: Option<LifecycleSection>,
     /// As `object_lock`.
     #[serde(default, deserialize_with = "anything")]
     pub(super) policy: Option<serde_json::Value>,
@@ -77,7 +81,7 @@ pub(super) struct S3Section {
 }
 
 /// A key that is there has a value: `tenant:` alone is no way to say nothing.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }
 

@@ -117,6 +117,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "gc",
         "config",
         "store",
+        "lifecycle",
         "list",
         "show",
         "diff",

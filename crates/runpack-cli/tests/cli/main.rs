@@ -16,12 +16,16 @@
 
 mod action;
 mod attestation;
+mod baseline;
 mod catalog;
 mod config;
+#[cfg(feature = "catalog")]
+mod cost;
 mod crash;
 mod job;
 mod json;
 mod killed;
+mod lifecycle;
 mod manipulate;
 mod misuse;
 mod names;

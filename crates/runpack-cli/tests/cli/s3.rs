@@ -44,7 +44,7 @@ impl Remote {
     }
 
     /// Runs a line in which `@` stands for the store.
-    fn line(&self, line: &str) -> Said {
+    pub(crate) fn line(&self, line: &str) -> Said {
         let store = format!("s3://{}/ci", self.bucket.name);
         let mut command = self.command();
         command.args(
@@ -54,7 +54,7 @@ impl Remote {
         said(&mut command)
     }
 
-    fn json(&self, line: &str, code: i32) -> Value {
+    pub(crate) fn json(&self, line: &str, code: i32) -> Value {
         self.line(&format!("{line} --json")).expect(code).json()
     }
 

@@ -62,7 +62,7 @@ pub(crate) fn validate(schema: &Value, value: &Value, at: &str) -> Result<(), St
             }
             "additionalProperties" => {
                 let known = schema.get("properties").and_then(Value::as_object);
-                for (name, member) in value.as_object().unwrap() {
+                for (name, member) in value.as_object().into_iter().flatten() {
                     if known.is_some_and(|known| known.contains_key(name)) {
                         continue;
                     }

@@ -8,6 +8,7 @@
 //!
 //! See also: `Docs/adr/0010-s3-through-the-sdk.md`.
 
+mod baseline;
 mod body;
 mod check;
 mod checksum;
@@ -15,11 +16,11 @@ mod client;
 mod fault;
 mod head;
 mod housekeeping;
+mod lifecycle;
 mod list;
 mod metadata;
 mod multipart;
 mod open;
-mod plan;
 mod policy;
 mod presign;
 mod probe;
@@ -44,9 +45,14 @@ use aws_sdk_s3::config::{Builder, Region};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+pub use baseline::{
+    AccessLog, Baseline, BaselineFinding, Setting, Standing, TlsVersion, transport_statements,
+};
+pub use lifecycle::{BucketLifecycle, LIFECYCLE_RULES_MAX, LifecycleFault, LiveRule};
+pub use list::{ClassedObject, ClassedStream};
 pub use policy::{Lock, LockMode, PutPolicy};
 pub use presign::{Presigned, SignedUrl};
-pub use probe::Leaving;
+pub use probe::{ClassKept, Leaving};
 pub use profile::{
     Enforcement, ObjectLock, PROFILE_SECONDS_MAX, Profile, Right, Rights, SKEW_SECONDS_MAX, Told,
     Versioning, WritingRules, is_stale,

@@ -108,10 +108,6 @@ impl Walk {
 }
 
 impl S3Store {
-    fn timeless(&self, prefix: &str) -> StoreError {
-        self.senseless(prefix, "the listing has an entry without a time")
-    }
-
     async fn object_page(&self, prefix: &str, marker: Option<&Marker>) -> Result<Page, StoreError> {
         let token = marker.map(|(token, _)| token.clone());
         let (page, next) = self.page(prefix, token).await?;

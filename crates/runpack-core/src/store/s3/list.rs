@@ -1,14 +1,18 @@
 //! Listings page by page: an answer that is outside of what was asked for, turns in a circle or never gets
 //! anywhere is an error (threats S16, S17). Names come as text that is not believed.
 
+use std::pin::Pin;
+
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::EncodingType;
-use futures_util::{TryStreamExt as _, stream};
+use aws_sdk_s3::types::{EncodingType, Object, ObjectStorageClass};
+use futures_util::{Stream, TryStreamExt as _, stream};
 
 use super::S3Store;
 use super::fault::{Answer, Fault};
+use super::versions::timestamp;
 use crate::key::KeyPrefix;
 use crate::store::{ListEntry, ListStream, StoreError};
+use crate::time::Timestamp;
 
 pub(super) const LISTING: &str = "listing";
 
@@ -20,6 +24,23 @@ const EMPTY_PAGES_MAX: u32 = 1_000;
 
 /// Where a listing goes on: a name and what else the store wants to hear again.
 pub(super) type Marker = (String, String);
+
+/// An object, and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClassedObject {
+    /// The key as the store spells it, without the store's own prefix: untrusted, perhaps none of ours.
+    pub key: String,
+    /// The size.
+    pub bytes: u64,
+    /// The storage class, as the store names it.
+    pub class: String,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// What a store holds and where, page by page.
+pub type ClassedStream = Pin<Box<dyn Stream<Item = Result<ClassedObject, StoreError>> + Send>>;
 
 /// The way through a listing. Circles of any length are found with two markers in memory (Brent, "An improved
 /// Monte Carlo factorization algorithm", 1980).
@@ -80,8 +101,38 @@ impl S3Store {
     }
 
     pub(super) fn objects(&self, prefix: &KeyPrefix) -> ListStream {
+        self.listed(prefix, |_, key, object, _| {
+            Ok(ListEntry::new(key, size(object.size())))
+        })
+    }
+
+    /// Every object whose key starts with `prefix`, with its storage class: as the store says, in no way believed.
+    pub fn classed(&self, prefix: &KeyPrefix) -> ClassedStream {
+        self.listed(prefix, |store, key, object, prefix| {
+            let modified = object.last_modified().and_then(timestamp);
+            let class = object.storage_class().map(ObjectStorageClass::as_str);
+            Ok(ClassedObject {
+                key,
+                bytes: size(object.size()),
+                // A store that names none means the usual one.
+                class: class.unwrap_or("STANDARD").to_owned(),
+                modified: modified.ok_or_else(|| store.timeless(prefix))?,
+            })
+        })
+    }
+
+    pub(super) fn timeless(&self, prefix: &str) -> StoreError {
+        self.senseless(prefix, "the listing has an entry without a time")
+    }
+
+    /// Every object below the prefix, as `read` reads it.
+    fn listed<T: Send + 'static>(
+        &self,
+        prefix: &KeyPrefix,
+        read: fn(&Self, String, &Object, &str) -> Result<T, StoreError>,
+    ) -> Pin<Box<dyn Stream<Item = Result<T, StoreError>> + Send>> {
         let start = Some((self.clone(), prefix.as_str().to_owned(), Way::default()));
-        let pages = stream::try_unfold(start, |state| async move {
+        let pages = stream::try_unfold(start, move |state| async move {
             let Some((store, prefix, mut way)) = state else {
                 return Ok(None);
             };
@@ -89,7 +140,7 @@ impl S3Store {
             let (page, next) = store.page(&prefix, token).await?;
             let entries = page.contents().iter().map(|object| {
                 let key = store.listed_key(object.key(), page.encoding_type(), &prefix)?;
-                Ok(ListEntry::new(key, size(object.size())))
+                read(&store, key, object, &prefix)
             });
             let entries = entries.collect::<Result<Vec<_>, StoreError>>()?;
             let state = match next {

@@ -9,10 +9,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::S3Store;
 use super::open::unusable;
-use super::plan::{PART_CHUNKS_MAX, PARTS_MAX, Plan};
 use super::upload::{PartFault, Sent, Upload};
 use super::write::{After, Write};
 use crate::key::ObjectKey;
+use crate::store::plan::{PART_CHUNKS_MAX, PARTS_MAX, Plan};
 use crate::store::{Declared, Receipt, Source, StoreError};
 
 /// Parts of one object on their way at once.

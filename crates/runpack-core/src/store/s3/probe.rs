@@ -5,7 +5,10 @@
 //! `_runpack/probe/` are written or removed; what cannot be removed is told.
 
 mod bucket;
+mod class;
 mod writing;
+
+pub use class::ClassKept;
 
 use std::sync::Arc;
 
@@ -117,6 +120,14 @@ impl S3Store {
             let _ = probe.clean().await;
         }
         Ok(rules)
+    }
+
+    /// Whether the bucket locks versions, as far as it says.
+    ///
+    /// # Errors
+    /// There is no tokio runtime here.
+    pub async fn object_lock(&self) -> Result<ObjectLock, StoreError> {
+        Ok(self.probe(0)?.object_lock().await)
     }
 
     fn probe(&self, nonce: u64) -> Result<Probe<'_>, StoreError> {

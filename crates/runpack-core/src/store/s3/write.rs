@@ -12,12 +12,12 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use super::body::Passage;
 use super::fault::{Answer, Fault, Met};
 use super::open::unusable;
-use super::plan::Plan;
 use super::settings::{BACKOFF_FIRST, BACKOFF_MAX, CreateOnly, Encryption};
 use super::{S3Store, checksum, head};
 use crate::commitment::Content;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
+use crate::store::plan::Plan;
 use crate::store::{Declared, ObjectRef, Outcome, Receipt, Source, StoreError, VersionId};
 
 /// What the store is being asked to do, in errors.

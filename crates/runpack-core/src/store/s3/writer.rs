@@ -14,13 +14,13 @@ use super::S3Store;
 use super::body::Spoiled;
 use super::fault::Met;
 use super::open::unusable;
-use super::plan::PARTS_MAX;
 use super::upload::{PartFault, Sent, Upload};
 use super::write::{After, PUTTING, Write, not_declared};
 use crate::commitment::{CHUNK_BYTES, CHUNK_LEN, chunk_count, chunk_len};
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::key::ObjectKey;
+use crate::store::plan::PARTS_MAX;
 use crate::store::{ArtifactWriter, Declared, Receipt, StoreError};
 
 /// Parts on their way while the next one is filled.

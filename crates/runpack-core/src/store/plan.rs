@@ -3,26 +3,36 @@
 //! A part is the smallest power-of-two number of chunks of which at most 10,000 make the object, so its checksum
 //! is the chunk's own digest up to 80 GiB, and the store's composite checksum follows from the manifest.
 
+#![cfg_attr(
+    not(feature = "s3"),
+    expect(dead_code, reason = "only a bucket has parts")
+)]
+
 use std::ops::Range;
 
 use crate::commitment::{CHUNK_BYTES, chunk_count};
 
 /// The most parts of an upload (Amazon S3 user guide, "Multipart upload limits").
-pub(super) const PARTS_MAX: u64 = 10_000;
+pub(crate) const PARTS_MAX: u64 = 10_000;
 /// The most chunks in a part: 4 GiB, of the 5 that a part may have.
-pub(super) const PART_CHUNKS_MAX: u64 = 512;
+pub(crate) const PART_CHUNKS_MAX: u64 = 512;
+
+/// How many parts an object of more than one chunk is sent in; `None` where it is too large for any number.
+pub fn part_count(bytes: u64) -> Option<u64> {
+    Plan::of(bytes).map(|plan| plan.parts)
+}
 
 /// How an object is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     bytes: u64,
     part_bytes: u64,
-    pub(super) parts: u64,
+    pub(crate) parts: u64,
 }
 
 impl Plan {
     /// `None` where the object is too large for any number of parts.
-    pub(super) fn of(bytes: u64) -> Option<Self> {
+    pub(crate) fn of(bytes: u64) -> Option<Self> {
         let chunks = chunk_count(bytes);
         let part_chunks = chunks.div_ceil(PARTS_MAX).checked_next_power_of_two()?;
         (part_chunks <= PART_CHUNKS_MAX).then(|| Self {
@@ -33,12 +43,12 @@ impl Plan {
     }
 
     /// Whether each part is one chunk.
-    pub(super) fn is_by_chunk(self) -> bool {
+    pub(crate) fn is_by_chunk(self) -> bool {
         self.part_bytes == CHUNK_BYTES
     }
 
     /// The bytes of a part, counted from 0.
-    pub(super) fn range(self, part: u64) -> Range<u64> {
+    pub(crate) fn range(self, part: u64) -> Range<u64> {
         let start = part.saturating_mul(self.part_bytes);
         start..start.saturating_add(self.part_bytes).min(self.bytes)
     }
