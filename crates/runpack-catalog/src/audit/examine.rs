@@ -176,7 +176,8 @@ impl Examination<'_> {
     }
 
     fn reader(&self) -> Arc<dyn ArtifactReader> {
-        Arc::clone(self.store) as Arc<dyn ArtifactReader>
+        let reader: Arc<Watch> = Arc::clone(self.store);
+        reader
     }
 
     async fn files(&self, lease: &Lease, subject: Subject) -> Examined {

@@ -14,7 +14,7 @@ use crate::error::CatalogError;
 use crate::sql::{Beside, Catalog, Columns, Question, Value};
 
 /// A place that was taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) key: ObjectKey,
     pub(super) location: Location,

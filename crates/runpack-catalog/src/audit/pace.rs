@@ -31,7 +31,7 @@ pub(super) struct Pace<C: Clock = MonotonicClock> {
 
 /// So much each second, and as much at once.
 struct Limiter<C: Clock> {
-    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+    bucket: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     at_once: NonZeroU32,
     clock: C,
 }
@@ -64,7 +64,7 @@ impl<C: Clock + Clone> Pace<C> {
             NonZeroU32::new(u32::try_from(units).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
         };
         let limiter = |at_once: NonZeroU32| Limiter {
-            limiter: RateLimiter::direct_with_clock(Quota::per_second(at_once), clock.clone()),
+            bucket: RateLimiter::direct_with_clock(Quota::per_second(at_once), clock.clone()),
             at_once,
             clock: clock.clone(),
         };
@@ -81,7 +81,7 @@ impl<C: Clock> Limiter<C> {
         while left > 0 {
             let some = u32::try_from(left).unwrap_or(u32::MAX);
             let some = self.at_once.min(NonZeroU32::new(some).unwrap_or(NonZeroU32::MIN));
-            match self.limiter.check_n(some) {
+            match self.bucket.check_n(some) {
                 Ok(Ok(())) => left = left.saturating_sub(u64::from(some.get())),
                 Ok(Err(early)) => wait(early.wait_time_from(self.clock.now())).await,
                 // No more than fits is asked for.
@@ -92,6 +92,10 @@ impl<C: Clock> Limiter<C> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "what overflows fails the test"
+)]
 mod tests {
     use std::cell::Cell;
 

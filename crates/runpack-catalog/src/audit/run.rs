@@ -2,7 +2,6 @@
 //!
 //! A database that is away is waited for. What is held is kept by renewing, and given back in the end, whatever the end.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -70,10 +69,10 @@ impl AuditOptions {
         Self {
             worker: worker.into(),
             workers: NonZeroUsize::MIN.saturating_add(3),
-            lease: Duration::from_secs(60),
+            lease: Duration::from_mins(1),
             attempts_max: 5,
             pause: Duration::from_secs(1),
-            patience: Duration::from_secs(300),
+            patience: Duration::from_mins(5),
             rates: Rates::default(),
             limits: Limits::default(),
             entries_max: 10_000_000_000,
@@ -104,7 +103,7 @@ pub struct Auditor {
     pins: Arc<dyn PinSource>,
     options: AuditOptions,
     pace: Arc<Pace>,
-    held: Mutex<HashMap<String, Lease>>,
+    held: Mutex<Vec<Lease>>,
 }
 
 impl fmt::Debug for Auditor {
@@ -157,7 +156,7 @@ impl Auditor {
                 Either::Right(_) => Ok(()),
             }
         };
-        let held: Vec<Lease> = self.held().values().cloned().collect();
+        let held = self.held().clone();
         // What cannot be given back is free when its lease ends.
         let _ = timeout(GIVE_BACK_WITHIN, self.queue.give_back(&held)).await;
         ended?;
@@ -201,10 +200,9 @@ impl Auditor {
         loop {
             let taken = self.patiently(async || self.queue.take().await).await?;
             if let Some(lease) = taken {
-                let key = lease.key.to_string();
-                self.held().insert(key.clone(), lease.clone());
+                self.held().push(lease.clone());
                 self.one(&lease).await?;
-                self.held().remove(&key);
+                self.held().retain(|held| *held != lease);
             } else {
                 match self.patiently(async || self.queue.left().await).await? {
                     Left::Nothing => return Ok(()),
@@ -269,13 +267,13 @@ impl Auditor {
         let every = self.options.lease.checked_div(3).unwrap_or_default();
         loop {
             sleep(every).await;
-            let held: Vec<Lease> = self.held().values().cloned().collect();
+            let held = self.held().clone();
             self.patiently(async || self.queue.renew(&held).await)
                 .await?;
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Lease>> {
+    fn held(&self) -> MutexGuard<'_, Vec<Lease>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,8 +8,10 @@
     reason = "a failed assertion is how a test speaks"
 )]
 
+mod auditing;
 mod failing;
 mod filling;
+mod gate;
 mod searching;
 mod support;
 mod tracing;

@@ -16,6 +16,8 @@
 
 mod action;
 mod attestation;
+#[cfg(feature = "catalog")]
+mod audit;
 mod catalog;
 mod config;
 mod crash;

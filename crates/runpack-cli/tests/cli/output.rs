@@ -64,6 +64,8 @@ fn help_texts() {
         "serve",
         "server token",
         "server check-audit",
+        "audit run",
+        "audit report",
         "ship",
         "logs",
         "mcp",
@@ -365,5 +367,5 @@ fn completions_and_manual_pages() {
     }
     assert!(desk.line("man").expect(0).out.contains(".TH RUNPACK 1"));
     desk.line("man --out man").expect(0);
-    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 27);
+    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 28);
 }

@@ -204,8 +204,8 @@ impl Run {
         let id: AuditId = id.parse().map_err(|error| {
             Failure::new("an audit could not be named", "try again").because(&error)
         })?;
-        let begun = catalog.begin_audit(&id, &storage.place(), level, &scope);
-        context.wait(begun)??;
+        let place = storage.place();
+        context.wait(catalog.begin_audit(&id, &place, level, &scope))??;
         find(context, catalog, &id)
     }
 
