@@ -183,15 +183,29 @@ impl Auditor {
         };
         let mut tries = 1;
         loop {
-            let planned = self.queue.plan(&self.audit.scope, &*self.reader, bounds);
-            match planned.await {
+            // A database that is away is waited for; a store that fails is listed again from its beginning.
+            let planned = self.patiently_planned(bounds).await;
+            match planned {
                 Ok(Planning::Done) => return Ok(()),
                 Ok(Planning::Elsewhere) => sleep(LOOK_EVERY).await,
-                Err(error) if is_retryable(&error) && tries < self.options.attempts_max => {
+                Err(AuditError::Store(error))
+                    if error.is_retryable() && tries < self.options.attempts_max =>
+                {
                     sleep(self.pause_after(tries)).await;
                     tries = tries.saturating_add(1);
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn patiently_planned(&self, bounds: ListingBounds) -> Result<Planning, AuditError> {
+        let mut wait = Wait::new(self.options.patience);
+        loop {
+            let planned = self.queue.plan(&self.audit.scope, &*self.reader, bounds);
+            match planned.await {
+                Err(AuditError::Catalog(error)) => wait.after(error).await?,
+                planned => return planned,
             }
         }
     }
@@ -289,8 +303,7 @@ impl Auditor {
         &self,
         ask: impl AsyncFn() -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let [mut pause, longest] = PAUSES;
-        let mut waited = Duration::ZERO;
+        let mut wait = Wait::new(self.options.patience);
         loop {
             let answer = timeout(ANSWER_WITHIN, ask()).await;
             let error = match answer {
@@ -301,20 +314,35 @@ impl Auditor {
                     source: Box::new(elapsed),
                 },
             };
-            if !error.is_retryable() || waited >= self.options.patience {
-                return Err(error);
-            }
-            sleep(pause).await;
-            waited = waited.saturating_add(pause);
-            pause = pause.saturating_mul(2).min(longest);
+            wait.after(error).await?;
         }
     }
 }
 
-fn is_retryable(error: &AuditError) -> bool {
-    match error {
-        AuditError::Catalog(error) => error.is_retryable(),
-        AuditError::Store(error) => error.is_retryable(),
-        AuditError::Listing { .. } => false,
+/// Waiting for a database that is away, in pauses that grow.
+struct Wait {
+    pause: Duration,
+    left: Duration,
+}
+
+impl Wait {
+    fn new(patience: Duration) -> Self {
+        let [pause, _] = PAUSES;
+        Self {
+            pause,
+            left: patience,
+        }
+    }
+
+    /// Waits once more; gives the error back where that is of no use, or has been done for long enough.
+    async fn after(&mut self, error: CatalogError) -> Result<(), CatalogError> {
+        if !error.is_retryable() || self.left.is_zero() {
+            return Err(error);
+        }
+        sleep(self.pause).await;
+        self.left = self.left.saturating_sub(self.pause);
+        let [_, longest] = PAUSES;
+        self.pause = self.pause.saturating_mul(2).min(longest);
+        Ok(())
     }
 }

@@ -149,7 +149,7 @@ fn many_workers_conclude_every_place_once() {
             };
             let counted = progress.each_ref().map(count);
             assert_eq!(counted.iter().map(|one| one.0).sum::<u64>(), 90);
-            assert!(counted.iter().all(|one| one.1 == 0 && one.0 > 0), "{counted:?}");
+            assert!(counted.iter().all(|one| one.1 == 0), "{counted:?}");
             let places = places(&catalog, &audit.id).await;
             assert_eq!(places.len(), 90);
             assert!(places.iter().all(|one| one.attempts == 1 && one.listed));
@@ -293,7 +293,7 @@ fn a_worker_that_comes_back_from_the_dead_writes_nothing() {
             let audit = begun(&catalog, 1, &Scope::default()).await;
             let gate = Arc::new(Gate::new(reader(&store)).stopping_at("r00003"));
             let mut dead = options("dead");
-            dead.lease = Duration::from_millis(200);
+            dead.lease = Duration::from_secs(2);
             dead.workers = NonZeroUsize::MIN;
             let progress = Arc::clone(&dead.progress);
             let through: Arc<dyn ArtifactReader> = gate.clone();
@@ -302,6 +302,10 @@ fn a_worker_that_comes_back_from_the_dead_writes_nothing() {
             match select(&mut running, pin!(gate.reached())).await {
                 Either::Left((ended, _)) => panic!("it ended: {ended:?}"),
                 Either::Right(_) => {}
+            }
+            // It holds this place alone, and is in the middle of no transaction, which would keep SQLite from others.
+            while !catalog.audit(&audit.id).await.unwrap().unwrap().is_planned {
+                let _ = select(&mut running, pin!(tokio::task::yield_now())).await;
             }
             // From here on it is not asked for anything: it keeps nothing.
             let alive = auditor(&catalog, &audit, reader(&store), options("alive"));
