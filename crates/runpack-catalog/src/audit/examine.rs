@@ -14,9 +14,7 @@ use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::pin::Pins;
 use runpack_core::store::{ArtifactReader, StoreError, Stored};
 use runpack_core::time::Timestamp;
-use runpack_core::verify::{
-    Code, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport,
-};
+use runpack_core::verify::{Code, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport};
 use serde::{Deserialize, Serialize};
 
 use super::lease::Lease;
@@ -252,7 +250,8 @@ impl Examination<'_> {
     }
 
     fn is_older(&self, manifest: &Manifest) -> bool {
-        self.since.is_some_and(|since| manifest.created_at() < since)
+        self.since
+            .is_some_and(|since| manifest.created_at() < since)
     }
 
     /// Holds what was found against what was known.
@@ -267,9 +266,8 @@ impl Examination<'_> {
                 examined.object(CHANGED, detail);
             }
             (Some(known), None) if is_missing => {
-                let detail = format!(
-                    "a pack lay here when it was last seen, and is gone, known=`{known}`"
-                );
+                let detail =
+                    format!("a pack lay here when it was last seen, and is gone, known=`{known}`");
                 examined.object(VANISHED, detail);
             }
             _ => {}
@@ -315,4 +313,3 @@ fn unpinnable(manifest: &Manifest, error: &(dyn std::error::Error + Send + Sync)
         ..Examined::undecided(Objection::new(PINS_UNREAD, detail))
     }
 }
-

@@ -180,10 +180,7 @@ impl Queue {
         question.value(self.audit.as_str());
         question.add(" AND NOT EXISTS (SELECT 1 FROM audit_places WHERE conclusion IS NULL");
         question.add(" AND audit_places.audit = audits.audit)");
-        let rows = self
-            .catalog
-            .rows("asking what is left", question)
-            .await?;
+        let rows = self.catalog.rows("asking what is left", question).await?;
         let finished = match rows.first() {
             Some(row) => Columns::of(row).number()?,
             None => 0,

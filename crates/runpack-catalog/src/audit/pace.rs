@@ -80,7 +80,9 @@ impl<C: Clock> Limiter<C> {
         let mut left = units;
         while left > 0 {
             let some = u32::try_from(left).unwrap_or(u32::MAX);
-            let some = self.at_once.min(NonZeroU32::new(some).unwrap_or(NonZeroU32::MIN));
+            let some = self
+                .at_once
+                .min(NonZeroU32::new(some).unwrap_or(NonZeroU32::MIN));
             match self.bucket.check_n(some) {
                 Ok(Ok(())) => left = left.saturating_sub(u64::from(some.get())),
                 Ok(Err(early)) => wait(early.wait_time_from(self.clock.now())).await,
@@ -130,14 +132,24 @@ mod tests {
 
     #[test]
     fn no_more_than_the_rate_comes_through() {
-        for (units_each, per_second, seconds) in
-            [(1, 10, 60), (3, 10, 60), (1, 1, 30), (250, 100, 40), (7, 1_000, 5)]
-        {
+        for (units_each, per_second, seconds) in [
+            (1, 10, 60),
+            (3, 10, 60),
+            (1, 1, 30),
+            (250, 100, 40),
+            (7, 1_000, 5),
+        ] {
             let taken = taken(units_each, per_second, seconds);
             let allowed = u64::from(per_second) * (seconds + 1);
             // One more is what the last wait was for.
-            assert!(taken <= allowed + units_each.max(u64::from(per_second)), "{taken} of {allowed}");
-            assert!(taken + units_each.max(u64::from(per_second)) >= u64::from(per_second) * seconds, "{taken}");
+            assert!(
+                taken <= allowed + units_each.max(u64::from(per_second)),
+                "{taken} of {allowed}"
+            );
+            assert!(
+                taken + units_each.max(u64::from(per_second)) >= u64::from(per_second) * seconds,
+                "{taken}"
+            );
         }
     }
 

@@ -231,10 +231,7 @@ impl Auditor {
             Examined::given_up(lease.attempts.saturating_sub(1))
         } else {
             self.pace.pack().await;
-            let watch = Arc::new(Watch::new(
-                Arc::clone(&self.reader),
-                Arc::clone(&self.pace),
-            ));
+            let watch = Arc::new(Watch::new(Arc::clone(&self.reader), Arc::clone(&self.pace)));
             let examination = Examination {
                 store: &watch,
                 level: self.audit.level,
@@ -244,9 +241,7 @@ impl Auditor {
             };
             let examined = examination.of(lease).await;
             let is_open = examined.conclusion == Conclusion::Undecided;
-            if is_open
-                && watch.is_worth_another_try()
-                && lease.attempts < self.options.attempts_max
+            if is_open && watch.is_worth_another_try() && lease.attempts < self.options.attempts_max
             {
                 let pause = self.pause_after(lease.attempts);
                 let postpone = async || self.queue.postpone(lease, pause).await;

@@ -63,7 +63,8 @@ impl ArtifactReader for Watch {
             let (pace, may_succeed) = (Arc::clone(&pace), Arc::clone(&may_succeed));
             async move {
                 let piece = note(&may_succeed, piece)?;
-                pace.bytes(u64::try_from(piece.len()).unwrap_or(u64::MAX)).await;
+                pace.bytes(u64::try_from(piece.len()).unwrap_or(u64::MAX))
+                    .await;
                 Ok(piece)
             }
         });

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{Either, join3, pending, select};
-use runpack_catalog::audit::{
-    Audit, AuditError, AuditId, AuditOptions, AuditedPlace, Auditor, BoxError, PinSource,
-    Scope, Standing,
-};
 use runpack_catalog::Catalog;
+use runpack_catalog::audit::{
+    Audit, AuditError, AuditId, AuditOptions, AuditedPlace, Auditor, BoxError, PinSource, Scope,
+    Standing,
+};
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
@@ -106,7 +106,12 @@ async fn findings(catalog: &Catalog, number: u64) -> Vec<String> {
     let mut all = Vec::new();
     for place in places(catalog, &id(number)).await {
         let run = place.key.split('/').nth(7).unwrap_or(&place.key).to_owned();
-        all.extend(place.findings.iter().map(|one| format!("{run} {}", one.code)));
+        all.extend(
+            place
+                .findings
+                .iter()
+                .map(|one| format!("{run} {}", one.code)),
+        );
     }
     all
 }
@@ -136,8 +141,8 @@ fn many_workers_conclude_every_place_once() {
             let audit = begun(&catalog, 1, &Scope::default()).await;
             let (one, two, three) = (options("one"), options("two"), options("three"));
             let progress = [&one, &two, &three].map(|options| Arc::clone(&options.progress));
-            let [one, two, three] = [one, two, three]
-                .map(|options| auditor(&catalog, &audit, reader(&store), options));
+            let [one, two, three] =
+                [one, two, three].map(|options| auditor(&catalog, &audit, reader(&store), options));
             let (one, two, three) =
                 join3(one.run(pending()), two.run(pending()), three.run(pending())).await;
             for standing in [one.unwrap(), two.unwrap(), three.unwrap()] {
@@ -145,7 +150,10 @@ fn many_workers_conclude_every_place_once() {
                 assert_eq!((standing.valid, standing.concluded()), (90, 90));
             }
             let count = |progress: &Arc<runpack_catalog::audit::AuditProgress>| {
-                (progress.places.load(Ordering::SeqCst), progress.late.load(Ordering::SeqCst))
+                (
+                    progress.places.load(Ordering::SeqCst),
+                    progress.late.load(Ordering::SeqCst),
+                )
             };
             let counted = progress.each_ref().map(count);
             assert_eq!(counted.iter().map(|one| one.0).sum::<u64>(), 90);
@@ -174,8 +182,18 @@ fn what_is_damaged_missing_swapped_or_misplaced_is_named() {
                 (1, Lie::FlipBit(3), data(0), "r00000 artifact.digest"),
                 (2, Lie::Hide, data(1), "r00001 artifact.missing"),
                 (3, Lie::Truncate(0), data(2), "r00002 artifact.size"),
-                (4, Lie::Impersonate(manifest_key(4)), manifest_key(3), "r00003 pin.identity"),
-                (5, Lie::Serve("{}".into()), manifest_key(5), "r00005 manifest.format"),
+                (
+                    4,
+                    Lie::Impersonate(manifest_key(4)),
+                    manifest_key(3),
+                    "r00003 pin.identity",
+                ),
+                (
+                    5,
+                    Lie::Serve("{}".into()),
+                    manifest_key(5),
+                    "r00005 manifest.format",
+                ),
             ] {
                 let lying = LyingStore::new(Arc::new(store.clone()), lie);
                 let lying: Arc<dyn ArtifactReader> =
@@ -249,7 +267,10 @@ fn s11_what_the_catalog_forgot_an_earlier_audit_remembers() {
             let standing = audited(&catalog, 2, &Scope::default(), reader(&smaller)).await;
             assert_eq!((standing.valid, standing.invalid), (2, 1));
             let found = findings(&catalog, 2).await;
-            assert!(found.iter().any(|one| one == "r00002 place.vanished"), "{found:?}");
+            assert!(
+                found.iter().any(|one| one == "r00002 place.vanished"),
+                "{found:?}"
+            );
             // It was told, and the next one begins from there.
             let standing = audited(&catalog, 3, &Scope::default(), reader(&smaller)).await;
             assert_eq!((standing.valid, standing.invalid), (2, 0));
@@ -426,14 +447,12 @@ fn what_vouches_and_cannot_be_read_leaves_packs_undecided() {
         for catalog in both.open("pins").await {
             let audit = begun(&catalog, 1, &Scope::default()).await;
             let source = Arc::new(Unreadable);
-            let auditor =
-                Auditor::new(&catalog, audit, reader(&store), source, options("w"));
+            let auditor = Auditor::new(&catalog, audit, reader(&store), source, options("w"));
             let standing = auditor.run(pending()).await.unwrap();
             assert_eq!((standing.undecided, standing.concluded()), (2, 2));
             let audit = begun(&catalog, 2, &Scope::default()).await;
             let source = Arc::new(NothingKnown);
-            let auditor =
-                Auditor::new(&catalog, audit, reader(&store), source, options("w"));
+            let auditor = Auditor::new(&catalog, audit, reader(&store), source, options("w"));
             let standing = auditor.run(pending()).await.unwrap();
             assert_eq!((standing.consistent, standing.concluded()), (2, 2));
         }
@@ -453,7 +472,10 @@ fn s16_a_listing_that_repeats_or_never_ends_is_bounded() {
             let AuditError::Listing { reason, shown } = refused else {
                 panic!("{refused:?}");
             };
-            assert!(reason.contains("again and again") && shown < 10_000, "{shown}");
+            assert!(
+                reason.contains("again and again") && shown < 10_000,
+                "{shown}"
+            );
             assert!(places(&catalog, &audit.id).await.len() <= 40);
             // Not complete, and never said to be.
             let standing = catalog.audit_standing(&audit.id).await.unwrap();

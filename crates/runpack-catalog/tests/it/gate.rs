@@ -75,7 +75,11 @@ impl fmt::Debug for Gate {
 impl ArtifactReader for Gate {
     async fn open(&self, object: &ObjectRef, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let key = object.key.as_str();
-        if self.stops_at.as_ref().is_some_and(|part| key.contains(part)) {
+        if self
+            .stops_at
+            .as_ref()
+            .is_some_and(|part| key.contains(part))
+        {
             self.reached.send_replace(true);
             let mut is_open = self.is_open.subscribe();
             is_open.wait_for(|is_open| *is_open).await.unwrap();

@@ -55,7 +55,14 @@ impl Execute for List {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let catalog = self.catalog.open(context)?;
         let header = [
-            "AUDIT", "BEGUN", "LEVEL", "DONE", "OPEN", "INVALID", "UNDECIDED", "STORE",
+            "AUDIT",
+            "BEGUN",
+            "LEVEL",
+            "DONE",
+            "OPEN",
+            "INVALID",
+            "UNDECIDED",
+            "STORE",
         ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
         for audit in context.wait(catalog.audits(self.limit))?? {

@@ -38,7 +38,10 @@ fn assert_each_once(places: &[Value], packs: usize) {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!((keys.len(), places.len()), (packs, packs));
-    assert!(places.iter().all(|place| place["conclusion"] == "valid"), "{places:#?}");
+    assert!(
+        places.iter().all(|place| place["conclusion"] == "valid"),
+        "{places:#?}"
+    );
 }
 
 /// The name of the audit that a program said it works on.
@@ -63,18 +66,29 @@ fn a_store_is_audited_and_what_is_wrong_is_named() {
 
     // Without receipts nothing vouches; a signature does.
     desk.line("audit run file:store --no-receipts").expect(3);
-    desk.line("audit run file:store --no-receipts --allow-unpinned").expect(0);
+    desk.line("audit run file:store --no-receipts --allow-unpinned")
+        .expect(0);
     for place in &places {
         let pack_id = text(place, "pack_id");
         let key = text(place, "key").trim_end_matches("/manifest.json");
-        desk.line(&format!("sign store/{key} --key key.pem --out {}.sig.json", &pack_id[7..]))
-            .expect(0);
+        desk.line(&format!(
+            "sign store/{key} --key key.pem --out {}.sig.json",
+            &pack_id[7..]
+        ))
+        .expect(0);
         let signature = format!("{}.sig.json", &pack_id[7..]);
-        desk.write(format!("signatures/{signature}"), fs::read(desk.path(&signature)).unwrap());
+        desk.write(
+            format!("signatures/{signature}"),
+            fs::read(desk.path(&signature)).unwrap(),
+        );
     }
     let signed = "audit run file:store --no-receipts --key key.pub.pem --signatures signatures";
     desk.line(signed).expect(0);
-    let some = fs::read_dir(desk.path("signatures")).unwrap().next().unwrap().unwrap();
+    let some = fs::read_dir(desk.path("signatures"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     fs::remove_file(some.path()).unwrap();
     desk.line(signed).expect(1);
 
@@ -91,12 +105,18 @@ fn a_store_is_audited_and_what_is_wrong_is_named() {
     desk.export("--run-id r4");
     let said = desk.line("audit run file:store").expect(1);
     assert!(said.out.contains("invalid"), "{}", said.out);
-    assert!(said.err.contains("others join with --audit"), "{}", said.err);
+    assert!(
+        said.err.contains("others join with --audit"),
+        "{}",
+        said.err
+    );
     let listed = lines(&desk.line("audit list --json").expect(0));
     assert_eq!(listed.len(), 6);
     listed.iter().for_each(|line| check("audit", line));
     let id = named(&listed[0]);
-    let told = desk.line(&format!("audit report {id} --html r.html")).expect(1);
+    let told = desk
+        .line(&format!("audit report {id} --html r.html"))
+        .expect(1);
     for says in ["artifact.digest", "place.vanished", "2 valid, 2 invalid"] {
         assert!(told.out.contains(says), "{says}: {}", told.out);
     }
@@ -106,8 +126,10 @@ fn a_store_is_audited_and_what_is_wrong_is_named() {
     assert!(!page.contains("<script") && page.contains("default-src 'none'"));
     assert!(desk.line("audit list").expect(0).out.contains(&id));
     // What is there already is not replaced, and what a report says is said again.
-    desk.line(&format!("audit report {id} --html r.html")).expect(2);
-    desk.line(&format!("audit run file:store --audit {id}")).expect(1);
+    desk.line(&format!("audit report {id} --html r.html"))
+        .expect(2);
+    desk.line(&format!("audit run file:store --audit {id}"))
+        .expect(1);
 }
 
 #[test]
@@ -118,17 +140,35 @@ fn what_cannot_be_audited_is_told() {
     desk.export("--to file:other");
     let nobody = "01JD3M7Z9X8QWERTYASDFGHJKM";
     for (line, says) in [
-        (format!("audit run file:other --audit {id}"), "of another store"),
-        (format!("audit run file:store --audit {nobody}"), "no such audit"),
-        (format!("audit run file:store --audit {id} --deep"), "cannot be used with"),
-        (format!("audit run file:store --audit {id} --tenant acme"), "cannot be used with"),
+        (
+            format!("audit run file:other --audit {id}"),
+            "of another store",
+        ),
+        (
+            format!("audit run file:store --audit {nobody}"),
+            "no such audit",
+        ),
+        (
+            format!("audit run file:store --audit {id} --deep"),
+            "cannot be used with",
+        ),
+        (
+            format!("audit run file:store --audit {id} --tenant acme"),
+            "cannot be used with",
+        ),
         (format!("audit report {nobody}"), "no such audit"),
         ("audit report x".to_owned(), "ULID"),
         ("audit run file:nowhere".to_owned(), "nowhere"),
         ("audit run file:store --rate 5".to_owned(), "50MiB/s"),
         ("audit run file:store --workers 0".to_owned(), "0"),
-        ("audit run file:store --key key.pub.pem".to_owned(), "--signatures"),
-        ("audit run file:store --catalog mysql://x".to_owned(), "sqlite:PATH"),
+        (
+            "audit run file:store --key key.pub.pem".to_owned(),
+            "--signatures",
+        ),
+        (
+            "audit run file:store --catalog mysql://x".to_owned(),
+            "sqlite:PATH",
+        ),
     ] {
         let said = desk.line(&line).expect(2);
         assert!(said.err.contains(says), "{line}: {}", said.err);
@@ -203,8 +243,10 @@ impl Fleet {
             drop(changed.wait_while(released, |released| !*released).unwrap());
         });
         let rule = Rule::new(Fault::CallBefore(wait)).method("GET");
-        self.proxy
-            .plan(rule.key_contains(&format!("/{run_id}/")).key_ends_with("model.bin"));
+        self.proxy.plan(
+            rule.key_contains(&format!("/{run_id}/"))
+                .key_ends_with("model.bin"),
+        );
     }
 
     /// Waits until so many requests are held.
@@ -269,7 +311,12 @@ fn of_four_programs_two_are_killed_in_the_middle_and_nothing_is_lost() {
         assert_eq!(output.status.success(), !is_victim, "{output:?}");
         ended.push(output);
     }
-    let (places, whole) = report(&fleet.remote.desk, &id, &format!("--catalog {}", fleet.database), 0);
+    let (places, whole) = report(
+        &fleet.remote.desk,
+        &id,
+        &format!("--catalog {}", fleet.database),
+        0,
+    );
     assert_each_once(&places, 24);
     assert_eq!(whole["standing"]["valid"], 24);
     let taken_over = places.iter().filter(|place| place["attempts"] == 2);
@@ -318,7 +365,11 @@ fn w19_a_database_that_is_killed_while_programs_work_is_waited_for() {
     fleet.release();
     // It has read the rest of what it held by then, and has nobody to tell.
     let read = |log: &[runpack_testing::proxy::Exchange]| {
-        log.iter().any(|one| one.path.contains("/r003/") && one.status == Some(200) && one.path.ends_with("model.bin"))
+        log.iter().any(|one| {
+            one.path.contains("/r003/")
+                && one.status == Some(200)
+                && one.path.ends_with("model.bin")
+        })
     };
     fleet.proxy.wait_for(read);
     postgres.start_again();
@@ -327,13 +378,22 @@ fn w19_a_database_that_is_killed_while_programs_work_is_waited_for() {
     assert!(output.status.success(), "{err}");
     let done: Value = serde_json::from_slice(&output.stdout).unwrap();
     let id = named(&done);
-    let (places, _) = report(&fleet.remote.desk, &id, &format!("--catalog {}", fleet.database), 0);
+    let (places, _) = report(
+        &fleet.remote.desk,
+        &id,
+        &format!("--catalog {}", fleet.database),
+        0,
+    );
     assert_each_once(&places, 8);
 }
 
 #[test]
 fn w21_an_audit_in_a_file_is_killed_or_interrupted_and_taken_up_again() {
-    for (kind, code) in [(Signal::KILL, None), (Signal::INT, Some(2)), (Signal::TERM, Some(2))] {
+    for (kind, code) in [
+        (Signal::KILL, None),
+        (Signal::INT, Some(2)),
+        (Signal::TERM, Some(2)),
+    ] {
         let fleet = Fleet::new(6, "sqlite:audits.db".to_owned());
         fleet.hold("r004");
         let program = fleet.start("--workers 1 --lease 1s");
@@ -354,7 +414,9 @@ fn w21_an_audit_in_a_file_is_killed_or_interrupted_and_taken_up_again() {
         said(&mut fleet.audit(&format!("--audit {id}"))).expect(0);
         let (places, _) = report(&fleet.remote.desk, id, "--catalog sqlite:audits.db", 0);
         assert_each_once(&places, 6);
-        let taken = places.iter().find(|place| text(place, "key").contains("/r004/"));
+        let taken = places
+            .iter()
+            .find(|place| text(place, "key").contains("/r004/"));
         let attempts = if code.is_some() { 1 } else { 2 };
         assert_eq!(taken.unwrap()["attempts"], attempts);
     }

@@ -108,7 +108,11 @@ pub(super) fn told(context: &Context, audit: &Audit, standing: &Standing) -> Str
         Exit::Trouble if !standing.complete => (Tone::Open, "not complete"),
         Exit::Trouble => (Tone::Open, "undecided"),
     };
-    let mut text = format!("{}: {}\n", context.output.tone(tone, word), because(standing));
+    let mut text = format!(
+        "{}: {}\n",
+        context.output.tone(tone, word),
+        because(standing)
+    );
     let mut facts = vec![
         ("audit", audit.id.to_string()),
         ("store", safe(&audit.store)),
@@ -123,11 +127,7 @@ pub(super) fn told(context: &Context, audit: &Audit, standing: &Standing) -> Str
     ]);
     text.push_str(&fields(&facts));
     if !standing.complete {
-        add!(
-            text,
-            "go on with: runpack audit run --audit {}\n",
-            audit.id
-        );
+        add!(text, "go on with: runpack audit run --audit {}\n", audit.id);
     }
     text
 }
@@ -138,7 +138,10 @@ pub(super) fn because(standing: &Standing) -> String {
     if standing.invalid > 0 {
         places(standing.invalid, "with something wrong")
     } else if !standing.complete {
-        format!("{} so far, and more to come", places(standing.concluded(), "concluded"))
+        format!(
+            "{} so far, and more to come",
+            places(standing.concluded(), "concluded")
+        )
     } else if standing.undecided > 0 {
         places(standing.undecided, "that could not be read")
     } else if standing.consistent > 0 {
@@ -187,7 +190,9 @@ pub(super) fn scope(audit: &Audit) -> Option<String> {
         scope.scenario.as_ref().map(|id| format!("scenario {id}")),
         scope.run_id.as_ref().map(|id| format!("run {id}")),
         scope.since.map(|time| format!("since {time}")),
-        scope.one_of.map(|number| format!("one of {number}, by lot")),
+        scope
+            .one_of
+            .map(|number| format!("one of {number}, by lot")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
@@ -249,7 +254,10 @@ fn write_page(
             ("Audit", audit.id.to_string()),
             ("Begun", audit.begun_at.to_string()),
             ("Level", audit.level.as_str().to_owned()),
-            ("Scope", scope(audit).unwrap_or_else(|| "the whole store".to_owned())),
+            (
+                "Scope",
+                scope(audit).unwrap_or_else(|| "the whole store".to_owned()),
+            ),
             ("Concluded", concluded(standing)),
             ("Read", size(standing.bytes_read)),
             ("Known before", known(standing)),

@@ -103,7 +103,11 @@ impl<'a> Table<'a> {
         if place.findings.is_empty() {
             let by = place.pinned_by.join(", ");
             let by = if by.is_empty() { "nothing" } else { &by };
-            add!(body, "<span class=\"aside\">vouched for by {}</span>", escape(by));
+            add!(
+                body,
+                "<span class=\"aside\">vouched for by {}</span>",
+                escape(by)
+            );
         }
         add!(
             body,
