@@ -8,8 +8,11 @@
 //! - the same packs give the same catalog: its exported form ([`Catalog::export`]) is the same to the byte, whichever
 //!   database it lies in, whatever order they came in and however often;
 //! - both databases are asked the same questions in the same words.
+//!
+//! Beside the index lie the results of [`audit`]s, which verify what whole stores hold.
 
 mod address;
+pub mod audit;
 mod check;
 pub mod cost;
 mod duplicates;

@@ -24,8 +24,10 @@ use crate::address::CatalogAddress;
 use crate::error::CatalogError;
 
 /// The migrations, in order; their numbers are the versions of the schema.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "packs", include_str!("../migrations/0001_packs.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "packs", include_str!("../migrations/0001_packs.sql")),
+    (2, "audits", include_str!("../migrations/0002_audits.sql")),
+];
 /// How long a connection is waited for.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTIONS_MAX: u32 = 4;
@@ -51,6 +53,22 @@ impl Dialect {
             Self::Postgres => ("TEXT COLLATE \"C\"", "BYTEA"),
         };
         migration.replace("{text}", text).replace("{bytes}", bytes)
+    }
+
+    /// The database's own time, which does not stand still in a transaction: milliseconds since 1970.
+    fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+
+    /// Leaves out rows that somebody else takes at this moment. In SQLite one writes at a time.
+    fn skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
     }
 }
 
@@ -167,7 +185,7 @@ impl Catalog {
             dialect: self.dialect,
             action,
         };
-        if self.dialect == Dialect::Postgres {
+        if self.dialect == Dialect::Postgres && beside != Beside::Anybody {
             writing.lock(beside).await?;
         }
         Ok(writing)
@@ -199,6 +217,8 @@ pub(crate) struct Writing {
 /// Who may write at the same time. In SQLite nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beside {
+    /// Anybody: what is written concerns no pack of the index.
+    Anybody,
     /// Others that add.
     Others,
     /// Nobody: what is taken away must not be added to meanwhile.

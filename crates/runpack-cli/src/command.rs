@@ -5,6 +5,8 @@
     reason = "the comments on arguments are help texts, which are shown as they are written"
 )]
 
+#[cfg(feature = "catalog")]
+mod audit;
 mod bundle;
 #[cfg(feature = "catalog")]
 mod catalog;
@@ -71,6 +73,8 @@ pub(crate) enum BuiltIn {
     Catalog(catalog::CatalogCommand),
     #[cfg(feature = "catalog")]
     Lineage(lineage::LineageCommand),
+    #[cfg(feature = "catalog")]
+    Audit(audit::AuditCommand),
     #[cfg(feature = "server")]
     Serve(Box<serve::Serve>),
     #[cfg(feature = "server")]
@@ -116,6 +120,8 @@ impl Execute for BuiltIn {
             Self::Catalog(command) => command.execute(context),
             #[cfg(feature = "catalog")]
             Self::Lineage(command) => command.execute(context),
+            #[cfg(feature = "catalog")]
+            Self::Audit(command) => command.execute(context),
             #[cfg(feature = "server")]
             Self::Serve(command) => command.execute(context),
             #[cfg(feature = "server")]

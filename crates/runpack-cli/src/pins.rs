@@ -17,7 +17,7 @@ use crate::{file, place};
 /// The largest key file that is read.
 pub(crate) const KEY_BYTES_MAX: u64 = 64 << 10;
 /// The largest signature file (specification, section 9).
-const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 const SIGNATURE_HELP: &str = "give the signature as --signature FILE; `runpack sign` writes one, and `--expect-pack-id` needs none";
 /// What stands behind the name of a pack in the name of its signature.
 pub(crate) const SIGNATURE_SUFFIX: &str = ".sig.json";

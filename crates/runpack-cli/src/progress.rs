@@ -47,6 +47,19 @@ impl Meter {
         })
     }
 
+    /// Follows a job of which nobody knows how large it is: bytes, and what else is to be said.
+    #[cfg(feature = "catalog")]
+    pub(crate) fn of_places(
+        output: &Output,
+        doing: &'static str,
+        read: impl Fn() -> (u64, String) + Send + 'static,
+    ) -> Self {
+        Self::start(output, doing, move || {
+            let (bytes, message) = read();
+            (bytes, 0, message)
+        })
+    }
+
     fn start(
         output: &Output,
         doing: &'static str,

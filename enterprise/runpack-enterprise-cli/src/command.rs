@@ -6,7 +6,7 @@
 )]
 
 mod attest;
-mod audit;
+mod audit_log;
 mod hold;
 mod lock;
 mod policy;
@@ -27,7 +27,7 @@ pub(crate) enum More {
     Report(report::ReportCommand),
     Policy(policy::PolicyCommand),
     Replicas(replicas::ReplicasCommand),
-    Audit(audit::AuditCommand),
+    AuditLog(audit_log::AuditLogCommand),
 }
 
 impl Run for More {
@@ -40,7 +40,7 @@ impl Run for More {
             Self::Report(command) => command.run(context),
             Self::Policy(command) => command.run(context),
             Self::Replicas(command) => command.run(context),
-            Self::Audit(command) => command.run(context),
+            Self::AuditLog(command) => command.run(context),
         }
     }
 }

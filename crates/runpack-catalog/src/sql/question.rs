@@ -9,6 +9,9 @@ use super::Dialect;
 
 /// What stands for a place in a statement until the database is known. No statement of ours has it otherwise.
 const PLACE: char = '\u{1}';
+/// What stands for the present time in a statement, and for leaving out rows that somebody else takes.
+const NOW: char = '\u{2}';
+const SKIP_LOCKED: char = '\u{3}';
 
 /// What comes in a place of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +82,18 @@ impl Question {
         self
     }
 
+    /// The present time by the database's clock, in milliseconds since 1970.
+    pub(crate) fn now(&mut self) -> &mut Self {
+        self.sql.push(NOW);
+        self
+    }
+
+    /// At the end of a selection of rows to be changed: leaves out those that somebody else is changing.
+    pub(crate) fn skip_locked(&mut self) -> &mut Self {
+        self.sql.push(SKIP_LOCKED);
+        self
+    }
+
     /// `(value, value, ...)`
     pub(crate) fn list(&mut self, values: impl IntoIterator<Item = Value>) -> &mut Self {
         self.add("(");
@@ -132,6 +147,8 @@ fn placed(sql: &str, dialect: Dialect) -> String {
                 placed.push('$');
                 placed.push_str(&number.to_string());
             }
+            (NOW, dialect) => placed.push_str(dialect.now()),
+            (SKIP_LOCKED, dialect) => placed.push_str(dialect.skip_locked()),
             _ => placed.push(c),
         }
     }

@@ -11,6 +11,7 @@ use runpack_core::id::PackId;
 use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Input, Labels, Manifest, Producer, Subject};
+use runpack_core::pack::{BytesSource, NewArtifact, PackDraft};
 use runpack_core::store::{ArtifactReader, ArtifactSink as _, Declared, MemoryStore};
 use runpack_testing::servers::PrivatePostgres;
 use tempfile::TempDir;
@@ -125,6 +126,23 @@ pub(crate) async fn commit(store: &MemoryStore, manifest: &Manifest) {
     let bytes = manifest.to_bytes();
     let declared = Declared::of(&bytes);
     store.put(&key, bytes.into(), declared).await.unwrap();
+}
+
+/// A whole pack with one artifact, `data.csv`, of these bytes.
+pub(crate) async fn committed(store: &MemoryStore, subject: Subject, data: &str) {
+    let producer = Producer {
+        name: "runpack".parse().unwrap(),
+        version: "0.1.0".parse().unwrap(),
+    };
+    let mut draft = PackDraft::new(subject, "2026-11-20T12:00:00Z".parse().unwrap(), producer);
+    draft.add(NewArtifact::new(
+        "data.csv".parse().unwrap(),
+        "dataset".parse().unwrap(),
+        "text/csv".parse().unwrap(),
+        Arc::new(BytesSource(data.to_owned().into())),
+    ));
+    let staged = draft.stage(Arc::new(store.clone())).await.unwrap();
+    staged.commit().await.unwrap();
 }
 
 pub(crate) async fn exported(catalog: &Catalog) -> String {

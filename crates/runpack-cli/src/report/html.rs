@@ -4,6 +4,8 @@
 //! Invariant: every text that is not ours is escaped twice over, for what is invisible or directional
 //! and for HTML; the page's own policy forbids everything but its style.
 
+#[cfg(feature = "catalog")]
+pub(crate) mod audit;
 mod pack;
 mod page;
 
@@ -86,7 +88,12 @@ impl fmt::Write for Body<'_> {
 /// As `out` fails.
 pub fn render(report: &VerifyReport, page: &Page<'_>, out: &mut dyn io::Write) -> io::Result<()> {
     let mut body = Body { out, failed: None };
-    page::head(&mut body, report.verdict, page);
+    page::head(
+        &mut body,
+        report.verdict,
+        page,
+        "Verification of an evidence pack",
+    );
     banner(&mut body, report);
     let manifest = report.manifest.as_deref();
     pack::findings(&mut body, report);

@@ -17,6 +17,8 @@
 mod action;
 mod attestation;
 mod baseline;
+#[cfg(feature = "catalog")]
+mod audit;
 mod catalog;
 mod config;
 #[cfg(feature = "catalog")]

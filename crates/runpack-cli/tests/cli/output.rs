@@ -67,6 +67,8 @@ fn help_texts() {
         "serve",
         "server token",
         "server check-audit",
+        "audit run",
+        "audit report",
         "ship",
         "logs",
         "mcp",

@@ -100,24 +100,24 @@ fn the_audit_log_is_signed_exported_and_held_against_its_heads() {
     let desk = held();
     change(&desk, "place", "m-1", 0);
     change(&desk, "release", "m-1", 0);
-    let signed = desk.json("audit sign --signing-key key.pem", 0);
+    let signed = desk.json("audit-log sign --signing-key key.pem", 0);
     let head = signed["head"]["line"].as_str().unwrap();
-    let expecting = format!("audit verify --expect-head {head}");
+    let expecting = format!("audit-log verify --expect-head {head}");
     desk.line(&expecting).expect(0);
-    let checked = desk.json("audit verify --trusted-key key.pub.pem", 0);
+    let checked = desk.json("audit-log verify --trusted-key key.pub.pem", 0);
     assert_eq!(checked["heads"], 1);
-    desk.line("audit export --out log.jsonl").expect(0);
-    desk.line("audit export --out log.jsonl").expect(2);
+    desk.line("audit-log export --out log.jsonl").expect(0);
+    desk.line("audit-log export --out log.jsonl").expect(2);
     let log = desk.path("state/audit/audit.jsonl");
     let lines = std::fs::read_to_string(&log).unwrap();
     std::fs::write(&log, lines.replace("m-1", "m-2")).unwrap();
-    desk.line("audit verify").expect(1);
+    desk.line("audit-log verify").expect(1);
     std::fs::write(&log, lines.lines().next().unwrap().to_owned() + "\n").unwrap();
-    desk.line("audit verify").expect(0);
+    desk.line("audit-log verify").expect(0);
     let cut = desk.line(&expecting).expect(1);
     assert!(cut.err.contains("is not in the audit log"), "{}", cut.err);
-    desk.line("audit sign --signing-key key.pem").expect(1);
-    let checked = desk.line("audit verify --trusted-key key.pub.pem");
+    desk.line("audit-log sign --signing-key key.pem").expect(1);
+    let checked = desk.line("audit-log verify --trusted-key key.pub.pem");
     // What was signed says of as many lines as there were, of which one is left.
     checked.expect(1);
 }

@@ -30,7 +30,7 @@ fn an_export_under_object_lock_is_proved_locked_and_receipted() {
     assert_eq!(desk.audited("prove").len(), 1);
     let report = desk.json(&format!("verify @ {RUN}"), 0);
     assert_eq!(report["verdict"], "valid");
-    desk.line("audit verify").expect(0);
+    desk.line("audit-log verify").expect(0);
 }
 
 #[test]

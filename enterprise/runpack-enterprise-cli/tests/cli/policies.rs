@@ -56,7 +56,7 @@ fn l01_l10_an_open_bucket_is_not_sound() {
     let audited = desk.audited("policy.lint");
     assert_eq!(audited.len(), 2);
     assert_eq!(audited[0]["detail"]["verdict"], "unsound");
-    desk.line("audit verify").expect(0);
+    desk.line("audit-log verify").expect(0);
 }
 
 #[test]

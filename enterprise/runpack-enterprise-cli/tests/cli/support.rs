@@ -139,7 +139,7 @@ impl Desk {
 
     /// What was written into the audit log, by action.
     pub(crate) fn audited(&self, action: &str) -> Vec<Value> {
-        let said = self.line("audit export").expect(0);
+        let said = self.line("audit-log export").expect(0);
         let lines = said
             .out
             .lines()

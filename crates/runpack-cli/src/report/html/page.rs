@@ -6,7 +6,7 @@ use super::{Body, Page, capital, escape};
 
 const STYLE: &str = include_str!("style.css");
 
-pub(super) fn head(body: &mut Body<'_>, verdict: Verdict, page: &Page<'_>) {
+pub(super) fn head(body: &mut Body<'_>, verdict: Verdict, page: &Page<'_>, what: &str) {
     let title = format!("{}: {}", capital(verdict.as_str()), page.target);
     add!(
         body,
@@ -15,8 +15,9 @@ pub(super) fn head(body: &mut Body<'_>, verdict: Verdict, page: &Page<'_>) {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
          <title>{}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <header><p>Verification of an evidence pack</p><p class=\"target\">{}</p></header>\n",
+         <header><p>{}</p><p class=\"target\">{}</p></header>\n",
         escape(&title),
+        escape(what),
         escape(page.target)
     );
 }

@@ -1,4 +1,4 @@
-//! `audit`: the log of every action here, held against what was written.
+//! `audit-log`: the log of every action here, held against what was written.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ use crate::{keys, options};
 
 /// Look at the audit log of this machine
 #[derive(Debug, Args)]
-pub(crate) struct AuditCommand {
+pub(crate) struct AuditLogCommand {
     #[command(subcommand)]
     what: What,
 }
@@ -27,14 +27,14 @@ enum What {
     ///
     /// Heads are held against the log where --trusted-key or --signing-key names a key.
     Verify {
-        /// The SHA-256 of a line that must be in the log, as `audit sign` gave it
+        /// The SHA-256 of a line that must be in the log, as `audit-log sign` gave it
         #[arg(long, value_name = "SHA256")]
         expect_head: Option<Digest>,
     },
     /// Sign the last line, and print its digest to be kept elsewhere
     ///
     /// Log and signed heads are files of this machine, and whoever owns it can cut both. Keep the digest where they cannot
-    /// change it: `audit verify --expect-head` then says whether the log still goes so far.
+    /// change it: `audit-log verify --expect-head` then says whether the log still goes so far.
     Sign,
     /// Write the log, verified, to a file or to standard output, one JSON object a line
     Export {
@@ -44,7 +44,7 @@ enum What {
     },
 }
 
-impl AuditCommand {
+impl AuditLogCommand {
     pub(super) fn run(self, context: &Context) -> Result<Exit, Failure> {
         let desk = Desk::of(context)?;
         match self.what {
@@ -73,7 +73,7 @@ impl AuditCommand {
                 match (context.output.format(), head) {
                     (Format::Json, head) => context.output.print_json(&json!({"head": head}))?,
                     (Format::Text, Some(head)) => context.output.print(&format!(
-                        "signed line {} of the audit log, {line}\nkeep this elsewhere: `runpack-enterprise audit verify --expect-head {line}` says whether the log still goes so far\n",
+                        "signed line {} of the audit log, {line}\nkeep this elsewhere: `runpack-enterprise audit-log verify --expect-head {line}` says whether the log still goes so far\n",
                         head.sequence,
                         line = head.line
                     ))?,

@@ -1,0 +1,338 @@
+//! Planning: what a store lists, and what is known to have been there.
+//!
+//! The store is listed as a stream and written down in batches, by whoever holds the planning; another takes over when
+//! they die, and lists again: what is written already stays. Then what the catalog and earlier audits know of the store,
+//! and the listing did not show, is added: whether it is gone is for the verifier to see.
+
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt as _;
+use runpack_core::digest::Digest;
+use runpack_core::key::Location;
+use runpack_core::store::ArtifactReader;
+
+use super::lease::{Queue, millis};
+use super::{AuditError, Scope};
+use crate::error::CatalogError;
+use crate::sql::{Beside, Columns, Question, Value, Writing};
+
+const PLANNING: &str = "planning an audit";
+/// How many places are written down at once.
+const PLACES_AT_ONCE: usize = 500;
+const PAGE: u64 = 500;
+/// How often a listing may show a place again, beyond once for each place: a store may repeat a page.
+const REPEATS_FREE: u64 = 1_000;
+
+/// Bounds of a listing. Only a caller raises them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListingBounds {
+    /// Entries of any kind. Stops a listing without end.
+    pub(super) entries_max: u64,
+    /// Places of packs. Stops one that fills the database.
+    pub(super) places_max: u64,
+}
+
+/// What became of an attempt to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planning {
+    /// It is planned, by whomever.
+    Done,
+    /// Somebody else is at it.
+    Elsewhere,
+}
+
+/// A listing under way, by whoever holds this fence.
+struct Pass<'a> {
+    queue: &'a Queue,
+    fence: u64,
+    shown: u64,
+    places: u64,
+    repeats: u64,
+}
+
+/// A place to be written down.
+struct Candidate {
+    key: String,
+    known: Option<Digest>,
+}
+
+impl Queue {
+    /// Plans the audit, if nobody has and nobody is at it.
+    pub(super) async fn plan(
+        &self,
+        scope: &Scope,
+        reader: &dyn ArtifactReader,
+        bounds: ListingBounds,
+    ) -> Result<Planning, AuditError> {
+        let Some(fence) = self.take_planning().await? else {
+            return Ok(if self.is_planned().await? {
+                Planning::Done
+            } else {
+                Planning::Elsewhere
+            });
+        };
+        let mut pass = Pass {
+            queue: self,
+            fence,
+            shown: 0,
+            places: 0,
+            repeats: 0,
+        };
+        let planned = pass.all(scope, reader, bounds).await;
+        if planned.is_err() {
+            // Whoever comes next need not wait; if this fails too, they wait.
+            let _ = self.leave_planning(fence).await;
+        }
+        planned
+    }
+
+    async fn take_planning(&self) -> Result<Option<u64>, CatalogError> {
+        let mut question = Question::new("UPDATE audits SET fence = fence + 1, ready_at = ");
+        question.now().add(" + ").value(millis(self.lease));
+        question.add(" WHERE audit = ").value(self.audit.as_str());
+        question.add(" AND planned_at IS NULL AND ready_at <= ");
+        question.now().add(" RETURNING fence");
+        let rows = self.catalog.rows(PLANNING, question).await?;
+        rows.first()
+            .map(|row| Columns::of(row).number())
+            .transpose()
+    }
+
+    async fn leave_planning(&self, fence: u64) -> Result<(), CatalogError> {
+        let mut question = Question::new("UPDATE audits SET ready_at = 0 WHERE audit = ");
+        question.value(self.audit.as_str());
+        question
+            .add(" AND planned_at IS NULL AND fence = ")
+            .value(fence);
+        let mut writing = self.catalog.begin(PLANNING, Beside::Anybody).await?;
+        writing.run(question).await?;
+        writing.commit().await
+    }
+
+    async fn is_planned(&self) -> Result<bool, CatalogError> {
+        let audit = self.catalog.audit(&self.audit).await?;
+        Ok(audit.is_some_and(|audit| audit.is_planned))
+    }
+}
+
+impl Pass<'_> {
+    async fn all(
+        &mut self,
+        scope: &Scope,
+        reader: &dyn ArtifactReader,
+        bounds: ListingBounds,
+    ) -> Result<Planning, AuditError> {
+        let mut listing = reader.list(&scope.prefix());
+        let mut batch = Vec::with_capacity(PLACES_AT_ONCE);
+        loop {
+            let next = listing.try_next().await?;
+            let is_end = next.is_none();
+            if let Some(entry) = next {
+                self.shown = self.shown.saturating_add(1);
+                if self.shown > bounds.entries_max {
+                    return Err(self.senseless("has no end within the limit of entries"));
+                }
+                batch.extend(self.place(scope, &entry.key));
+            }
+            // Also where there is no place for long, so that others see that somebody is at it.
+            let is_due = batch.len() >= PLACES_AT_ONCE || self.shown.is_multiple_of(100_000);
+            if (is_end || is_due) && !self.list(std::mem::take(&mut batch)).await? {
+                return Ok(Planning::Elsewhere);
+            }
+            if self.places > bounds.places_max {
+                return Err(self.senseless("has more packs than the limit"));
+            }
+            if self.repeats > self.places.saturating_add(REPEATS_FREE) {
+                return Err(self.senseless("shows the same again and again"));
+            }
+            if is_end {
+                break;
+            }
+        }
+        for table in ["seen", "places"] {
+            if !self.known(scope, table).await? {
+                return Ok(Planning::Elsewhere);
+            }
+        }
+        self.end().await
+    }
+
+    fn senseless(&self, reason: &'static str) -> AuditError {
+        AuditError::Listing {
+            reason,
+            shown: self.shown,
+        }
+    }
+
+    /// The key, where it is that of a place in scope.
+    fn place(&self, scope: &Scope, key: &str) -> Option<String> {
+        let location = Location::parse(key)?;
+        let is_in = location.key().is_ok() && scope.covers(&self.queue.audit, &location);
+        is_in.then(|| key.to_owned())
+    }
+
+    /// Writes down places that the store listed, each with the pack that is known to lie there; `false` where somebody
+    /// else plans by now.
+    async fn list(&mut self, mut keys: Vec<String>) -> Result<bool, CatalogError> {
+        let all = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        keys.sort_unstable();
+        keys.dedup();
+        let Some(mut writing) = self.hold().await? else {
+            return Ok(false);
+        };
+        if !keys.is_empty() {
+            let mut known = self.known_of(&mut writing, "places", &keys).await?;
+            // What an audit saw itself counts more than what was told to the catalog.
+            known.extend(self.known_of(&mut writing, "seen", &keys).await?);
+            let candidates = keys.into_iter().map(|key| Candidate {
+                known: known.get(&key).copied(),
+                key,
+            });
+            let new = self.insert(&mut writing, candidates.collect(), 1).await?;
+            self.places = self.places.saturating_add(new);
+            self.repeats = self.repeats.saturating_add(all.saturating_sub(new));
+        }
+        writing.commit().await?;
+        Ok(true)
+    }
+
+    async fn known_of(
+        &self,
+        writing: &mut Writing,
+        table: &'static str,
+        keys: &[String],
+    ) -> Result<HashMap<String, Digest>, CatalogError> {
+        let mut question = Question::new("SELECT key, pack_id FROM ");
+        question.add(table).add(" WHERE store = ");
+        question
+            .value(self.queue.store.as_str())
+            .add(" AND key IN ");
+        question.list(keys.iter().map(|key| key.as_str().into()));
+        let rows = writing.rows(question).await?;
+        let known = rows.iter().map(|row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.text()?, columns.digest()?))
+        });
+        known.collect()
+    }
+
+    /// Adds what is known to have been there and has no row yet; `false` where somebody else plans by now.
+    async fn known(&self, scope: &Scope, table: &'static str) -> Result<bool, CatalogError> {
+        let mut after = String::new();
+        loop {
+            let Some(mut writing) = self.hold().await? else {
+                return Ok(false);
+            };
+            let mut question = Question::new("SELECT key, pack_id FROM ");
+            question.add(table).add(" known WHERE store = ");
+            question.value(self.queue.store.as_str());
+            question.add(" AND key > ").value(after.as_str());
+            question.add(" AND NOT EXISTS (SELECT 1 FROM audit_places WHERE audit = ");
+            question.value(self.queue.audit.as_str());
+            question.add(" AND audit_places.key = known.key) ORDER BY key LIMIT ");
+            question.value(PAGE);
+            let rows = writing.rows(question).await?;
+            let mut candidates = Vec::new();
+            for row in &rows {
+                let mut columns = Columns::of(row);
+                let (key, pack_id) = (columns.text()?, columns.digest()?);
+                after.clone_from(&key);
+                let place = self.place(scope, &key);
+                candidates.extend(place.map(|key| Candidate {
+                    key,
+                    known: Some(pack_id),
+                }));
+            }
+            self.add(&mut writing, candidates).await?;
+            writing.commit().await?;
+            if rows.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Adds places that were not listed, where they have no row yet.
+    async fn add(
+        &self,
+        writing: &mut Writing,
+        candidates: Vec<Candidate>,
+    ) -> Result<(), CatalogError> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut question = self.rows(candidates, 0);
+        question.add(" ON CONFLICT DO NOTHING");
+        writing.run(question).await.map(drop)
+    }
+
+    /// Writes down places that were listed; tells how many were not shown before in this pass.
+    async fn insert(
+        &self,
+        writing: &mut Writing,
+        candidates: Vec<Candidate>,
+        listed: u64,
+    ) -> Result<u64, CatalogError> {
+        let mut question = self.rows(candidates, listed);
+        question.add(" ON CONFLICT (audit, key) DO UPDATE SET pass = excluded.pass");
+        question.add(" WHERE audit_places.pass < excluded.pass");
+        writing.run(question).await
+    }
+
+    fn rows(&self, candidates: Vec<Candidate>, listed: u64) -> Question {
+        let mut question = Question::new(
+            "INSERT INTO audit_places (audit, key, pass, listed, known_pack, fence, attempts, ready_at, artifacts, \
+             bytes_read) VALUES ",
+        );
+        for (at, candidate) in candidates.into_iter().enumerate() {
+            if at > 0 {
+                question.add(", ");
+            }
+            let zero = || Value::from(0u64);
+            question.list([
+                Value::from(self.queue.audit.as_str()),
+                candidate.key.as_str().into(),
+                self.fence.into(),
+                listed.into(),
+                candidate.known.as_ref().into(),
+                zero(),
+                zero(),
+                zero(),
+                zero(),
+                zero(),
+            ]);
+        }
+        question
+    }
+
+    /// Begins a change of the plan, and keeps the planning for another while; none where somebody else has it.
+    async fn hold(&self) -> Result<Option<Writing>, CatalogError> {
+        let queue = self.queue;
+        let mut writing = queue.catalog.begin(PLANNING, Beside::Anybody).await?;
+        let mut question = Question::new("UPDATE audits SET ready_at = ");
+        question.now().add(" + ").value(millis(queue.lease));
+        self.only(&mut question);
+        let is_held = writing.run(question).await? == 1;
+        Ok(is_held.then_some(writing))
+    }
+
+    async fn end(&self) -> Result<Planning, AuditError> {
+        let mut question = Question::new("UPDATE audits SET planned_at = ");
+        question.now();
+        self.only(&mut question);
+        let mut writing = self.queue.catalog.begin(PLANNING, Beside::Anybody).await?;
+        let is_ours = writing.run(question).await? == 1;
+        writing.commit().await?;
+        Ok(if is_ours {
+            Planning::Done
+        } else {
+            Planning::Elsewhere
+        })
+    }
+
+    fn only(&self, question: &mut Question) {
+        let audit = self.queue.audit.as_str();
+        question.add(" WHERE audit = ").value(audit);
+        question.add(" AND planned_at IS NULL AND fence = ");
+        question.value(self.fence);
+    }
+}

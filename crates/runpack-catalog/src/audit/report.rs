@@ -1,0 +1,170 @@
+//! What an audit has concluded so far: counts, and each place.
+
+use runpack_core::id::PackId;
+use serde::Serialize;
+
+use super::{AuditId, Conclusion, Objection};
+use crate::error::CatalogError;
+use crate::sql::{Catalog, Columns, Question};
+
+const REPORTING: &str = "reading what an audit concluded";
+
+/// How far an audit is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Whether all that is to be verified is known, and nothing of it is open.
+    pub complete: bool,
+    /// Places that are not concluded yet.
+    pub open: u64,
+    /// Packs that are pinned and hold.
+    pub valid: u64,
+    /// Packs that hold, for which nothing vouches.
+    pub consistent: u64,
+    /// Places that could not be read.
+    pub undecided: u64,
+    /// Places with something wrong.
+    pub invalid: u64,
+    /// Packs that are older than what the audit is about.
+    pub older: u64,
+    /// Bytes that were read of what is concluded.
+    pub bytes_read: u64,
+    /// Places of which it was known beforehand which pack lies there.
+    pub known: u64,
+}
+
+impl Standing {
+    /// Places that are concluded.
+    pub fn concluded(&self) -> u64 {
+        [
+            self.valid,
+            self.consistent,
+            self.undecided,
+            self.invalid,
+            self.older,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+
+    fn count(&mut self, conclusion: Option<Conclusion>) -> &mut u64 {
+        match conclusion {
+            None => &mut self.open,
+            Some(Conclusion::Valid) => &mut self.valid,
+            Some(Conclusion::Consistent) => &mut self.consistent,
+            Some(Conclusion::Undecided) => &mut self.undecided,
+            Some(Conclusion::Invalid) => &mut self.invalid,
+            Some(Conclusion::Older) => &mut self.older,
+        }
+    }
+}
+
+/// A place of an audit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AuditedPlace {
+    /// Its manifest or bundle.
+    pub key: String,
+    /// What was concluded; nothing yet where it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<&'static str>,
+    /// Whether the store listed it.
+    pub listed: bool,
+    /// The pack that was known to lie there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_pack: Option<PackId>,
+    /// The pack that lies there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack_id: Option<PackId>,
+    /// Its artifacts.
+    pub artifacts: u64,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// What vouches for it.
+    pub pinned_by: Vec<String>,
+    /// What is objected to.
+    pub findings: Vec<Objection>,
+    /// Who concluded it, or holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// How often it was tried.
+    pub attempts: u64,
+}
+
+impl Catalog {
+    /// How far an audit is.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn audit_standing(&self, id: &AuditId) -> Result<Standing, CatalogError> {
+        let mut question = Question::new(
+            "SELECT conclusion, CAST(COUNT(*) AS BIGINT), CAST(COALESCE(SUM(bytes_read), 0) AS BIGINT), \
+             CAST(COUNT(known_pack) AS BIGINT) FROM audit_places WHERE audit = ",
+        );
+        question.value(id.as_str()).add(" GROUP BY conclusion");
+        // Asked first: what is planned later is open.
+        let is_planned = self.audit(id).await?.is_some_and(|audit| audit.is_planned);
+        let mut standing = Standing::default();
+        for row in self.rows(REPORTING, question).await? {
+            let mut columns = Columns::of(&row);
+            let conclusion = columns.text_if_any()?;
+            let conclusion = conclusion.as_deref().map(Conclusion::parse).transpose()?;
+            *standing.count(conclusion) = columns.number()?;
+            standing.bytes_read = standing.bytes_read.saturating_add(columns.number()?);
+            standing.known = standing.known.saturating_add(columns.number()?);
+        }
+        standing.complete = is_planned && standing.open == 0;
+        Ok(standing)
+    }
+
+    /// The places of an audit after a key, by their keys, at most so many. With `only` those of one conclusion.
+    ///
+    /// # Errors
+    /// As the database fails.
+    pub async fn audit_places(
+        &self,
+        id: &AuditId,
+        only: Option<Conclusion>,
+        after: &str,
+        most: u64,
+    ) -> Result<Vec<AuditedPlace>, CatalogError> {
+        let mut question = Question::new(
+            "SELECT key, conclusion, listed, known_pack, pack_id, artifacts, bytes_read, pinned_by, findings, worker, \
+             attempts FROM audit_places WHERE audit = ",
+        );
+        question.value(id.as_str()).add(" AND key > ").value(after);
+        if let Some(only) = only {
+            question.add(" AND conclusion = ").value(only.as_str());
+        }
+        question.add(" ORDER BY key LIMIT ").value(most);
+        let rows = self.rows(REPORTING, question).await?;
+        rows.iter().map(place).collect()
+    }
+}
+
+fn place(row: &sqlx::any::AnyRow) -> Result<AuditedPlace, CatalogError> {
+    let mut columns = Columns::of(row);
+    Ok(AuditedPlace {
+        key: columns.text()?,
+        conclusion: columns
+            .text_if_any()?
+            .map(|text| Conclusion::parse(&text).map(Conclusion::as_str))
+            .transpose()?,
+        listed: columns.number()? == 1,
+        known_pack: columns.digest_if_any()?.map(PackId::new),
+        pack_id: columns.digest_if_any()?.map(PackId::new),
+        artifacts: columns.number()?,
+        bytes_read: columns.number()?,
+        pinned_by: match columns.text_if_any()? {
+            Some(all) => all.split(',').map(str::to_owned).collect(),
+            None => Vec::new(),
+        },
+        findings: match columns.text_if_any()? {
+            Some(json) => serde_json::from_str(&json)
+                .map_err(|error| CatalogError::damaged(error.to_string()))?,
+            None => Vec::new(),
+        },
+        worker: columns.text_if_any()?,
+        attempts: columns.number()?,
+    })
+}
