@@ -16,6 +16,7 @@ mod fault;
 mod head;
 mod housekeeping;
 mod list;
+mod lock;
 mod metadata;
 mod multipart;
 mod open;
