@@ -26,6 +26,7 @@ mod presign;
 mod pull;
 pub(crate) mod push;
 mod restore;
+mod retention;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
@@ -62,6 +63,7 @@ pub(crate) enum BuiltIn {
     Restore(Box<restore::Restore>),
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
+    Retention(Box<retention::RetentionCommand>),
     Store(store::StoreCommand),
     #[cfg(feature = "catalog")]
     Catalog(catalog::CatalogCommand),
@@ -106,6 +108,7 @@ impl Execute for BuiltIn {
             Self::Restore(command) => command.execute(context),
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
+            Self::Retention(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
             #[cfg(feature = "catalog")]
             Self::Catalog(command) => command.execute(context),

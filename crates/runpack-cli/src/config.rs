@@ -2,10 +2,12 @@
 //! come before it (`settings.rs`). Credentials never stand in it.
 
 mod document;
+mod retention;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::s3::{
     Addressing, BucketName, CreateOnly, Encryption, Endpoint, PathPrefix, PlainHttp,
 };
@@ -60,6 +62,8 @@ pub struct Config {
     pub s3: S3Config,
     /// `runpacks.policy`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
     pub policy: Option<serde_json::Value>,
+    /// `runpacks.retention`
+    pub retention: Option<RetentionPolicies>,
 }
 
 /// What `runpacks.s3` says.
@@ -137,6 +141,10 @@ impl Config {
             )?,
             store_root: runpacks.file.map(|file| beside.join(file.root)),
             policy: runpacks.policy,
+            retention: runpacks
+                .retention
+                .map(|section| read.retention(section))
+                .transpose()?,
             s3: runpacks
                 .s3
                 .map(|section| read.s3(section))

@@ -193,8 +193,17 @@ impl Judge<'_> {
             }
         }
         let Some(removed_at) = removed_at else {
-            let detail = "its artifacts are missing, and no receipt says that a plan removed them";
-            return Err((WhyKept::Unsound, detail.to_owned()));
+            let (why, detail) = match expired.place.form {
+                Form::Metadata(_) => (
+                    WhyKept::Metadata,
+                    "the removal of its bundle has begun and not ended",
+                ),
+                _ => (
+                    WhyKept::Unsound,
+                    "its artifacts are missing, and no receipt says that a plan removed them",
+                ),
+            };
+            return Err((why, detail.to_owned()));
         };
         let due = removed_at
             .max(expired.expires_at)
