@@ -327,7 +327,7 @@ impl Removing<'_> {
         if let Some(key) = key {
             let mut holdings = self.store.holdings(&KeyPrefix::of(&key));
             while let Some(found) = holdings.try_next().await? {
-                if found.key == key.as_str() {
+                if found.key == key.as_str() && found.state == State::Object {
                     there.push(found);
                 }
             }

@@ -111,7 +111,7 @@ impl Judge<'_> {
             policy: expired.policy.clone(),
             subject: serde_json::to_value(&expired.subject).unwrap_or_default(),
         };
-        self.check_free(&removal, key).await?;
+        self.check_free(&removal).await?;
         Ok(removal)
     }
 
@@ -215,8 +215,8 @@ impl Judge<'_> {
     }
 
     /// Makes sure that nothing holds or locks what goes, nor the manifest that says what it was.
-    async fn check_free(&self, removal: &Removal, key: &ObjectKey) -> Result<(), Stays> {
-        match self.store.held(removal.pack_id, key).await {
+    async fn check_free(&self, removal: &Removal) -> Result<(), Stays> {
+        match self.store.held(removal.pack_id).await {
             Ok(None) => {}
             Ok(Some(by)) => return Err((WhyKept::Held, by)),
             Err(error) => return Err((WhyKept::Held, chain(&error))),

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt as _};
 
 use super::{ArtifactReader, ObjectRef, StoreError, VersionId};
 use crate::id::PackId;
-use crate::key::{KeyPrefix, Location, ObjectKey};
+use crate::key::{KeyPrefix, Location};
 use crate::time::Timestamp;
 
 /// What stands under a key.
@@ -119,18 +119,14 @@ pub trait Housekeeping: ArtifactReader {
         now: Timestamp,
     ) -> Result<Option<(ObjectRef, Protection)>, StoreError>;
 
-    /// Who holds the pack whose manifest or bundle lies here, by the ledger of holds in the store; `None` where nobody does.
-    /// A store that cannot read its ledger answers for an empty one alone.
+    /// Who holds a pack, by the ledger of holds in the store; `None` where nobody does. A store that cannot read its ledger
+    /// answers for an empty one alone.
     ///
     /// # Errors
     /// [`StoreError::Barred`] where there is a ledger that cannot be read, or does not prove what it says; as the store
     /// fails.
-    async fn held(
-        &self,
-        pack_id: PackId,
-        commit: &ObjectKey,
-    ) -> Result<Option<String>, StoreError> {
-        let _ = (pack_id, commit);
+    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
+        let _ = pack_id;
         // Hidden entries count too: whoever hides one wants something to go.
         match self.holdings(&Location::holds_prefix()).next().await {
             None => Ok(None),
