@@ -110,7 +110,9 @@ impl Catalog {
         let policies = retention::remembered(&mut writing).await?;
         let is_new = |found: &&Found| !known.contains(&found.manifest.pack_id());
         let entries = packs.iter().filter(is_new);
-        let mut entries: Vec<Whole> = entries.map(|found| Whole::of(&found.manifest, &policies)).collect();
+        let mut entries: Vec<Whole> = entries
+            .map(|found| Whole::of(&found.manifest, &policies))
+            .collect();
         // In one order, so that no two wait for each other.
         entries.sort_unstable_by_key(|entry| entry.pack.pack_id);
         write(&mut writing, &entries).await?;

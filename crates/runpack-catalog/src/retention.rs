@@ -20,7 +20,11 @@ impl Catalog {
     /// # Errors
     /// As the database fails.
     pub async fn policies(&self) -> Result<RetentionPolicies, CatalogError> {
-        parsed(&self.rows("reading the policies", Question::new(REMEMBERED)).await?)
+        parsed(
+            &self
+                .rows("reading the policies", Question::new(REMEMBERED))
+                .await?,
+        )
     }
 
     /// Sets the policies, and what every pack's policy and expiry is by them: in one pass, a page of packs in memory at a
@@ -77,10 +81,14 @@ async fn page(
     after: Option<PackId>,
 ) -> Result<Vec<PackEntry>, CatalogError> {
     let mut question = Question::new("SELECT ");
-    question.add(PackEntry::COLUMNS).add(" FROM packs WHERE pack_id > ");
+    question
+        .add(PackEntry::COLUMNS)
+        .add(" FROM packs WHERE pack_id > ");
     let first = PackId::new(Digest::from_bytes([0; 32]));
     question.value(after.unwrap_or(first).digest());
-    question.add(" ORDER BY pack_id LIMIT ").value(PACKS_AT_ONCE);
+    question
+        .add(" ORDER BY pack_id LIMIT ")
+        .value(PACKS_AT_ONCE);
     let rows = writing.rows(question).await?;
     rows.iter().map(PackEntry::read).collect()
 }
@@ -96,7 +104,10 @@ async fn change(
     ] {
         let [policy, expires_at] = retention.values();
         let mut question = Question::new(update);
-        question.value(policy).add(", expires_at = ").value(expires_at);
+        question
+            .value(policy)
+            .add(", expires_at = ")
+            .value(expires_at);
         question.add(" WHERE pack_id = ").value(pack_id.digest());
         writing.run(question).await?;
     }

@@ -264,10 +264,7 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
             " AND p.execution_id = ",
             query.execution_id.as_ref().map(ExecutionId::as_str),
         ),
-        (
-            " AND p.agent = ",
-            query.agent.as_ref().map(AgentId::as_str),
-        ),
+        (" AND p.agent = ", query.agent.as_ref().map(AgentId::as_str)),
         (
             " AND p.agent_version = ",
             query.agent_version.as_ref().map(AgentVersion::as_str),

@@ -44,7 +44,10 @@ pub fn verify(
                 let pins = known.pins(pack.manifest())?;
                 let mut report = pack.verify(&pins, &options).await;
                 if let Some(storage) = files.storage()
-                    && report.findings.iter().any(|found| found.code == Code::ArtifactMissing)
+                    && report
+                        .findings
+                        .iter()
+                        .any(|found| found.code == Code::ArtifactMissing)
                 {
                     let removed = removed(&*storage.reader(), pack.manifest().pack_id()).await;
                     report.notes.extend(removed.as_ref().map(removed_note));

@@ -10,6 +10,7 @@
 
 mod failing;
 mod filling;
+mod retaining;
 mod searching;
 mod support;
 mod tracing;

@@ -32,7 +32,10 @@ impl Read<'_> {
         let policies = policies.map(|policy| self.policy(policy, &classes));
         let policies = policies.collect::<Result<_, _>>()?;
         let mut policies = RetentionPolicies::new(policies).map_err(|error| {
-            Failure::new(error.to_string(), "correct `policies` below `runpacks.retention`")
+            Failure::new(
+                error.to_string(),
+                "correct `policies` below `runpacks.retention`",
+            )
         })?;
         if let Some(text) = &section.metadata_for {
             let seconds = parse_duration(text)
@@ -40,8 +43,7 @@ impl Read<'_> {
             policies = policies.with_metadata_seconds(seconds.seconds());
         }
         let keep_inputs = section.keep_inputs.as_deref();
-        let keep_inputs =
-            keep_inputs.map(|text| self.flag("runpacks.retention.keep_inputs", text));
+        let keep_inputs = keep_inputs.map(|text| self.flag("runpacks.retention.keep_inputs", text));
         if keep_inputs.transpose()? == Some(false) {
             policies = policies.letting_inputs_go();
         }
@@ -54,7 +56,10 @@ impl Read<'_> {
         classes: &BTreeMap<String, Keep>,
     ) -> Result<Policy, Failure> {
         let keep = self.keep(KEEP_FOR, &section.keep_for, classes)?;
-        let name = self.parsed("runpacks.retention.policies.name", Some(section.name.clone()))?;
+        let name = self.parsed(
+            "runpacks.retention.policies.name",
+            Some(section.name.clone()),
+        )?;
         let name = name.ok_or_else(|| {
             let rule = "give the policy a name";
             self.wrong("runpacks.retention.policies.name", &section.name, rule)
@@ -64,7 +69,9 @@ impl Read<'_> {
                 .because(&error)
         })?;
         let kind = section.kind.map(|text| {
-            let kind = SubjectKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+            let kind = SubjectKind::ALL
+                .into_iter()
+                .find(|kind| kind.as_str() == text);
             let rule = "a kind is `run`, `step` or `execution`";
             kind.ok_or_else(|| self.wrong("runpacks.retention.policies.kind", &text, rule))
         });

@@ -99,7 +99,11 @@ impl Settings {
                 let policies = policies.as_ref()?;
                 let names = policies.policies().iter();
                 let names: Vec<_> = names.map(|policy| policy.name().as_str()).collect();
-                Some(format!("{} (sha256:{})", names.join(", "), policies.digest()))
+                Some(format!(
+                    "{} (sha256:{})",
+                    names.join(", "),
+                    policies.digest()
+                ))
             }),
         ]);
         all.extend(credentials(context));

@@ -44,7 +44,7 @@ impl Remote {
     }
 
     /// Runs a line in which `@` stands for the store.
-    fn line(&self, line: &str) -> Said {
+    pub(crate) fn line(&self, line: &str) -> Said {
         let store = format!("s3://{}/ci", self.bucket.name);
         let mut command = self.command();
         command.args(

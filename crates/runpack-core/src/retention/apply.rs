@@ -124,11 +124,7 @@ impl Removing<'_> {
     ) -> Result<Applied, RetentionError> {
         let store_now = self.store.now().await?;
         // A plan is over by the later clock, and a pack has expired by the earlier one.
-        plan.check(
-            self.place,
-            self.policies.digest(),
-            self.now.max(store_now),
-        )?;
+        plan.check(self.place, self.policies.digest(), self.now.max(store_now))?;
         let judge = Judge {
             store: self.store,
             policies: self.policies,
@@ -266,7 +262,10 @@ impl Removing<'_> {
             && found.phase == planned.phase
             && found.policy == planned.policy
             && found.manifest == planned.manifest
-            && found.objects.iter().all(|object| planned.objects.contains(object));
+            && found
+                .objects
+                .iter()
+                .all(|object| planned.objects.contains(object));
         if !is_planned {
             let detail = "it is not what it was when the plan was made".to_owned();
             return Err(Ended::Kept(WhyKept::Changed, detail));

@@ -13,9 +13,7 @@ use crate::display::chain;
 use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
 use crate::limits::Limits;
 use crate::manifest::Manifest;
-use crate::store::{
-    Holding, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId,
-};
+use crate::store::{Holding, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId};
 use crate::time::Timestamp;
 
 /// By what is judged.

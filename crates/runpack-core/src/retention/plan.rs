@@ -234,7 +234,9 @@ pub enum PlanError {
         found: String,
     },
     /// The policies were changed since.
-    #[error("the policies are others than the plan was made by, make another, plan=`{planned}` policies=`{found}`")]
+    #[error(
+        "the policies are others than the plan was made by, make another, plan=`{planned}` policies=`{found}`"
+    )]
     Policies {
         /// Those of the plan.
         planned: Digest,
@@ -244,12 +246,7 @@ pub enum PlanError {
 }
 
 impl Plan {
-    pub(super) fn new(
-        store: String,
-        policies: Digest,
-        made_at: Timestamp,
-        at: Timestamp,
-    ) -> Self {
+    pub(super) fn new(store: String, policies: Digest, made_at: Timestamp, at: Timestamp) -> Self {
         Self {
             at,
             expires_at: made_at.later(PLAN_SECONDS),

@@ -159,9 +159,7 @@ impl Policy {
                 Some(namespace),
                 Some(scenario),
             ),
-            Subject::Step { tenant, .. } => {
-                (SubjectKind::Step, Some(tenant.as_str()), None, None)
-            }
+            Subject::Step { tenant, .. } => (SubjectKind::Step, Some(tenant.as_str()), None, None),
             Subject::Execution { .. } => (SubjectKind::Execution, None, None, None),
         };
         self.kind.is_none_or(|wanted| wanted == kind)
@@ -179,9 +177,7 @@ impl Policy {
 #[non_exhaustive]
 pub enum PolicyError {
     /// A time that no policy has.
-    #[error(
-        "packs are kept for 30 to 365 days, or forever, policy=`{policy}` seconds=`{seconds}`"
-    )]
+    #[error("packs are kept for 30 to 365 days, or forever, policy=`{policy}` seconds=`{seconds}`")]
     Keep {
         /// Which policy.
         policy: PolicyName,

@@ -11,9 +11,7 @@ use super::plan::{Phase, Removal};
 use crate::digest::Digest;
 use crate::id::PackId;
 use crate::key::{DeletionObject, Location, ObjectKey};
-use crate::store::{
-    ArtifactReader, ArtifactSink, Declared, ObjectRef, StoreError, read_capped,
-};
+use crate::store::{ArtifactReader, ArtifactSink, Declared, ObjectRef, StoreError, read_capped};
 use crate::time::Timestamp;
 
 /// The largest receipt that is read.
@@ -165,7 +163,9 @@ pub async fn removed(reader: &dyn ArtifactReader, pack_id: PackId) -> Option<Rem
     let mut latest: Option<Removed> = None;
     let mut entries = reader.list(&Location::deletions_prefix(Some(pack_id)));
     for _ in 0..RECORDS_MAX {
-        let entry = entries.try_next().await.ok()??;
+        let Ok(Some(entry)) = entries.try_next().await else {
+            break;
+        };
         let Some(location @ Location::Deletion { object, .. }) = Location::parse(&entry.key) else {
             continue;
         };
@@ -185,7 +185,9 @@ pub async fn removed(reader: &dyn ArtifactReader, pack_id: PackId) -> Option<Rem
 
 async fn read(reader: &dyn ArtifactReader, key: ObjectKey, pack_id: PackId) -> Option<Removed> {
     let (object, _) = reader.oldest(&key).await.ok()?;
-    let bytes = read_capped(reader, &object, RECORD_BYTES_MAX).await.ok()??;
+    let bytes = read_capped(reader, &object, RECORD_BYTES_MAX)
+        .await
+        .ok()??;
     let receipt: Intent = serde_json::from_slice(&bytes).ok()?;
     let is_receipt = receipt.format == format(DeletionObject::Receipt)
         && receipt.removal.pack_id == pack_id

@@ -16,9 +16,7 @@ use crate::id::{PackId, PolicyName};
 use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Subject};
-use crate::store::{
-    ArtifactReader, Housekeeping, ObjectRef, StoreError, Stored, read_capped,
-};
+use crate::store::{ArtifactReader, Housekeeping, ObjectRef, StoreError, Stored, read_capped};
 use crate::time::Timestamp;
 
 /// How many manifests are read at once.
@@ -279,7 +277,9 @@ impl Survey {
     /// Why a pack is needed, if it is.
     pub(super) fn need_of(&self, pack_id: PackId) -> Option<String> {
         if let Some(by) = self.needed.get(&pack_id) {
-            return Some(format!("a pack that stays was made from it, pack_id=`{by}`"));
+            return Some(format!(
+                "a pack that stays was made from it, pack_id=`{by}`"
+            ));
         }
         (self.keeps_inputs && self.unread > 0).then(|| {
             format!(

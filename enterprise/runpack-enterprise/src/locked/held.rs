@@ -37,7 +37,13 @@ impl LockedStore {
         };
         // Also of one that is empty: this machine may know better.
         let ledger = ledgers.read().await.map_err(unproven)?;
-        if is_there && locking.heads.of(&locking.place).map_err(unproven)?.is_none() {
+        if is_there
+            && locking
+                .heads
+                .of(&locking.place)
+                .map_err(unproven)?
+                .is_none()
+        {
             return Err(unproven(LedgerError::Unpinned));
         }
         let all = ledger.all_held();

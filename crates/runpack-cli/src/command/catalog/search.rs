@@ -179,7 +179,9 @@ fn told(page: &Page) -> String {
     if page.hits.is_empty() {
         return "no artifacts\n".to_owned();
     }
-    let header = ["CREATED", "EXPIRES", "SUBJECT", "NAME", "KIND", "SIZE", "BYTES"];
+    let header = [
+        "CREATED", "EXPIRES", "SUBJECT", "NAME", "KIND", "SIZE", "BYTES",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(page.hits.iter().map(row));
     let align = [

@@ -46,8 +46,8 @@ Exit codes: 0 all of the plan is done, 1 something stays, 2 something failed: ru
 const OPERATOR_MAX: usize = 256;
 
 fn operator(text: &str) -> Result<String, String> {
-    let is_name = (1..=OPERATOR_MAX).contains(&text.chars().count())
-        && !text.chars().any(char::is_control);
+    let is_name =
+        (1..=OPERATOR_MAX).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     is_name
         .then(|| text.to_owned())
         .ok_or_else(|| format!("a name has 1 to {OPERATOR_MAX} characters"))

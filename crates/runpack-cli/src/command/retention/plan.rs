@@ -93,9 +93,15 @@ impl PlanCommand {
     fn told(&self, plan: &Plan) -> String {
         let packs = u64::try_from(plan.removals.len()).unwrap_or(u64::MAX);
         let mut text = fields(&[
-            ("goes", format!("{}, {}", count(packs, "pack"), size(plan.bytes()))),
+            (
+                "goes",
+                format!("{}, {}", count(packs, "pack"), size(plan.bytes())),
+            ),
             ("judged at", plan.at.to_string()),
-            ("until", format!("{} it may be carried out", plan.expires_at)),
+            (
+                "until",
+                format!("{} it may be carried out", plan.expires_at),
+            ),
             ("plan", format!("sha256:{}", plan.digest())),
         ]);
         if !plan.removals.is_empty() {
@@ -127,10 +133,14 @@ impl PlanCommand {
             more(&mut text, plan.kept.len());
         }
         if plan.more {
-            text.push_str("\nmore has expired than one plan takes: make another when this one is done\n");
+            text.push_str(
+                "\nmore has expired than one plan takes: make another when this one is done\n",
+            );
         }
         if self.out.is_none() && !plan.removals.is_empty() {
-            text.push_str("\nnothing was removed: add --out FILE, then `runpack retention apply FILE`\n");
+            text.push_str(
+                "\nnothing was removed: add --out FILE, then `runpack retention apply FILE`\n",
+            );
         }
         text
     }
