@@ -17,18 +17,18 @@
 
 mod apply;
 mod judge;
-mod made;
 mod plan;
+mod planning;
 mod policy;
 mod record;
 mod survey;
 
 pub use apply::{Applied, Outcome, Removing};
-pub use made::{Asked, make_plan};
 pub use plan::{
     Kept, OBJECTS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS, Part, Phase, Plan, PlanError, PlannedObject,
     Removal, WhyKept,
 };
+pub use planning::{Asked, make_plan};
 pub use policy::{
     Expiry, KEEP_SECONDS_MAX, KEEP_SECONDS_MIN, Keep, METADATA_SECONDS, Policy, PolicyError,
     RetentionPolicies, SubjectKind,

@@ -159,7 +159,6 @@ impl Removing<'_> {
         }
         for removal in planned.into_values() {
             let kept = survey.kept.iter().find(|kept| kept.key == removal.key);
-            let kept = kept.cloned().ok_or(WhyKept::Unexpired);
             let outcome = self.unseen(removal, kept, signature).await;
             applied.count(&outcome);
             tell(removal, &outcome);
@@ -189,19 +188,20 @@ impl Removing<'_> {
         }
     }
 
-    /// What becomes of a pack that has not expired, or is not there any more.
+    /// What becomes of a pack that is not among those that have expired, or is not there any more.
     async fn unseen(
         &self,
         removal: &Removal,
-        kept: Result<Kept, WhyKept>,
+        kept: Option<&Kept>,
         signature: Signature<'_>,
     ) -> Outcome {
         match (self.has_gone(removal, signature).await, kept) {
             (Ok(Some(outcome)), _) => outcome,
             (Err(error), _) => Outcome::Failed(error),
-            (Ok(None), Ok(kept)) => Outcome::Kept(kept.why, kept.detail),
-            (Ok(None), Err(why)) => {
-                Outcome::Kept(why, "the policies keep it, or it is not there".to_owned())
+            (Ok(None), Some(kept)) => Outcome::Kept(kept.why, kept.detail.clone()),
+            (Ok(None), None) => {
+                let detail = "the policies keep it, or the store does not list it".to_owned();
+                Outcome::Kept(WhyKept::Unexpired, detail)
             }
         }
     }
@@ -271,13 +271,9 @@ impl Removing<'_> {
             return Err(Ended::Kept(WhyKept::Changed, detail));
         }
         record::write(self.sink, planned, DeletionObject::Intent, signature).await?;
-        if let Some(Place {
-            key,
-            form: form @ Form::Bundle(_),
-        }) = Place::of(&planned.key)
-        {
-            let place = Place { key, form };
-            let manifest = place.manifest(self.store, self.limits).await?;
+        let place = Place::of(&planned.key);
+        if let Some(bundle) = place.filter(|place| matches!(place.form, Form::Bundle(_))) {
+            let manifest = bundle.manifest(self.store, self.limits).await?;
             record::write_manifest(self.sink, planned, manifest.to_bytes()).await?;
         }
         stream::iter(&found.objects)

@@ -11,7 +11,7 @@ use super::plan::{Phase, Removal};
 use crate::digest::Digest;
 use crate::id::PackId;
 use crate::key::{DeletionObject, Location, ObjectKey};
-use crate::store::{ArtifactReader, ArtifactSink, Declared, ObjectRef, StoreError, read_capped};
+use crate::store::{ArtifactReader, ArtifactSink, Declared, StoreError, read_capped};
 use crate::time::Timestamp;
 
 /// The largest receipt that is read.
@@ -194,7 +194,7 @@ async fn read(reader: &dyn ArtifactReader, key: ObjectKey, pack_id: PackId) -> O
         && receipt.removal.phase == Phase::Artifacts;
     let completed_at = receipt.completed_at.filter(|_| is_receipt)?;
     Some(Removed {
-        receipt: ObjectRef::from(key).key.to_string(),
+        receipt: key.to_string(),
         completed_at,
         by: receipt.by,
         policy: receipt.removal.policy.to_string(),
