@@ -361,19 +361,7 @@ impl fmt::Display for Location {
                 run_id,
                 object,
             } => {
-                write!(f, "{tenant}/runs/{run_id}/")?;
-                match object {
-                    PipelineObject::Plan => f.write_str("plan.json"),
-                    PipelineObject::Metadata => f.write_str("metadata.json"),
-                    PipelineObject::Manifest => f.write_str("manifest.json"),
-                    PipelineObject::AuditTrail => f.write_str("events/audit_trail.jsonl"),
-                    PipelineObject::StepManifest { step_id } => {
-                        write!(f, "steps/{step_id}/manifest.json")
-                    }
-                    PipelineObject::StepArtifact { step_id, name } => {
-                        write!(f, "steps/{step_id}/{name}")
-                    }
-                }
+                write!(f, "{tenant}/runs/{run_id}/{object}")
             }
             Self::PipelineDefinition { tenant, definition } => {
                 write!(f, "{tenant}/pipelines/{definition}/definition.yaml")

@@ -365,9 +365,24 @@ fn w23_a_pack_that_came_again_after_the_plan_stays() {
     remote.line(&format!("verify @ {RUN}")).expect(0);
 }
 
+/// `runpack retention` on the bucket, by way of a proxy: a plan is of the service that it was made at.
+fn by_way_of(proxy: &FaultProxy, remote: &Remote, line: &str) -> Command {
+    let store = format!("s3://{}/ci", remote.bucket.name);
+    let mut command = remote.command();
+    command
+        .env("RUNPACK_STORE_ENDPOINT", proxy.endpoint())
+        .arg("retention")
+        .args(
+            line.split_whitespace()
+                .map(|word| word.replace('@', &store)),
+        );
+    command
+}
+
+const APPLY: &str = "apply plan.json --store @";
+
 /// Kills `apply` at its `number`th request, before or after the server has done it.
-fn killed_at(remote: &Remote, number: u64, is_after: bool) -> bool {
-    let proxy = FaultProxy::start(&remote.server().endpoint);
+fn killed_at(proxy: &FaultProxy, remote: &Remote, number: u64, is_after: bool) -> bool {
     let (told, pid) = std::sync::mpsc::channel::<u32>();
     let pid = std::sync::Mutex::new(pid);
     let call = Call::new(move |_| {
@@ -381,14 +396,11 @@ fn killed_at(remote: &Remote, number: u64, is_after: bool) -> bool {
         Fault::CallBefore(call)
     };
     proxy.plan(Rule::new(fault).nth(number));
-    let mut command = remote.command();
-    command
-        .env("RUNPACK_STORE_ENDPOINT", proxy.endpoint())
-        .args(["retention", "apply", "plan.json", "--store"])
-        .arg(format!("s3://{}/ci", remote.bucket.name))
+    let mut child = by_way_of(proxy, remote, APPLY)
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     told.send(child.id()).unwrap();
     child.wait().unwrap().code().is_none()
 }
@@ -398,8 +410,14 @@ fn w23_an_apply_that_is_killed_at_any_request_is_gone_on_with() {
     let mut kills = 0;
     for number in 1.. {
         let remote = Remote::expired(Kind::Moto, BucketKind::Versioned);
-        remote.line("retention plan @ --out plan.json").expect(0);
-        if !killed_at(&remote, number, number % 2 == 0) {
+        let how = format!(
+            "{POLICIES}  s3: {{bucket: {}, create_only: conditional}}\n",
+            remote.bucket.name
+        );
+        remote.desk.write("runpack.yaml", how);
+        let proxy = FaultProxy::start(&remote.server().endpoint);
+        said(&mut by_way_of(&proxy, &remote, "plan @ --out plan.json")).expect(0);
+        if !killed_at(&proxy, &remote, number, number % 2 == 0) {
             break;
         }
         kills += 1;
@@ -409,7 +427,7 @@ fn w23_an_apply_that_is_killed_at_any_request_is_gone_on_with() {
             remote.versions().len() == 4 || !records.is_empty(),
             "{number}"
         );
-        remote.line("retention apply plan.json --store @").expect(0);
+        said(&mut by_way_of(&proxy, &remote, APPLY)).expect(0);
         assert_eq!(remote.versions(), []);
         let records = block_on(remote.bucket.versions_raw("ci/_runpack/audit/"));
         assert_eq!(records.len(), 2, "{number} {records:?}");

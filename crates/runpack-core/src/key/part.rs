@@ -252,3 +252,17 @@ pub enum PipelineObject {
         name: ArtifactName,
     },
 }
+
+/// The key below the run's.
+impl fmt::Display for PipelineObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => f.write_str("plan.json"),
+            Self::Metadata => f.write_str("metadata.json"),
+            Self::Manifest => f.write_str("manifest.json"),
+            Self::AuditTrail => f.write_str("events/audit_trail.jsonl"),
+            Self::StepManifest { step_id } => write!(f, "steps/{step_id}/manifest.json"),
+            Self::StepArtifact { step_id, name } => write!(f, "steps/{step_id}/{name}"),
+        }
+    }
+}

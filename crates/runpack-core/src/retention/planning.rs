@@ -54,7 +54,9 @@ pub async fn make_plan(
     let mut survey = Survey::of(store, policies, now, asked.limits).await?;
     let mut kept = std::mem::take(&mut survey.kept);
     kept.sort_by(|a, b| a.key.cmp(&b.key));
-    kept.into_iter().for_each(|kept| keep(&mut plan, kept));
+    for kept in kept {
+        keep(&mut plan, kept);
+    }
     let mut objects = 0usize;
     while let Some(of_pack) = survey.next() {
         for expired in of_pack {

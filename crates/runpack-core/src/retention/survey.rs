@@ -15,7 +15,7 @@ use crate::display::chain;
 use crate::id::{PackId, PolicyName};
 use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
 use crate::limits::Limits;
-use crate::manifest::{Manifest, Subject};
+use crate::manifest::{Artifact, Manifest, Subject};
 use crate::store::{ArtifactReader, Housekeeping, ObjectRef, StoreError, Stored, read_capped};
 use crate::time::Timestamp;
 
@@ -310,7 +310,7 @@ async fn look(
         }
     };
     let pack_id = manifest.pack_id();
-    let inputs = manifest.artifacts().iter().flat_map(|one| one.inputs());
+    let inputs = manifest.artifacts().iter().flat_map(Artifact::inputs);
     // Of a bundle that went nothing is left that was made from anything.
     let is_there = !matches!(place.form, Form::Metadata(_)) && policies.keeps_inputs();
     let inputs: BTreeSet<PackId> = inputs

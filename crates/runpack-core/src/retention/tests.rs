@@ -18,6 +18,10 @@ use crate::time::Timestamp;
 use crate::verify::tests::{block_on, subject};
 
 const DAY: u64 = 86_400;
+const fn days(number: u64) -> u64 {
+    number.saturating_mul(DAY)
+}
+
 /// When all packs of these tests are made.
 const MADE: &str = "2026-01-01T00:00:00Z";
 
@@ -25,8 +29,8 @@ fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn policy(name: &str, days: Option<u64>) -> Policy {
-    let keep = days.map_or(Keep::Forever, |days| Keep::Seconds(days * DAY));
+fn policy(name: &str, kept_for: Option<u64>) -> Policy {
+    let keep = kept_for.map_or(Keep::Forever, |number| Keep::Seconds(days(number)));
     Policy::new(name.parse().unwrap(), keep).unwrap()
 }
 
@@ -73,7 +77,7 @@ fn the_first_policy_that_matches_counts() {
         let expiry = policies.of(&subject, time(MADE));
         let expected_at = expected
             .and_then(|(_, days)| days)
-            .map(|days| time(MADE).later(days * DAY));
+            .map(|number| time(MADE).later(days(number)));
         assert_eq!(
             expiry.policy.map(ToString::to_string).as_deref(),
             expected.map(|(name, _)| name)

@@ -19,7 +19,7 @@ fn packs() -> impl Strategy<Value = Vec<Made>> {
         4 => Just(None),
         1 => Just(Some(Protection::Held)),
         1 => (0u64..120).prop_map(|day| Some(Protection::LockedUntil(
-            time("2027-11-01T00:00:00Z").later(day * DAY)))),
+            time("2027-11-01T00:00:00Z").later(days(day))))),
     ];
     let one = (
         0u64..800,
@@ -40,17 +40,17 @@ proptest! {
     #[test]
     fn w23_what_goes_is_what_policies_say_and_nothing_that_is_kept(
         packs in packs(),
-        days in 30u64..=365,
+        kept_for in 30u64..=365,
         is_versioned in any::<bool>(),
     ) {
         block_on(async {
             let memory = if is_versioned { MemoryStore::versioned() } else { MemoryStore::new() };
-            let policies = RetentionPolicies::new(vec![policy("all", Some(days))]).unwrap();
+            let policies = RetentionPolicies::new(vec![policy("all", Some(kept_for))]).unwrap();
             let place = Place::new(memory, policies);
             let now = place.now().await;
             let (mut manifests, mut free) = (Vec::<Arc<Manifest>>::new(), Vec::new());
             for (at, made) in packs.iter().enumerate() {
-                let created = time(MADE).later(made.day * DAY);
+                let created = time(MADE).later(days(made.day));
                 let inputs = made.inputs.iter().filter_map(|of| manifests.get(*of));
                 let inputs: Vec<_> = inputs.map(|of| input(of)).collect();
                 let manifest = place
@@ -61,7 +61,7 @@ proptest! {
                     Some(Protection::Held) => true,
                     Some(Protection::LockedUntil(until)) => until > now,
                 };
-                let has_expired = created.later(days * DAY) <= now;
+                let has_expired = created.later(days(kept_for)) <= now;
                 free.push(has_expired && !is_kept);
                 if let Some(protection) = made.protection {
                     let artifact = &manifest.artifacts()[0];
