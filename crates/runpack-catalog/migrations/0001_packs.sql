@@ -16,13 +16,18 @@ CREATE TABLE packs (
     producer_name {text} NOT NULL,
     producer_version {text} NOT NULL,
     artifacts BIGINT NOT NULL,
-    artifact_bytes BIGINT NOT NULL
+    artifact_bytes BIGINT NOT NULL,
+    agent {text},
+    agent_version {text},
+    policy {text},
+    expires_at BIGINT
 );
+CREATE INDEX packs_agent ON packs (agent, agent_version, created_at);
 CREATE INDEX packs_run ON packs (run_id);
 CREATE INDEX packs_execution ON packs (execution_id);
 CREATE INDEX packs_scenario ON packs (tenant, namespace, scenario, created_at);
 
--- An artifact of a pack. Its pack's time and tenant are here again, for the order of what is found.
+-- An artifact of a pack. Its pack's time, tenant, policy and expiry are here again, for the order of what is found.
 CREATE TABLE artifacts (
     pack_id {bytes} NOT NULL,
     name {text} NOT NULL,
@@ -35,8 +40,14 @@ CREATE TABLE artifacts (
     step {text},
     created_at BIGINT NOT NULL,
     tenant {text},
+    policy {text},
+    expires_at BIGINT,
     PRIMARY KEY (pack_id, name)
 );
+CREATE INDEX artifacts_policy ON artifacts (policy, created_at, pack_id, name) WHERE policy IS NOT NULL;
+CREATE INDEX artifacts_expiry ON artifacts (expires_at, pack_id, name) WHERE expires_at IS NOT NULL;
+CREATE INDEX artifacts_tenant_expiry ON artifacts (tenant, expires_at, pack_id, name) WHERE expires_at IS NOT NULL;
+CREATE INDEX artifacts_policy_expiry ON artifacts (policy, expires_at, pack_id, name) WHERE expires_at IS NOT NULL;
 CREATE INDEX artifacts_time ON artifacts (created_at, pack_id, name);
 CREATE INDEX artifacts_tenant ON artifacts (tenant, created_at, pack_id, name);
 CREATE INDEX artifacts_kind ON artifacts (kind, created_at, pack_id, name);
@@ -75,3 +86,9 @@ CREATE TABLE places (
     PRIMARY KEY (store, key)
 );
 CREATE INDEX places_pack ON places (pack_id);
+
+-- The policies of retention that everything here was filled by, in their canonical form: one row, or none where everything
+-- is kept forever.
+CREATE TABLE retention (
+    policies {text} NOT NULL
+);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::ArtifactReader;
 
 use crate::entry::Whole;
@@ -73,6 +74,7 @@ impl Catalog {
         limits: &Limits,
     ) -> Result<Checked, SurveyError> {
         let mut checked = Checked::default();
+        let policies = self.policies().await?;
         let mut seen = HashSet::new();
         let candidates = survey::candidates(reader);
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
@@ -82,7 +84,7 @@ impl Catalog {
                 break;
             }
             seen.extend(some.iter().map(|found| mark(found.key.as_str())));
-            self.compare(store, &some, &mut checked).await?;
+            self.compare(store, &some, &policies, &mut checked).await?;
         }
         // Of what could not be read nobody can tell; what is none is no pack any more.
         seen.extend(checked.unread.iter().map(|unread| mark(&unread.key)));
@@ -128,6 +130,7 @@ impl Catalog {
         &self,
         store: &StoreName,
         some: &[Found],
+        policies: &RetentionPolicies,
         checked: &mut Checked,
     ) -> Result<(), SurveyError> {
         let packs: Vec<PackId> = some.iter().map(|found| found.manifest.pack_id()).collect();
@@ -140,7 +143,7 @@ impl Catalog {
                 .iter()
                 .find(|place| place.store == store.place && place.key == key);
             let whole = wholes.get(&pack_id);
-            let is_same = whole.is_some_and(|whole| *whole == Whole::of(&found.manifest))
+            let is_same = whole.is_some_and(|whole| *whole == Whole::of(&found.manifest, policies))
                 && place.is_some_and(|place| {
                     place.pack_id == pack_id
                         && place.form == found.form.as_str()

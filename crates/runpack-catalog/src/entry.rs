@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use runpack_core::digest::Digest;
-use runpack_core::id::{PackId, SpecHash};
+use runpack_core::id::{AgentId, AgentVersion, PackId, SpecHash};
 use runpack_core::manifest::{Artifact, Manifest, Producer, Subject};
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::time::Timestamp;
 use serde::Serialize;
 use sqlx::any::AnyRow;
@@ -28,6 +29,54 @@ pub struct PackEntry {
     pub artifacts: u64,
     /// Their bytes.
     pub artifact_bytes: u64,
+    /// The agent that made it, where its label `agent` names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentId>,
+    /// The version of the agent, where its label `agent_version` names one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<AgentVersion>,
+    /// Until when it is kept.
+    #[serde(flatten)]
+    pub retention: RetentionEntry,
+}
+
+/// Until when a pack is kept, by the policies that the catalog was filled by. What is removed is decided from the store, and
+/// never by this.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RetentionEntry {
+    /// The policy that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// When it expires; none where it is kept forever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl RetentionEntry {
+    pub(crate) fn of(
+        policies: &RetentionPolicies,
+        subject: &Subject,
+        created_at: Timestamp,
+    ) -> Self {
+        let expiry = policies.of(subject, created_at);
+        Self {
+            policy: expiry.policy.map(ToString::to_string),
+            expires_at: expiry.expires_at,
+        }
+    }
+
+    pub(crate) fn values(&self) -> [Value; 2] {
+        let seconds = self.expires_at.map(Timestamp::unix_seconds);
+        [self.policy.as_deref().into(), seconds.into()]
+    }
+
+    pub(crate) fn from_columns(columns: &mut Columns<'_>) -> Result<Self, CatalogError> {
+        Ok(Self {
+            policy: columns.text_if_any()?,
+            expires_at: columns.time_if_any()?,
+        })
+    }
 }
 
 /// An artifact of a pack.
@@ -60,6 +109,9 @@ pub struct ArtifactEntry {
     /// Whose it is, where the pack's subject says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// Until when its pack is kept.
+    #[serde(flatten)]
+    pub retention: RetentionEntry,
 }
 
 /// What an artifact was made from, as its manifest says.
@@ -76,9 +128,15 @@ pub struct InputEntry {
 
 impl PackEntry {
     pub(crate) const COLUMNS: &str = "pack_id, subject, tenant, namespace, scenario, run_id, step_id, execution_id, \
-                                      spec_hash, created_at, producer_name, producer_version, artifacts, artifact_bytes";
+                                      spec_hash, created_at, producer_name, producer_version, artifacts, \
+                                      artifact_bytes, agent, agent_version, policy, expires_at";
 
-    pub(crate) fn of(manifest: &Manifest) -> Self {
+    pub(crate) fn of(manifest: &Manifest, policies: &RetentionPolicies) -> Self {
+        let label = |name| {
+            let labels = manifest.labels().iter();
+            let mut values = labels.filter(|(key, _)| key.as_str() == name);
+            values.next().map(|(_, value)| value.as_str())
+        };
         Self {
             pack_id: manifest.pack_id(),
             subject: manifest.subject().clone(),
@@ -86,6 +144,10 @@ impl PackEntry {
             producer: manifest.producer().clone(),
             artifacts: u64::try_from(manifest.artifacts().len()).unwrap_or(u64::MAX),
             artifact_bytes: manifest.artifact_bytes(),
+            // What is no agent's name is a label like others.
+            agent: label("agent").and_then(|name| name.parse().ok()),
+            agent_version: label("agent_version").and_then(|version| version.parse().ok()),
+            retention: RetentionEntry::of(policies, manifest.subject(), manifest.created_at()),
         }
     }
 
@@ -134,6 +196,9 @@ impl PackEntry {
         values.push(self.producer.version.as_str().into());
         values.push(self.artifacts.into());
         values.push(self.artifact_bytes.into());
+        values.push(self.agent.as_ref().map(AgentId::as_str).into());
+        values.push(self.agent_version.as_ref().map(AgentVersion::as_str).into());
+        values.extend(self.retention.values());
         values
     }
 
@@ -191,12 +256,15 @@ impl PackEntry {
             },
             artifacts: columns.number()?,
             artifact_bytes: columns.number()?,
+            agent: columns.parsed_if_any()?,
+            agent_version: columns.parsed_if_any()?,
+            retention: RetentionEntry::from_columns(&mut columns)?,
         })
     }
 }
 
 impl ArtifactEntry {
-    pub(crate) const EACH: [&str; 11] = [
+    pub(crate) const EACH: [&str; 13] = [
         "pack_id",
         "name",
         "title",
@@ -208,9 +276,11 @@ impl ArtifactEntry {
         "step",
         "created_at",
         "tenant",
+        "policy",
+        "expires_at",
     ];
     pub(crate) const COLUMNS: &str = "pack_id, name, title, kind, media_type, bytes, commitment, claimed_sha256, step, \
-                                      created_at, tenant";
+                                      created_at, tenant, policy, expires_at";
 
     pub(crate) fn of(pack: &PackEntry, artifact: &Artifact) -> Self {
         let tenant = match &pack.subject {
@@ -235,11 +305,12 @@ impl ArtifactEntry {
             step,
             created_at: pack.created_at,
             tenant,
+            retention: pack.retention.clone(),
         }
     }
 
     pub(crate) fn values(&self) -> Vec<Value> {
-        vec![
+        let mut values = vec![
             self.pack_id.digest().into(),
             self.name.as_str().into(),
             self.title.as_deref().into(),
@@ -251,7 +322,9 @@ impl ArtifactEntry {
             self.step.as_deref().into(),
             self.created_at.unix_seconds().into(),
             self.tenant.as_deref().into(),
-        ]
+        ];
+        values.extend(self.retention.values());
+        values
     }
 
     pub(crate) fn read(row: &AnyRow) -> Result<Self, CatalogError> {
@@ -271,6 +344,7 @@ impl ArtifactEntry {
             step: columns.text_if_any()?,
             created_at: columns.time()?,
             tenant: columns.text_if_any()?,
+            retention: RetentionEntry::from_columns(columns)?,
         })
     }
 }
@@ -287,8 +361,8 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    pub(crate) fn of(manifest: &Manifest) -> Self {
-        let pack = PackEntry::of(manifest);
+    pub(crate) fn of(manifest: &Manifest, policies: &RetentionPolicies) -> Self {
+        let pack = PackEntry::of(manifest, policies);
         let labels = manifest.labels().iter();
         let labels =
             labels.map(|(label, value)| (label.as_str().to_owned(), value.as_str().to_owned()));

@@ -11,6 +11,7 @@ use runpack_core::manifest::Manifest;
 
 use crate::entry::Whole;
 use crate::error::CatalogError;
+use crate::retention;
 use crate::sql::{Beside, Catalog, Columns, Question, Value, Writing};
 
 /// SQLite takes 32,766 values in a statement, PostgreSQL 65,535.
@@ -69,14 +70,15 @@ pub(crate) struct Table {
 
 const PACKS: Table = Table {
     insert: "INSERT INTO packs (pack_id, subject, tenant, namespace, scenario, run_id, step_id, execution_id, spec_hash, \
-             created_at, producer_name, producer_version, artifacts, artifact_bytes) VALUES ",
-    columns: 14,
+             created_at, producer_name, producer_version, artifacts, artifact_bytes, agent, agent_version, policy, \
+             expires_at) VALUES ",
+    columns: 18,
     conflict: " ON CONFLICT DO NOTHING",
 };
 const ARTIFACTS: Table = Table {
     insert: "INSERT INTO artifacts (pack_id, name, title, kind, media_type, bytes, commitment, claimed_sha256, step, \
-             created_at, tenant) VALUES ",
-    columns: 11,
+             created_at, tenant, policy, expires_at) VALUES ",
+    columns: 13,
     conflict: " ON CONFLICT DO NOTHING",
 };
 const INPUTS: Table = Table {
@@ -105,9 +107,12 @@ impl Catalog {
         let mut writing = self.begin("taking up packs", Beside::Others).await?;
         // Whoever reads manifests reads each of them once; the rows of one that is known are there.
         let known = known(&mut writing, packs).await?;
+        let policies = retention::remembered(&mut writing).await?;
         let is_new = |found: &&Found| !known.contains(&found.manifest.pack_id());
         let entries = packs.iter().filter(is_new);
-        let mut entries: Vec<Whole> = entries.map(|found| Whole::of(&found.manifest)).collect();
+        let mut entries: Vec<Whole> = entries
+            .map(|found| Whole::of(&found.manifest, &policies))
+            .collect();
         // In one order, so that no two wait for each other.
         entries.sort_unstable_by_key(|entry| entry.pack.pack_id);
         write(&mut writing, &entries).await?;

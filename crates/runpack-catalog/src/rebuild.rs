@@ -14,6 +14,7 @@ use runpack_core::store::{ArtifactReader, StoreError};
 use crate::entry::Whole;
 use crate::fill::{self, Found, StoreName};
 use crate::read::PlaceEntry;
+use crate::retention;
 use crate::sql::{Beside, Catalog, Columns, Question};
 use crate::survey::{self, Candidate, Fault, SurveyError, Surveyed};
 
@@ -167,6 +168,7 @@ impl Catalog {
                 writing.run(Question::new(all)).await?;
             }
         }
+        let policies = retention::remembered(&mut writing).await?;
         loop {
             let batch = batch(&mut found, &mut filled.faults, &mut filled.unread).await?;
             // What it may be is not known, and the catalog would be without it.
@@ -183,7 +185,7 @@ impl Catalog {
             }
             let entries: Vec<_> = batch
                 .iter()
-                .map(|found| Whole::of(&found.manifest))
+                .map(|found| Whole::of(&found.manifest, &policies))
                 .collect();
             fill::write(&mut writing, &entries).await?;
             fill::place(&mut writing, store, &batch).await?;

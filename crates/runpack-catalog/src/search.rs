@@ -1,6 +1,7 @@
-//! Search: artifacts by what is known of them, newest first, a page at a time.
+//! Search: artifacts by what is known of them, a page at a time: newest first or, where what expires is asked for, by when
+//! they expire.
 //!
-//! A page begins after the last artifact of the one before, by time, pack and name, so what is added or forgotten meanwhile
+//! A page begins after the last artifact of the one before, by that time, pack and name, so what is added or forgotten meanwhile
 //! moves nothing from one page to another.
 
 use std::collections::BTreeMap;
@@ -8,7 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use runpack_core::digest::Digest;
-use runpack_core::id::{ExecutionId, Namespace, PackId, RunId, Scenario, StepId, Tenant};
+use runpack_core::id::{
+    AgentId, AgentVersion, ExecutionId, Namespace, PackId, PolicyName, RunId, Scenario, StepId,
+    Tenant,
+};
 use runpack_core::key::Location;
 use runpack_core::manifest::Subject;
 use runpack_core::name::ArtifactName;
@@ -56,6 +60,16 @@ pub struct Query {
     pub bytes_min: Option<u64>,
     /// Of so many bytes or less.
     pub bytes_max: Option<u64>,
+    /// Of packs that this agent made.
+    pub agent: Option<AgentId>,
+    /// Of packs that this version of an agent made.
+    pub agent_version: Option<AgentVersion>,
+    /// Of packs that this policy of retention keeps.
+    pub policy: Option<PolicyName>,
+    /// Of packs that expire at this time or later.
+    pub expires_after: Option<Timestamp>,
+    /// Of packs that expire before this time.
+    pub expires_before: Option<Timestamp>,
     /// At most so many; at most 10,000.
     pub limit: u64,
     /// Beginning after what an earlier page ended with.
@@ -65,7 +79,8 @@ pub struct Query {
 /// Where a page ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    created_at: Timestamp,
+    /// When the pack was made or, where what expires is asked for, when it expires.
+    at: Timestamp,
     pack_id: PackId,
     name: String,
 }
@@ -77,12 +92,8 @@ pub struct CursorError;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            created_at,
-            pack_id,
-            name,
-        } = self;
-        write!(f, "{created_at}/{}/{name}", pack_id.digest())
+        let Self { at, pack_id, name } = self;
+        write!(f, "{at}/{}/{name}", pack_id.digest())
     }
 }
 
@@ -92,11 +103,11 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let mut parts = text.splitn(3, '/');
         let mut part = || parts.next().ok_or(CursorError);
-        let created_at = part()?.parse().map_err(|_| CursorError)?;
+        let at = part()?.parse().map_err(|_| CursorError)?;
         let pack_id = PackId::new(part()?.parse().map_err(|_| CursorError)?);
         let name: ArtifactName = part()?.parse().map_err(|_| CursorError)?;
         Ok(Self {
-            created_at,
+            at,
             pack_id,
             name: name.to_string(),
         })
@@ -139,7 +150,10 @@ impl Catalog {
         let is_more = artifacts.len() > page;
         artifacts.truncate(page);
         let next = artifacts.last().filter(|_| is_more).map(|last| Cursor {
-            created_at: last.created_at,
+            at: match query.order() {
+                Order::Newest => last.created_at,
+                Order::Expiry => last.retention.expires_at.unwrap_or(Timestamp::MAX),
+            },
             pack_id: last.pack_id,
             name: last.name.clone(),
         });
@@ -197,6 +211,28 @@ fn asks_packs(query: &Query) -> bool {
         || query.scenario.is_some()
         || query.run_id.is_some()
         || query.execution_id.is_some()
+        || query.agent.is_some()
+        || query.agent_version.is_some()
+}
+
+/// In which order artifacts are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// By the time of their packs, newest first.
+    Newest,
+    /// By when they expire, soonest first.
+    Expiry,
+}
+
+impl Query {
+    /// Whoever asks what expires wants to see what expires first.
+    fn order(&self) -> Order {
+        if self.expires_after.is_some() || self.expires_before.is_some() {
+            Order::Expiry
+        } else {
+            Order::Newest
+        }
+    }
 }
 
 /// One artifact more than the page has tells whether there is another page.
@@ -228,6 +264,15 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
             " AND p.execution_id = ",
             query.execution_id.as_ref().map(ExecutionId::as_str),
         ),
+        (" AND p.agent = ", query.agent.as_ref().map(AgentId::as_str)),
+        (
+            " AND p.agent_version = ",
+            query.agent_version.as_ref().map(AgentVersion::as_str),
+        ),
+        (
+            " AND a.policy = ",
+            query.policy.as_ref().map(PolicyName::as_str),
+        ),
         (" AND a.step = ", query.step.as_ref().map(StepId::as_str)),
         (" AND a.kind = ", query.kind.as_deref()),
         (" AND a.media_type = ", query.media_type.as_deref()),
@@ -258,6 +303,14 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
             " AND a.created_at < ",
             query.before.map(Timestamp::unix_seconds),
         ),
+        (
+            " AND a.expires_at >= ",
+            query.expires_after.map(Timestamp::unix_seconds),
+        ),
+        (
+            " AND a.expires_at < ",
+            query.expires_before.map(Timestamp::unix_seconds),
+        ),
         (" AND a.bytes >= ", query.bytes_min),
         (" AND a.bytes <= ", query.bytes_max),
     ];
@@ -271,13 +324,23 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
         asked.value(label.as_str()).add(" AND l.value = ");
         asked.value(value.as_str()).add(")");
     }
+    let (beyond, order) = match query.order() {
+        Order::Newest => (
+            " AND (a.created_at, a.pack_id, a.name) < (",
+            " ORDER BY a.created_at DESC, a.pack_id DESC, a.name DESC LIMIT ",
+        ),
+        Order::Expiry => (
+            " AND (a.expires_at, a.pack_id, a.name) > (",
+            " ORDER BY a.expires_at, a.pack_id, a.name LIMIT ",
+        ),
+    };
     if let Some(cursor) = &query.start_after {
-        asked.add(" AND (a.created_at, a.pack_id, a.name) < (");
-        asked.value(cursor.created_at.unix_seconds()).add(", ");
+        asked.add(beyond);
+        asked.value(cursor.at.unix_seconds()).add(", ");
         asked.value(cursor.pack_id.digest()).add(", ");
         asked.value(cursor.name.as_str()).add(")");
     }
-    asked.add(" ORDER BY a.created_at DESC, a.pack_id DESC, a.name DESC LIMIT ");
+    asked.add(order);
     asked.value(limit.saturating_add(1));
     asked
 }

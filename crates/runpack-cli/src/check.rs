@@ -6,7 +6,8 @@ use std::sync::Arc;
 use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::limits::Limits;
 use runpack_core::pin::Pins;
-use runpack_core::verify::{Level, Pack, Verdict, VerifyOptions, VerifyReport};
+use runpack_core::retention::{Removed, removed};
+use runpack_core::verify::{Code, Level, Pack, Verdict, VerifyOptions, VerifyReport};
 use serde_json::json;
 
 use crate::context::Context;
@@ -41,7 +42,17 @@ pub fn verify(
                     Err(report) => return Ok(*report),
                 };
                 let pins = known.pins(pack.manifest())?;
-                Ok(pack.verify(&pins, &options).await)
+                let mut report = pack.verify(&pins, &options).await;
+                if let Some(storage) = files.storage()
+                    && report
+                        .findings
+                        .iter()
+                        .any(|found| found.code == Code::ArtifactMissing)
+                {
+                    let removed = removed(&*storage.reader(), pack.manifest().pack_id()).await;
+                    report.notes.extend(removed.as_ref().map(removed_note));
+                }
+                Ok(report)
             })?
         }
         Target::Bundle(bundle) => {
@@ -52,6 +63,14 @@ pub fn verify(
             report_of(outcome, known, level)
         }
     }
+}
+
+/// That artifacts were removed by plan, as the store says: nothing is proved by it, and no verdict changes.
+pub(crate) fn removed_note(removed: &Removed) -> String {
+    format!(
+        "its artifacts were removed by a retention plan, as the store says: policy=`{}` completed_at=`{}` by=`{}` receipt=`{}`",
+        removed.policy, removed.completed_at, removed.by, removed.receipt
+    )
 }
 
 /// The report on a bundle that was read.

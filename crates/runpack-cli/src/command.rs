@@ -31,6 +31,7 @@ mod presign;
 mod pull;
 pub(crate) mod push;
 mod restore;
+mod retention;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
@@ -67,6 +68,7 @@ pub(crate) enum BuiltIn {
     Restore(Box<restore::Restore>),
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
+    Retention(Box<retention::RetentionCommand>),
     Store(store::StoreCommand),
     Lifecycle(lifecycle::LifecycleCommand),
     #[cfg(feature = "catalog")]
@@ -114,6 +116,7 @@ impl Execute for BuiltIn {
             Self::Restore(command) => command.execute(context),
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
+            Self::Retention(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
             Self::Lifecycle(command) => command.execute(context),
             #[cfg(feature = "catalog")]

@@ -3,11 +3,13 @@
 
 mod document;
 pub(crate) mod lifecycle;
+mod retention;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use runpack_core::lifecycle::Lifecycle;
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::s3::{
     Addressing, BucketName, CreateOnly, Encryption, Endpoint, PathPrefix, PlainHttp,
 };
@@ -67,6 +69,8 @@ pub struct Config {
     pub lifecycle: Option<Lifecycle>,
     /// `runpacks.policy`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
     pub policy: Option<serde_json::Value>,
+    /// `runpacks.retention`
+    pub retention: Option<RetentionPolicies>,
 }
 
 /// What `runpacks.s3` says.
@@ -157,6 +161,10 @@ impl Config {
                 .map(|section| read.lifecycle(section))
                 .transpose()?,
             policy: runpacks.policy,
+            retention: runpacks
+                .retention
+                .map(|section| read.retention(section))
+                .transpose()?,
             s3: runpacks
                 .s3
                 .map(|section| read.s3(section))

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::s3::{
     Addressing, BucketName, CreateOnly, Credentials, Encryption, Endpoint, PathPrefix, PlainHttp,
     S3Settings,
@@ -125,6 +126,8 @@ pub struct Settings {
     pub object_lock: Setting<Option<serde_json::Value>>,
     /// `runpacks.policy`
     pub policy: Setting<Option<serde_json::Value>>,
+    /// `runpacks.retention`
+    pub retention: Setting<Option<RetentionPolicies>>,
     /// `runpacks.auto_push`
     pub auto_push: Setting<bool>,
     /// `runpacks.verify_on_push`
@@ -289,6 +292,7 @@ impl Settings {
             create_only: layers.only(s3.create_only.map(Some), None),
             object_lock: layers.only(s3.object_lock.map(Some), None),
             policy: layers.only(config.policy.clone().map(Some), None),
+            retention: layers.only(config.retention.clone().map(Some), None),
             auto_push: layers.only(config.auto_push, false),
             verify_on_push: layers.only(config.verify_on_push, true),
             credentials: credentials(keys)?,

@@ -124,6 +124,14 @@ impl FilesTarget {
             FilesAt::Store { subject, .. } => Some(subject),
         }
     }
+
+    /// In a store: which one.
+    pub(crate) fn storage(&self) -> Option<&Storage> {
+        match &self.at {
+            FilesAt::Directory(_) => None,
+            FilesAt::Store { storage, .. } => Some(storage),
+        }
+    }
 }
 
 impl Target {

@@ -127,6 +127,8 @@ text_id! {
     AgentId(check_id);
     /// A version of an agent.
     AgentVersion(check_id);
+    /// A policy of retention.
+    PolicyName(check_id);
     /// The name of the program that made a pack.
     ProducerName(check_id);
 }

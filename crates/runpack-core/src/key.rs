@@ -11,7 +11,7 @@ mod prefix;
 
 use std::fmt;
 
-pub use part::{Day, LiveObject, Log, Month, PipelineObject, RecordObject};
+pub use part::{Day, DeletionObject, LiveObject, Log, Month, PipelineObject, RecordObject};
 
 use crate::digest::Digest;
 use crate::id::{
@@ -171,6 +171,15 @@ pub enum Location {
     Hold {
         /// From 0, without a gap.
         sequence: u32,
+    },
+    /// What is written down of a removal by plan: `_runpack/audit/deletions/{pack id hex}/{removal}/...`. Never believed.
+    Deletion {
+        /// Which pack.
+        pack_id: PackId,
+        /// The SHA-256 of what was to be removed, as the plan says it.
+        removal: Digest,
+        /// Which object.
+        object: DeletionObject,
     },
     /// What is known of an execution while it runs: `_runpack/live/{execution_id}/...`. No verifier reads it.
     Live {
@@ -352,19 +361,7 @@ impl fmt::Display for Location {
                 run_id,
                 object,
             } => {
-                write!(f, "{tenant}/runs/{run_id}/")?;
-                match object {
-                    PipelineObject::Plan => f.write_str("plan.json"),
-                    PipelineObject::Metadata => f.write_str("metadata.json"),
-                    PipelineObject::Manifest => f.write_str("manifest.json"),
-                    PipelineObject::AuditTrail => f.write_str("events/audit_trail.jsonl"),
-                    PipelineObject::StepManifest { step_id } => {
-                        write!(f, "steps/{step_id}/manifest.json")
-                    }
-                    PipelineObject::StepArtifact { step_id, name } => {
-                        write!(f, "steps/{step_id}/{name}")
-                    }
-                }
+                write!(f, "{tenant}/runs/{run_id}/{object}")
             }
             Self::PipelineDefinition { tenant, definition } => {
                 write!(f, "{tenant}/pipelines/{definition}/definition.yaml")
@@ -405,6 +402,15 @@ impl fmt::Display for Location {
                 write!(f, "_runpack/receipts/{}/{receipt}.json", pack_id.digest())
             }
             Self::Hold { sequence } => write!(f, "_runpack/holds/{sequence:010}.json"),
+            Self::Deletion {
+                pack_id,
+                removal,
+                object,
+            } => {
+                let pack = pack_id.digest();
+                let file = object.file_name();
+                write!(f, "_runpack/audit/deletions/{pack}/{removal}/{file}")
+            }
             Self::Live {
                 execution_id,
                 object,

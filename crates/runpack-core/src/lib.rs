@@ -14,6 +14,7 @@
 //! | sign and check signatures | [`sign`] |
 //! | check what somebody attests of the store | [`attestation::verify`] |
 //! | say beforehand which pack it must be | [`pin::Pins`], `receipt::ReceiptBook` |
+//! | say how long packs stay, and remove what may go | [`retention`] |
 //! | keep packs somewhere else | implement [`store::ArtifactReader`] and [`store::ArtifactSink`] |
 //!
 //! # Features
@@ -93,6 +94,7 @@ pub mod read;
 pub mod receipt;
 pub mod reference;
 pub mod residue;
+pub mod retention;
 pub mod sign;
 pub mod store;
 pub mod time;

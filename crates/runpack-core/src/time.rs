@@ -47,6 +47,16 @@ impl Timestamp {
         self.seconds
     }
 
+    /// So many seconds later; nothing is later than [`Timestamp::MAX`].
+    #[must_use]
+    pub const fn later(self, seconds: u64) -> Self {
+        let seconds = self.seconds.saturating_add(seconds);
+        if seconds > SECONDS_MAX {
+            return Self::MAX;
+        }
+        Self { seconds }
+    }
+
     /// As a civil date and time. Instants of the library end some hours before the year 9999 does,
     /// so the arithmetic stays with civil time, which is UTC here.
     fn civil(self) -> Option<DateTime> {

@@ -8,7 +8,7 @@ use runpack_cli::storage::Storage;
 use runpack_cli::{Context, Failure};
 use runpack_enterprise::audit::{AuditError, AuditLog, Outcome};
 use runpack_enterprise::ledger::HeadBook;
-use runpack_enterprise::locked::{Consent, Holder, Locking};
+use runpack_enterprise::locked::{Consent, Locking};
 use runpack_enterprise::prove::ProofBook;
 use runpack_enterprise::receipt::LockBook;
 use serde_json::Value;
@@ -73,21 +73,15 @@ impl Desk {
             Some(asking) => Arc::new(asking),
             None => Arc::new(Nobody),
         };
-        let holder = match keys::optional_signer(context)? {
-            Some(signer) => Some(Holder {
-                signer,
-                trusted: keys::trusted(context)?,
-                book: self.heads(),
-            }),
-            None => None,
-        };
         Ok(Locking {
             place: storage.place(),
             book: self.locks(),
             audit: self.audit(),
             clock: Arc::new(SystemClock),
             consent,
-            holder,
+            signer: keys::optional_signer(context)?,
+            trusted: keys::named(context)?,
+            heads: self.heads(),
         })
     }
 

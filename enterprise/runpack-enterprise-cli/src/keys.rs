@@ -49,11 +49,26 @@ pub(crate) fn optional_signer(context: &Context) -> Result<Option<Arc<dyn Signer
     Ok(Some(Arc::new(key)))
 }
 
-/// The keys whose signatures count: those that were named, else the one that signs.
+/// The keys whose signatures count: those that were named, and the one that signs.
 ///
 /// # Errors
 /// None was named, or one of them is none.
 pub(crate) fn trusted(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
+    let keys = named(context)?;
+    if keys.is_empty() {
+        return Err(Failure::new(
+            "signatures are checked, and no key is named whose signatures count",
+            "give --trusted-key with the public key, or --signing-key",
+        ));
+    }
+    Ok(keys)
+}
+
+/// The same, where none need be named.
+///
+/// # Errors
+/// One of them is none.
+pub(crate) fn named(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
     let paths = options::trusted_keys(&context.given);
     let mut keys = paths
         .iter()
@@ -61,12 +76,6 @@ pub(crate) fn trusted(context: &Context) -> Result<Vec<VerifyingKey>, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(signer) = optional_signer(context)? {
         keys.push(signer.public_key());
-    }
-    if keys.is_empty() {
-        return Err(Failure::new(
-            "signatures are checked, and no key is named whose signatures count",
-            "give --trusted-key with the public key, or --signing-key",
-        ));
     }
     Ok(keys)
 }

@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{
     ChecksumMode, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
     ObjectLockRetentionMode,
 };
-use runpack_core::store::s3::{Lock, LockMode, S3Store};
+use runpack_core::store::s3::{Lock, S3Store};
 use runpack_core::store::{ObjectRef, StoreError, VersionId};
 use runpack_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -163,50 +163,12 @@ impl Guard {
 
     /// The lock, asked for by itself: here a missing right is told from a missing lock.
     async fn retention(&self, object: &ObjectRef) -> Result<Option<Lock>, StoreError> {
-        let (store, key) = (&self.store, object.key.as_str());
-        let asked = store
-            .client()?
-            .get_object_retention()
-            .bucket(store.settings().bucket.as_str())
-            .key(store.name(key))
-            .set_version_id(version(object))
-            .set_expected_bucket_owner(store.owner())
-            .send()
-            .await;
-        let found = match asked {
-            Ok(found) => found.retention,
-            Err(error) if is_no_lock(error.code()) => None,
-            Err(error) => return Err(store.error(error, READING, key)),
-        };
-        let found = found.and_then(|found| Some((found.mode?, found.retain_until_date?)));
-        found
-            .map(|(mode, until)| self.lock_of(object, mode.as_str(), &until))
-            .transpose()
+        self.store.lock_of(object).await
     }
 
     async fn hold(&self, object: &ObjectRef) -> Result<Hold, StoreError> {
-        let (store, key) = (&self.store, object.key.as_str());
-        let asked = store
-            .client()?
-            .get_object_legal_hold()
-            .bucket(store.settings().bucket.as_str())
-            .key(store.name(key))
-            .set_version_id(version(object))
-            .set_expected_bucket_owner(store.owner())
-            .send()
-            .await;
-        match asked {
-            Ok(found) => {
-                match found.legal_hold.and_then(|hold| hold.status) {
-                    Some(ObjectLockLegalHoldStatus::On) => Ok(Hold::On),
-                    Some(ObjectLockLegalHoldStatus::Off) => Ok(Hold::Off),
-                    _ => Err(self
-                        .senseless(object, "it says neither that it is held nor that it is not")),
-                }
-            }
-            Err(error) if is_no_lock(error.code()) => Ok(Hold::Off),
-            Err(error) => Err(store.error(error, READING, key)),
-        }
+        let is_held = self.store.is_held(object).await?;
+        Ok(if is_held { Hold::On } else { Hold::Off })
     }
 
     fn lock_of(
@@ -215,16 +177,8 @@ impl Guard {
         mode: &str,
         until: &DateTime,
     ) -> Result<Lock, StoreError> {
-        let mode = match mode {
-            "GOVERNANCE" => LockMode::Governance,
-            "COMPLIANCE" => LockMode::Compliance,
-            _ => return Err(self.senseless(object, "the lock is of a mode that nobody knows")),
-        };
-        let seconds = u64::try_from(until.secs()).ok();
-        let until = seconds.and_then(|seconds| Timestamp::from_unix_seconds(seconds).ok());
-        let until =
-            until.ok_or_else(|| self.senseless(object, "the end of the lock is no time"))?;
-        Ok(Lock { mode, until })
+        Lock::told(mode, until.secs())
+            .ok_or_else(|| self.senseless(object, "the lock is of no mode or time"))
     }
 
     fn senseless(&self, object: &ObjectRef, what: &str) -> StoreError {
@@ -352,14 +306,6 @@ impl Guard {
             reason: format!("it took a legal hold and shows another, key=`{key}`"),
         })
     }
-}
-
-/// There is no lock, and the store says so.
-fn is_no_lock(code: Option<&str>) -> bool {
-    matches!(
-        code,
-        Some("NoSuchObjectLockConfiguration" | "ObjectLockConfigurationNotFoundError")
-    )
 }
 
 fn size(head: &HeadObjectOutput) -> u64 {

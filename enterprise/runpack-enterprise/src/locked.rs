@@ -7,6 +7,7 @@
 //! committed. What was receipted is read by version, whatever stands over it now (threats L01, L03, L05 to L07, L11).
 
 mod brief;
+mod held;
 mod pins;
 mod seal;
 
@@ -23,14 +24,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use runpack_core::display;
+use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::sign::{Signer, VerifyingKey};
 use runpack_core::store::s3::{Lock, PutPolicy, S3Store};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, Source, State,
-    StoreError, VersionId, Whole,
+    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection, Receipt, Source,
+    State, StoreError, VersionId, Whole,
 };
 use runpack_core::time::{Clock, Timestamp};
 use serde_json::json;
@@ -78,19 +80,12 @@ pub struct Locking {
     pub clock: Arc<dyn Clock>,
     /// Says whether a compliance lock is placed.
     pub consent: Arc<dyn Consent>,
-    /// Places the legal hold that terms ask for; needed where they do.
-    pub holder: Option<Holder>,
-}
-
-/// What places legal holds.
-#[derive(Debug, Clone)]
-pub struct Holder {
-    /// Signs entries of the ledger.
-    pub signer: Arc<dyn Signer>,
-    /// The keys whose entries count.
+    /// Signs entries of the ledger of holds; needed where terms ask for a hold.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// The keys whose entries of the ledger count; without one a ledger that is there is not believed.
     pub trusted: Vec<VerifyingKey>,
-    /// The heads that this machine knows.
-    pub book: HeadBook,
+    /// The heads of ledgers that this machine knows.
+    pub heads: HeadBook,
 }
 
 /// A store whose evidence is locked.
@@ -130,7 +125,7 @@ impl LockedStore {
             // What cannot be locked at the end is not begun.
             for terms in tenure.all() {
                 until(terms, lockable.now)?;
-                if terms.legal_hold().is_some() && locking.holder.is_none() {
+                if terms.legal_hold().is_some() && locking.signer.is_none() {
                     return Err(barred(
                         "packs are held for a legal matter, which a signed entry of the ledger says: name a key to sign with",
                     ));
@@ -424,6 +419,18 @@ impl Housekeeping for LockedStore {
             "version": holding.version.as_ref().map(VersionId::as_str),
         });
         self.logged("remove", audit::Outcome::Done, detail)
+    }
+
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        self.store.protected(objects, now).await
+    }
+
+    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
+        self.held_by_ledger(pack_id).await
     }
 }
 

@@ -56,6 +56,13 @@ impl<'a> Columns<'a> {
             .map_err(|_| CatalogError::damaged("a time is out of range"))
     }
 
+    pub(crate) fn time_if_any(&mut self) -> Result<Option<Timestamp>, CatalogError> {
+        let seconds: Option<i64> = self.read()?;
+        let seconds = seconds.map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX));
+        let time = seconds.map(Timestamp::from_unix_seconds).transpose();
+        time.map_err(|_| CatalogError::damaged("a time is out of range"))
+    }
+
     /// Leaves columns out.
     pub(crate) fn skip(&mut self, columns: usize) {
         self.next = self.next.saturating_add(columns);
@@ -64,6 +71,12 @@ impl<'a> Columns<'a> {
     /// A text that is one of ours, as `T`.
     pub(crate) fn parsed<T: std::str::FromStr>(&mut self) -> Result<T, CatalogError> {
         parsed(&self.text()?)
+    }
+
+    pub(crate) fn parsed_if_any<T: std::str::FromStr>(
+        &mut self,
+    ) -> Result<Option<T>, CatalogError> {
+        self.text_if_any()?.as_deref().map(parsed).transpose()
     }
 }
 

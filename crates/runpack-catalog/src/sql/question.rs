@@ -19,6 +19,7 @@ pub(crate) enum Value {
     Text(String),
     NoText,
     Number(i64),
+    NoNumber,
     Bytes(Vec<u8>),
     NoBytes,
 }
@@ -51,6 +52,12 @@ impl From<u64> for Value {
     /// No number of a manifest is larger than 2^53-1.
     fn from(number: u64) -> Self {
         Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<Option<u64>> for Value {
+    fn from(number: Option<u64>) -> Self {
+        number.map_or(Self::NoNumber, Self::from)
     }
 }
 
@@ -127,6 +134,7 @@ impl Question {
                 Value::Text(text) => arguments.add(text),
                 Value::NoText => arguments.add(None::<String>),
                 Value::Number(number) => arguments.add(number),
+                Value::NoNumber => arguments.add(None::<i64>),
                 Value::Bytes(bytes) => arguments.add(bytes),
                 Value::NoBytes => arguments.add(None::<Vec<u8>>),
             };

@@ -208,6 +208,9 @@ fn w18_whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mend
             "UPDATE inputs SET source_name = 'other.csv'",
             "UPDATE labels SET value = ''",
             "UPDATE places SET region = 'us-east-1'",
+            "UPDATE packs SET agent = 'mallory'",
+            "UPDATE packs SET policy = 'mine', expires_at = 0",
+            "UPDATE artifacts SET expires_at = 253402300799",
             "UPDATE places SET form = 'bundle'",
             "DELETE FROM places",
         ] {
@@ -231,7 +234,8 @@ fn w18_whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mend
         // A pack of nobody's.
         let nobody = format!(
             "INSERT INTO packs SELECT decode(repeat('00', 32), 'hex'), subject, tenant, namespace, scenario, run_id, step_id, \
-             execution_id, spec_hash, created_at, producer_name, producer_version, artifacts, artifact_bytes FROM packs \
+             execution_id, spec_hash, created_at, producer_name, producer_version, artifacts, artifact_bytes, agent, \
+             agent_version, policy, expires_at FROM packs \
              WHERE pack_id = decode('{}', 'hex')",
             id.digest()
         );

@@ -16,6 +16,7 @@ mod auditing;
 mod failing;
 mod filling;
 mod gate;
+mod retaining;
 mod searching;
 mod support;
 mod tracing;

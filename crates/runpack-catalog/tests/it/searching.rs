@@ -183,7 +183,7 @@ fn questions_are_answered_by_an_index() {
         both.postgres
             .ask("plans", "ALTER DATABASE plans SET enable_seqscan = off");
         let postgres = Catalog::open(postgres.address()).await.unwrap();
-        let changes: [(Change, &str); 6] = [
+        let changes: [(Change, &str); 10] = [
             (|_| {}, "artifacts_time"),
             (
                 |q| q.tenant = Some("acme".parse().unwrap()),
@@ -198,6 +198,26 @@ fn questions_are_answered_by_an_index() {
             (
                 |q| q.media_type = Some("text/csv".to_owned()),
                 "artifacts_media_type",
+            ),
+            (
+                |q| q.agent = Some("planner".parse().unwrap()),
+                "packs_agent",
+            ),
+            (
+                |q| {
+                    q.tenant = Some("acme".parse().unwrap());
+                    q.expires_after = Some("2026-12-01T00:00:00Z".parse().unwrap());
+                    q.expires_before = Some("2027-01-01T00:00:00Z".parse().unwrap());
+                },
+                "artifacts_tenant_expiry",
+            ),
+            (
+                |q| q.expires_before = Some("2027-01-01T00:00:00Z".parse().unwrap()),
+                "artifacts_expiry",
+            ),
+            (
+                |q| q.policy = Some("ci".parse().unwrap()),
+                "artifacts_policy",
             ),
         ];
         for (change, index) in changes {

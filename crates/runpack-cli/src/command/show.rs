@@ -7,10 +7,12 @@ use runpack_core::bundle::first_manifest;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Manifest};
 use runpack_core::pin::Pins;
+use runpack_core::retention::{Removed, removed};
 use runpack_core::verify::{Level, Pack, VerifyReport};
 use serde_json::{Value, json};
 
 use super::Execute;
+use crate::check;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
@@ -36,11 +38,39 @@ impl Execute for Show {
         let limits = context.limits(&self.limits)?;
         let target = Target::open(&self.target, context)?;
         let manifest = manifest_of(&target, &limits, context)?;
+        let gone = removed_of(&target, &manifest, context)?;
         match context.output.format() {
-            Format::Json => context.output.print_json(&to_json(&manifest))?,
-            Format::Text => context.output.print(&text(&manifest, context))?,
+            Format::Json => {
+                let mut shown = to_json(&manifest);
+                if let (Some(members), Some(gone)) = (shown.as_object_mut(), &gone) {
+                    members.insert("removed".to_owned(), json!(gone));
+                }
+                context.output.print_json(&shown)?;
+            }
+            Format::Text => {
+                let mut shown = text(&manifest, context);
+                if let Some(gone) = &gone {
+                    add!(shown, "\n{}\n", safe(&check::removed_note(gone)));
+                }
+                context.output.print(&shown)?;
+            }
         }
         Ok(Exit::Success)
+    }
+}
+
+/// What its store says of the removal of its artifacts.
+fn removed_of(
+    target: &Target,
+    manifest: &Manifest,
+    context: &Context,
+) -> Result<Option<Removed>, Failure> {
+    let Target::Files(files) = target else {
+        return Ok(None);
+    };
+    match files.storage() {
+        Some(storage) => context.wait(removed(&*storage.reader(), manifest.pack_id())),
+        None => Ok(None),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The file as it is written: which keys there are. Every value is text; what it means is read above.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -42,6 +43,35 @@ pub(super) struct Runpacks {
     /// As `object_lock`.
     #[serde(default, deserialize_with = "anything")]
     pub(super) policy: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "section")]
+    pub(super) retention: Option<RetentionSection>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetentionSection {
+    #[serde(default)]
+    pub(super) classes: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) metadata_for: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) keep_inputs: Option<String>,
+    pub(super) policies: Vec<PolicySection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicySection {
+    pub(super) name: String,
+    pub(super) keep_for: String,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) tenant: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) namespace: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) scenario: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) kind: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -95,6 +95,16 @@ impl Settings {
             }),
             shown("runpacks.s3.object_lock", &self.object_lock, text),
             shown("runpacks.policy", &self.policy, text),
+            shown("runpacks.retention", &self.retention, |policies| {
+                let policies = policies.as_ref()?;
+                let names = policies.policies().iter();
+                let names: Vec<_> = names.map(|policy| policy.name().as_str()).collect();
+                Some(format!(
+                    "{} (sha256:{})",
+                    names.join(", "),
+                    policies.digest()
+                ))
+            }),
         ]);
         all.extend(credentials(context));
         all.extend(elsewhere(context)?);

@@ -8,10 +8,12 @@ use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
 use runpack_core::reference::{self, ReferenceError};
+use runpack_core::retention::removed;
 use runpack_core::store::{ArtifactReader, StoreError, Stored};
 use runpack_core::verify::StorePack;
 
 use super::{BundleTarget, FilesAt, FilesTarget, Locate, Target};
+use crate::check;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage::{Storage, Within};
@@ -80,16 +82,21 @@ fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target,
         &Limits::default(),
         LOOKED_MAX,
     ))?;
-    let found = found.map_err(|error| match error {
-        ReferenceError::Store(StoreError::NotFound { .. }) => Failure::new(
-            format!(
-                "the store has no pack with this id, pack_id=`{pack_id}` store=`{}`",
-                storage.shown()
-            ),
-            "check the id and the store; `runpack list` shows the packs of a store",
-        ),
-        other => other.into(),
-    })?;
+    let found = match found {
+        Err(ReferenceError::Store(StoreError::NotFound { .. })) => {
+            let missing = Failure::new(
+                format!(
+                    "the store has no pack with this id, pack_id=`{pack_id}` store=`{}`",
+                    storage.shown()
+                ),
+                "check the id and the store; `runpack list` shows the packs of a store",
+            );
+            let removed = context.wait(removed(&*reader, pack_id))?;
+            let note = removed.as_ref().map(check::removed_note);
+            return Err(missing.with_details(note.into_iter().collect()));
+        }
+        found => found?,
+    };
     match (found.subject, found.bundle) {
         (Some(subject), _) => Ok(files(storage, subject, Some(pack_id))),
         (None, Some(key)) => bundle(storage, &key, Some(pack_id), context),

@@ -115,6 +115,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "restore",
         "presign",
         "gc",
+        "retention",
         "config",
         "store",
         "lifecycle",

@@ -32,6 +32,7 @@ mod manipulate;
 mod misuse;
 mod names;
 mod output;
+mod retention;
 mod s3;
 mod schema;
 #[cfg(feature = "server")]

@@ -1,7 +1,7 @@
 //! From a key back to its location. Each arm reads what the matching arm of `Display` writes; the
 //! caller holds the two against each other.
 
-use super::{Day, LiveObject, Location, Month, PipelineObject, RecordObject};
+use super::{Day, DeletionObject, LiveObject, Location, Month, PipelineObject, RecordObject};
 use crate::id::PackId;
 use crate::manifest::Subject;
 use crate::name::ArtifactName;
@@ -194,6 +194,15 @@ fn own(rest: &str) -> Option<Location> {
         "holds" => Some(Location::Hold {
             sequence: id.strip_suffix(".json")?.parse().ok()?,
         }),
+        "audit" => {
+            let mut parts = id.strip_prefix("deletions/")?.splitn(3, '/');
+            let mut next = || parts.next();
+            Some(Location::Deletion {
+                pack_id: PackId::new(next()?.parse().ok()?),
+                removal: next()?.parse().ok()?,
+                object: DeletionObject::of_file_name(next()?)?,
+            })
+        }
         "live" => {
             let (execution_id, object) = id.split_once('/')?;
             Some(Location::Live {

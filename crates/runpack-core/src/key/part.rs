@@ -95,6 +95,38 @@ impl fmt::Debug for Month {
     }
 }
 
+/// What is written down of a removal by plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DeletionObject {
+    /// `intent.json`: that it begins, and what goes.
+    Intent,
+    /// `manifest.json`: the manifest of a bundle, which goes as a whole.
+    Manifest,
+    /// `receipt.json`: that it has ended.
+    Receipt,
+}
+
+impl DeletionObject {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Intent, Self::Manifest, Self::Receipt];
+
+    /// The file name.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Intent => "intent.json",
+            Self::Manifest => "manifest.json",
+            Self::Receipt => "receipt.json",
+        }
+    }
+
+    /// The object of this file name.
+    pub(super) fn of_file_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|object| object.file_name() == name)
+    }
+}
+
 /// A log of an execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Log {
@@ -219,4 +251,18 @@ pub enum PipelineObject {
         /// The artifact; its name starts with `inputs/` or `outputs/`.
         name: ArtifactName,
     },
+}
+
+/// The key below the run's.
+impl fmt::Display for PipelineObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan => f.write_str("plan.json"),
+            Self::Metadata => f.write_str("metadata.json"),
+            Self::Manifest => f.write_str("manifest.json"),
+            Self::AuditTrail => f.write_str("events/audit_trail.jsonl"),
+            Self::StepManifest { step_id } => write!(f, "steps/{step_id}/manifest.json"),
+            Self::StepArtifact { step_id, name } => write!(f, "steps/{step_id}/{name}"),
+        }
+    }
 }

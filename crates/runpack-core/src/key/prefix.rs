@@ -70,6 +70,14 @@ impl Location {
         KeyPrefix("_runpack/holds/".into())
     }
 
+    /// The part of the key space that holds what is written down of removals by plan: of one pack, or of all.
+    pub fn deletions_prefix(pack_id: Option<PackId>) -> KeyPrefix {
+        KeyPrefix(match pack_id {
+            Some(id) => format!("_runpack/audit/deletions/{}/", id.digest()).into(),
+            None => "_runpack/audit/deletions/".into(),
+        })
+    }
+
     /// The part of the key space that holds receipts of a pack's versions.
     pub fn receipts_prefix(pack_id: PackId) -> KeyPrefix {
         KeyPrefix(format!("_runpack/receipts/{}/", pack_id.digest()).into())

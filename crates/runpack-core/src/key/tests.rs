@@ -158,6 +158,16 @@ fn location() -> impl Strategy<Value = Location> {
             receipt
         }),
         any::<u32>().prop_map(|sequence| Location::Hold { sequence }),
+        (
+            digest(),
+            digest(),
+            prop::sample::select(DeletionObject::ALL.to_vec())
+        )
+            .prop_map(|(pack, removal, object)| Location::Deletion {
+                pack_id: PackId::new(pack),
+                removal,
+                object
+            }),
         (ulid(), live_object()).prop_map(|(execution_id, object)| Location::Live {
             execution_id,
             object

@@ -11,7 +11,7 @@ use crate::key::ObjectKey;
 use crate::pack::{PackError, StagedPack};
 use crate::store::{
     ArtifactReader, ArtifactSink as _, Declared, HoldingStream, ListStream, MemoryStore,
-    ObjectBody, ObjectStat, Store,
+    ObjectBody, ObjectStat, Protection, Store,
 };
 use crate::verify::tests::{block_on, draft};
 
@@ -226,6 +226,14 @@ impl Housekeeping for Busy {
             self.memory.tamper(&key, Some(bytes));
         }
         self.memory.remove(holding).await
+    }
+
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        self.memory.protected(objects, now).await
     }
 }
 

@@ -1,15 +1,16 @@
 //! What cleaning up needs of a store beyond reading and writing: everything that it holds, with ages by
 //! its own clock, and removing exactly one thing.
 //!
-//! Nothing but `crate::residue` removes anything, and no writer or verifier needs this.
+//! Nothing but `crate::residue` and `crate::retention` removes anything, and no writer or verifier needs this.
 
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 
-use super::{ArtifactReader, StoreError, VersionId};
-use crate::key::KeyPrefix;
+use super::{ArtifactReader, ObjectRef, StoreError, VersionId};
+use crate::id::PackId;
+use crate::key::{KeyPrefix, Location};
 use crate::time::Timestamp;
 
 /// What stands under a key.
@@ -79,6 +80,15 @@ impl Holding {
 /// What a store holds, page by page, in no order.
 pub type HoldingStream = Pin<Box<dyn Stream<Item = Result<Holding, StoreError>> + Send>>;
 
+/// What of a store keeps a version from being removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// A legal hold.
+    Held,
+    /// A lock, until this time by the store's clock.
+    LockedUntil(Timestamp),
+}
+
 /// Looking at everything, and removing.
 #[async_trait]
 pub trait Housekeeping: ArtifactReader {
@@ -97,4 +107,35 @@ pub trait Housekeeping: ArtifactReader {
     /// # Errors
     /// [`StoreError::Denied`] where it is locked; as the store fails.
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError>;
+
+    /// The first of these versions that a lock in force at this time, or a hold, keeps; `None` where nothing keeps any of
+    /// them. What is not there is kept by nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Denied`] where a lock or hold may not be looked at: that is never "none"; as the store fails.
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError>;
+
+    /// Who holds a pack, by the ledger of holds in the store; `None` where nobody does. A store that cannot read its ledger
+    /// answers for an empty one alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Barred`] where there is a ledger that cannot be read, or does not prove what it says; as the store
+    /// fails.
+    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
+        let _ = pack_id;
+        // Hidden entries count too: whoever hides one wants something to go.
+        match self.holdings(&Location::holds_prefix()).next().await {
+            None => Ok(None),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) => Err(StoreError::Barred {
+                reason: "this store keeps legal holds, and this program cannot read which packs are held: use the \
+                         enterprise build of runpack, which can"
+                    .to_owned(),
+            }),
+        }
+    }
 }

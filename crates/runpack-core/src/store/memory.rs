@@ -13,8 +13,8 @@ use futures_util::stream;
 
 use super::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Receipt, StoreError,
-    VersionId,
+    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection, Receipt,
+    StoreError, VersionId,
 };
 use crate::count::len_u64;
 use crate::key::{KeyPrefix, ObjectKey};
@@ -34,6 +34,8 @@ struct Contents {
     objects: BTreeMap<String, Vec<Version>>,
     numbers: u64,
     seconds: u64,
+    /// By key and version.
+    protections: BTreeMap<(String, Option<String>), Protection>,
 }
 
 impl Contents {
@@ -85,6 +87,18 @@ impl MemoryStore {
                 contents.objects.remove(key);
             }
         }
+    }
+
+    /// Locks or holds a version, or with `None` frees it. Only [`Housekeeping::protected`] tells: nothing is kept from
+    /// being removed by it, so that whoever does not ask is found out.
+    pub fn protect(&self, object: &ObjectRef, protection: Option<Protection>) {
+        let version = object.version.as_ref().map(VersionId::as_str);
+        let of = (object.key.to_string(), version.map(str::to_owned));
+        let mut contents = self.lock();
+        match protection {
+            Some(protection) => contents.protections.insert(of, protection),
+            None => contents.protections.remove(&of),
+        };
     }
 
     /// Moves the store's clock forward.
@@ -308,6 +322,25 @@ impl Housekeeping for MemoryStore {
             }
         }
         Ok(())
+    }
+
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        let contents = self.lock();
+        let protected = objects.iter().find_map(|object| {
+            let version = object.version.as_ref().map(VersionId::as_str);
+            let of = (object.key.to_string(), version.map(str::to_owned));
+            let protection = *contents.protections.get(&of)?;
+            let is_in_force = match protection {
+                Protection::Held => true,
+                Protection::LockedUntil(until) => until > now,
+            };
+            is_in_force.then(|| (object.clone(), protection))
+        });
+        Ok(protected)
     }
 }
 

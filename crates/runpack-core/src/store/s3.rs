@@ -18,6 +18,7 @@ mod head;
 mod housekeeping;
 mod lifecycle;
 mod list;
+mod lock;
 mod metadata;
 mod multipart;
 mod open;

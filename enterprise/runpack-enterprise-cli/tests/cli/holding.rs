@@ -121,3 +121,42 @@ fn the_audit_log_is_signed_exported_and_held_against_its_heads() {
     // What was signed says of as many lines as there were, of which one is left.
     checked.expect(1);
 }
+
+#[test]
+fn l15_what_the_ledger_holds_does_not_expire() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
+    desk.configure(
+        "",
+        "  retention: {policies: [{name: all, keep_for: 30d}]}\n",
+    );
+    desk.export("--created-at 2026-01-01T00:00:00Z").expect(0);
+    desk.line("retention plan @ --out plan.json").expect(0);
+    change(&desk, "place", "m-1", 0);
+    // The bits of the store are cleared behind the ledger's back: it holds all the same.
+    for version in block_on(desk.bucket.versions_raw("tenant/")) {
+        block_on(desk.bucket.clear_hold_raw(&version.name, &version.version)).unwrap();
+    }
+    let apply = "retention apply plan.json --store @";
+    for (more, says) in [
+        ("", "no key is named whose signatures count"),
+        ("--trusted-key other.pub.pem", "no key that is trusted"),
+        ("--trusted-key key.pub.pem", "held for m-1"),
+    ] {
+        let kept = desk.line(&format!("{apply} {more}")).expect(1);
+        assert!(kept.out.contains(says), "{more}: {} {}", kept.out, kept.err);
+    }
+    // A machine that has not seen the ledger cannot tell whether it was cut.
+    let stranger = desk.path("elsewhere");
+    let state = [("RUNPACK_STATE_DIR", stranger.to_str().unwrap())];
+    let trusted = format!("{apply} --trusted-key key.pub.pem");
+    let kept = desk.line_with(&trusted, &state).expect(1);
+    assert!(kept.out.contains("has not seen the ledger"), "{}", kept.out);
+    assert_eq!(block_on(desk.bucket.versions_raw("tenant/")).len(), 3);
+    change(&desk, "release", "m-1", 0);
+    desk.line(&trusted).expect(0);
+    let left = block_on(desk.bucket.versions_raw("tenant/"));
+    assert_eq!(left.len(), 1);
+    assert!(left[0].name.ends_with("manifest.json"));
+    // Each removal is in the log of what this machine did.
+    assert_eq!(desk.audited("remove").len(), 2);
+}

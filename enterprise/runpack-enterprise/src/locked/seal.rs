@@ -149,7 +149,7 @@ impl LockedStore {
     ) -> Result<(), StoreError> {
         let (versions, asked) = (&sealed.versions, sealed.asked);
         let locking = &self.locking;
-        let Some(holder) = &locking.holder else {
+        let Some(signer) = &locking.signer else {
             return Err(barred(
                 "there is no key to sign a legal hold with: name one",
             ));
@@ -161,13 +161,13 @@ impl LockedStore {
         let ledgers = Ledgers {
             guard: &self.guard,
             place: &locking.place,
-            trusted: &holder.trusted,
-            book: &holder.book,
+            trusted: &locking.trusted,
+            book: &locking.heads,
             lock: Some(asked),
         };
         let actor = Actor {
             by: locking.audit.by(),
-            signer: &*holder.signer,
+            signer: &**signer,
             clock: &*locking.clock,
             reason: "every pack under these terms is held for this matter",
         };

@@ -40,6 +40,7 @@ impl Owner {
             Location::Reference { .. }
             | Location::Probe { .. }
             | Location::Live { .. }
+            | Location::Deletion { .. }
             | Location::Receipt { .. }
             | Location::Hold { .. } => Attribution::Housekeeping,
             // A bundle is some tenant's, and its key does not say whose. What a later version adds: likewise.

@@ -11,6 +11,7 @@ use runpack_core::time::{Clock, Timestamp};
 use runpack_enterprise::audit::{AuditLog, Entry};
 use runpack_enterprise::evidence::Evidence;
 use runpack_enterprise::guard::Guard;
+use runpack_enterprise::ledger::HeadBook;
 use runpack_enterprise::locked::{Consent, Irrevocable, LockedStore, Locking};
 use runpack_enterprise::receipt::{LockBook, LockReceipt};
 use runpack_enterprise::status::Status;
@@ -101,7 +102,9 @@ impl Vault {
             audit: self.audit(),
             clock: Arc::new(MachineClock),
             consent: self.consent.clone(),
-            holder: None,
+            signer: None,
+            trusted: Vec::new(),
+            heads: HeadBook::new(self.state.path().join("holds")),
         }
     }
 

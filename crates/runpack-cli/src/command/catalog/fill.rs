@@ -1,7 +1,7 @@
 //! `runpack catalog update`, `rebuild` and `check`: what stores have, and what the catalog says of it.
 
 use clap::Args;
-use runpack_catalog::{Checked, Difference, Fault, Filled};
+use runpack_catalog::{Catalog, Checked, Difference, Fault, Filled};
 use serde_json::{Value, json};
 
 use crate::catalog::{self, CatalogOption};
@@ -40,7 +40,8 @@ impl Both {
 
 /// Take up what a store has and the catalog has not, and forget what is gone from the store
 ///
-/// The store is listed; manifests are read of packs that are new alone.
+/// The store is listed; manifests are read of packs that are new alone. Where the policies of retention in runpack.yaml have
+/// changed, every pack in the catalog gets its policy and expiry by the new ones.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Update {
@@ -58,6 +59,7 @@ impl Execute for Update {
         let limits = context.limits(&self.both.limits)?;
         let storage = self.both.storage(context)?;
         let catalog = self.both.catalog.open(context)?;
+        set_policies(context, &catalog)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let filled = context.wait(catalog.catch_up(&name, &reader, &limits))??;
         catalog::caught_up(context, &storage, catalog.address());
@@ -79,6 +81,7 @@ impl Execute for Rebuild {
         let limits = context.limits(&self.both.limits)?;
         let storage = self.both.storage(context)?;
         let catalog = self.both.catalog.open(context)?;
+        set_policies(context, &catalog)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let filled = context.wait(catalog.rebuild(&name, &reader, &limits))??;
         // What came meanwhile was told that the catalog is busy.
@@ -86,6 +89,22 @@ impl Execute for Rebuild {
         catalog::caught_up(context, &storage, catalog.address());
         tell(context, &filled)
     }
+}
+
+/// Brings the catalog to the policies of this machine's configuration. Where it has none, the catalog keeps to those that it
+/// was given last.
+fn set_policies(context: &Context, catalog: &Catalog) -> Result<(), Failure> {
+    let Some(policies) = context.settings()?.retention.value else {
+        return Ok(());
+    };
+    let changed = context.wait(catalog.set_policies(&policies))??;
+    if changed > 0 {
+        let packs = count(changed, "pack");
+        context.output.remark(&format!(
+            "the policies of retention have changed: {packs} with another policy or expiry"
+        ));
+    }
+    Ok(())
 }
 
 fn tell(context: &Context, filled: &Filled) -> Result<Exit, Failure> {

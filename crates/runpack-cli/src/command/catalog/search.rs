@@ -2,7 +2,10 @@
 
 use clap::Args;
 use runpack_catalog::{Cursor, Hit, Page, Query};
-use runpack_core::id::{ExecutionId, Namespace, PackId, RunId, Scenario, StepId, Tenant};
+use runpack_core::id::{
+    AgentId, AgentVersion, ExecutionId, Namespace, PackId, PolicyName, RunId, Scenario, StepId,
+    Tenant,
+};
 use runpack_core::time::Timestamp;
 use serde_json::json;
 
@@ -14,7 +17,7 @@ use crate::output::Format;
 use crate::report;
 use crate::table::{Align, columns, safe, size};
 
-/// Search for artifacts by what is known of them, newest first
+/// Search for artifacts by what is known of them, newest first, or by when they expire
 ///
 /// What is given narrows, all of it together. Where there are more than --limit, the last line says how to go on; what is
 /// added or forgotten meanwhile moves nothing from one page to another.
@@ -68,6 +71,24 @@ pub(super) struct Search {
     /// Of so many bytes or less
     #[arg(long, value_name = "BYTES")]
     max_bytes: Option<u64>,
+    /// Of packs that this agent made, as their label `agent` says
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<AgentId>,
+    /// Of packs that this version of an agent made, as their label `agent_version` says
+    #[arg(long, value_name = "VERSION")]
+    agent_version: Option<AgentVersion>,
+    /// Of packs that this policy of retention keeps
+    #[arg(long, value_name = "NAME")]
+    policy: Option<PolicyName>,
+    /// Of packs that expire at this time or later; what expires first comes first
+    #[arg(long, value_name = "TIME")]
+    expires_after: Option<Timestamp>,
+    /// Of packs that expire before this time; what expires first comes first
+    #[arg(long, value_name = "TIME")]
+    expires_before: Option<Timestamp>,
+    /// Of packs that have expired
+    #[arg(long, conflicts_with = "expires_before")]
+    expired: bool,
     /// At most so many artifacts
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     limit: u64,
@@ -83,6 +104,7 @@ const EXAMPLES: &str = "\
 Examples:
   runpack catalog search --tenant acme --kind model --after 2026-11-01T00:00:00Z
   runpack catalog search --digest sha256:9f2c... --json     # which runs have these bytes
+  runpack catalog search --tenant acme --expires-before 2027-01-01T00:00:00Z
   runpack catalog search --label commit_sha=2fd4e1c --min-bytes 1000000";
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -94,7 +116,7 @@ impl Execute for Search {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let catalog = self.catalog.open(context)?;
         let is_explained = self.explain;
-        let query = self.query();
+        let query = self.query(context.now.time);
         if is_explained {
             let plan = context.wait(catalog.plan(&query))??;
             let lines: Vec<String> = plan.lines.iter().map(|line| safe(line)).collect();
@@ -122,7 +144,9 @@ impl Execute for Search {
 }
 
 impl Search {
-    fn query(self) -> Query {
+    fn query(self, now: Timestamp) -> Query {
+        // What expires this second has expired.
+        let expired = self.expired.then(|| now.later(1));
         Query {
             tenant: self.tenant,
             namespace: self.namespace,
@@ -140,6 +164,11 @@ impl Search {
             before: self.before,
             bytes_min: self.min_bytes,
             bytes_max: self.max_bytes,
+            agent: self.agent,
+            agent_version: self.agent_version,
+            policy: self.policy,
+            expires_after: self.expires_after,
+            expires_before: self.expires_before.or(expired),
             limit: self.limit,
             start_after: self.start_after,
         }
@@ -150,10 +179,13 @@ fn told(page: &Page) -> String {
     if page.hits.is_empty() {
         return "no artifacts\n".to_owned();
     }
-    let header = ["CREATED", "SUBJECT", "NAME", "KIND", "SIZE", "BYTES"];
+    let header = [
+        "CREATED", "EXPIRES", "SUBJECT", "NAME", "KIND", "SIZE", "BYTES",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(page.hits.iter().map(row));
     let align = [
+        Align::Left,
         Align::Left,
         Align::Left,
         Align::Left,
@@ -172,6 +204,10 @@ fn row(hit: &Hit) -> Vec<String> {
     let artifact = &hit.artifact;
     vec![
         artifact.created_at.to_string(),
+        match artifact.retention.expires_at {
+            Some(expires_at) => expires_at.to_string(),
+            None => "never".to_owned(),
+        },
         report::subject(&hit.subject),
         safe(&artifact.name),
         safe(&artifact.kind),

@@ -9,6 +9,7 @@ use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::retention::{Removed, removed};
 use runpack_core::store::{ArtifactReader, Stored};
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Pack, StorePack};
@@ -46,10 +47,12 @@ struct Summary {
     artifacts: usize,
     artifact_bytes: u64,
     is_bundle: bool,
+    /// What the store says of the removal of its artifacts.
+    removed: Option<Removed>,
 }
 
 impl Summary {
-    fn of(manifest: &Manifest, is_bundle: bool) -> Self {
+    fn of(manifest: &Manifest, is_bundle: bool, removed: Option<Removed>) -> Self {
         Self {
             pack_id: manifest.pack_id(),
             subject: manifest.subject().clone(),
@@ -57,6 +60,7 @@ impl Summary {
             artifacts: manifest.artifacts().len(),
             artifact_bytes: manifest.artifact_bytes(),
             is_bundle,
+            removed,
         }
     }
 }
@@ -188,7 +192,7 @@ async fn of_bundle(
     let manifest = stored.read(move |source| first_manifest(source, bounds));
     Ok(match (manifest.await?, location) {
         (Ok(manifest), Location::Bundle { pack_id, .. }) if manifest.pack_id() == *pack_id => {
-            Ok(Summary::of(&manifest, true))
+            Ok(Summary::of(&manifest, true, None))
         }
         (Ok(_), _) => Err("the bundle of another pack".to_owned()),
         (Err(outcome), _) => Err(outcome.findings.first().map_or_else(
@@ -206,7 +210,8 @@ async fn of_manifest(
     let place = StorePack::new(Arc::clone(reader), subject.clone());
     match Pack::open(Arc::new(place), limits).await {
         Ok(pack) if *pack.manifest().subject() == subject => {
-            Ok(Summary::of(pack.manifest(), false))
+            let removed = removed(&**reader, pack.manifest().pack_id()).await;
+            Ok(Summary::of(pack.manifest(), false, removed))
         }
         Ok(_) => Err("the manifest of another subject".to_owned()),
         Err(report) => Err(report.findings.first().map_or_else(
@@ -219,16 +224,22 @@ async fn of_manifest(
 impl Row {
     pub(super) fn to_json(&self) -> Value {
         match &self.found {
-            Ok(found) => json!({
-                "key": self.key,
-                "storage_uri": self.storage_uri,
-                "form": found.form(),
-                "pack_id": found.pack_id,
-                "subject": found.subject,
-                "created_at": found.created_at,
-                "artifacts": found.artifacts,
-                "artifact_bytes": found.artifact_bytes,
-            }),
+            Ok(found) => {
+                let mut line = json!({
+                    "key": self.key,
+                    "storage_uri": self.storage_uri,
+                    "form": found.form(),
+                    "pack_id": found.pack_id,
+                    "subject": found.subject,
+                    "created_at": found.created_at,
+                    "artifacts": found.artifacts,
+                    "artifact_bytes": found.artifact_bytes,
+                });
+                if let (Some(members), Some(removed)) = (line.as_object_mut(), &found.removed) {
+                    members.insert("removed".to_owned(), json!(removed));
+                }
+                line
+            }
             Err(fault) => json!({
                 "key": self.key,
                 "storage_uri": self.storage_uri,
@@ -260,7 +271,10 @@ impl Page {
                 Ok(found) => cells.push(vec![
                     found.created_at.to_string(),
                     report::subject(&found.subject),
-                    found.form().to_owned(),
+                    match &found.removed {
+                        Some(_) => format!("{}, removed", found.form()),
+                        None => found.form().to_owned(),
+                    },
                     grouped(u64::try_from(found.artifacts).unwrap_or(u64::MAX)),
                     size(found.artifact_bytes),
                     found.pack_id.to_string(),

@@ -12,7 +12,7 @@ use super::{FileStore, Shared, list};
 use crate::blocking;
 use crate::fs::{file_bytes, file_type};
 use crate::key::KeyPrefix;
-use crate::store::{Holding, HoldingStream, Housekeeping, StoreError};
+use crate::store::{Holding, HoldingStream, Housekeeping, ObjectRef, Protection, StoreError};
 use crate::time::Timestamp;
 
 /// When a file was changed last, as the file system's clock has it; what is before 1970 counts as young, so
@@ -98,5 +98,14 @@ impl Housekeeping for FileStore {
             }
         })
         .await
+    }
+
+    /// A directory has neither locks nor holds.
+    async fn protected(
+        &self,
+        _: &[ObjectRef],
+        _: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        Ok(None)
     }
 }

@@ -188,6 +188,15 @@ impl Fault {
         self.answer().is_some_and(|a| a.is(&damage))
     }
 
+    /// There is no lock or hold, and the store says so.
+    pub(super) fn is_no_lock(&self) -> bool {
+        let none = [
+            "NoSuchObjectLockConfiguration",
+            "ObjectLockConfigurationNotFoundError",
+        ];
+        self.answer().is_some_and(|a| a.is(&none))
+    }
+
     /// There is no such thing. Whether there is such a bucket, only [`Fault::into_error`] asks.
     pub(super) fn is_missing(&self) -> bool {
         self.answer()

@@ -11,7 +11,9 @@ use super::list::{LISTING, Marker, PAGE, Way, size, spelled_out};
 use super::versions::{Line, NoPage, timestamp};
 use super::watch::Heard;
 use crate::key::KeyPrefix;
-use crate::store::{Holding, HoldingStream, Housekeeping, State, StoreError, VersionId};
+use crate::store::{
+    Holding, HoldingStream, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId,
+};
 use crate::time::Timestamp;
 
 const REMOVING: &str = "removing";
@@ -220,6 +222,14 @@ impl Housekeeping for S3Store {
             .send()
             .await;
         self.removed(deleted.map(drop).map_err(Fault::from), key)
+    }
+
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        self.first_protected(objects, now).await
     }
 }
 

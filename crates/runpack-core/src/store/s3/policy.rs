@@ -68,6 +68,18 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// A lock in the store's words: its mode, and the seconds since 1970 at which it ends. `None` where they say none.
+    pub fn told(mode: &str, until_seconds: i64) -> Option<Self> {
+        let mode = match mode {
+            "GOVERNANCE" => LockMode::Governance,
+            "COMPLIANCE" => LockMode::Compliance,
+            _ => return None,
+        };
+        let seconds = u64::try_from(until_seconds).ok()?;
+        let until = Timestamp::from_unix_seconds(seconds).ok()?;
+        Some(Self { mode, until })
+    }
+
     /// Whether this one keeps at least as hard and as long as `asked`.
     pub fn covers(&self, asked: &Self) -> bool {
         self.mode >= asked.mode && self.until >= asked.until

@@ -10,7 +10,7 @@ use futures_util::stream;
 use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListStream, ObjectBody, ObjectRef, ObjectStat, Receipt, Source, Store, StoreError,
+    ListStream, ObjectBody, ObjectRef, ObjectStat, Protection, Receipt, Source, Store, StoreError,
 };
 use runpack_core::time::Timestamp;
 
@@ -224,5 +224,13 @@ impl Housekeeping for Outage {
 
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
         Err(away(&holding.key))
+    }
+
+    async fn protected(
+        &self,
+        _: &[ObjectRef],
+        _: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        Err(away(""))
     }
 }

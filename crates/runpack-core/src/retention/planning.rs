@@ -1,0 +1,97 @@
+//! Making a plan.
+
+use std::sync::Arc;
+
+use super::RetentionError;
+use super::judge::Judge;
+use super::plan::{Kept, OBJECTS_MAX, Plan};
+use super::policy::RetentionPolicies;
+use super::survey::{Expired, Survey};
+use crate::id::Tenant;
+use crate::limits::Limits;
+use crate::manifest::Subject;
+use crate::store::Housekeeping;
+use crate::time::Timestamp;
+
+/// How many packs that stay a plan names; more are counted.
+const KEPT_MAX: usize = 10_000;
+
+/// What a plan is made of.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// The store, as receipts name it.
+    pub place: &'a str,
+    /// Only packs of this tenant.
+    pub tenant: Option<&'a Tenant>,
+    /// The time by which packs expire, where it is not now: what a plan would be then.
+    pub at: Option<Timestamp>,
+    /// The time by our clock.
+    pub now: Timestamp,
+    /// The bounds of what is read.
+    pub limits: &'a Limits,
+}
+
+/// Looks through a store, and writes down what would go and what stays although it has expired. Of our clock and the
+/// store's the earlier counts: a clock that is ahead lets nothing go.
+///
+/// # Errors
+/// The store could not be looked through. A pack that cannot be judged stays, and is in the plan as such.
+pub async fn make_plan(
+    store: &Arc<dyn Housekeeping>,
+    policies: &RetentionPolicies,
+    asked: &Asked<'_>,
+) -> Result<Plan, RetentionError> {
+    let store_now = store.now().await?;
+    let now = asked.at.unwrap_or_else(|| asked.now.min(store_now));
+    let judge = Judge {
+        store,
+        policies,
+        now,
+        store_now,
+        limits: asked.limits,
+    };
+    let mut plan = Plan::new(asked.place.to_owned(), policies.digest(), asked.now, now);
+    let mut survey = Survey::of(store, policies, now, asked.limits).await?;
+    let mut kept = std::mem::take(&mut survey.kept);
+    kept.sort_by(|a, b| a.key.cmp(&b.key));
+    for kept in kept {
+        keep(&mut plan, kept);
+    }
+    let mut objects = 0usize;
+    while let Some(of_pack) = survey.next() {
+        for expired in of_pack {
+            if !is_asked(&expired, asked.tenant) {
+                continue;
+            }
+            if objects >= OBJECTS_MAX {
+                plan.more = true;
+                return Ok(plan);
+            }
+            match judge.judge(&mut survey, &expired).await {
+                Ok(removal) => {
+                    objects = objects.saturating_add(removal.objects.len());
+                    plan.removals.push(removal);
+                }
+                Err(kept) => keep(&mut plan, kept),
+            }
+        }
+    }
+    Ok(plan)
+}
+
+fn keep(plan: &mut Plan, kept: Kept) {
+    let count = plan.kept_counts.entry(kept.why).or_default();
+    *count = count.saturating_add(1);
+    if plan.kept.len() < KEPT_MAX {
+        plan.kept.push(kept);
+    }
+}
+
+fn is_asked(expired: &Expired, tenant: Option<&Tenant>) -> bool {
+    let Some(tenant) = tenant else { return true };
+    match &expired.subject {
+        Subject::Run { tenant: of, .. } => of == tenant,
+        Subject::Step { tenant: of, .. } => of.as_str() == tenant.as_str(),
+        Subject::Execution { .. } => false,
+    }
+}
