@@ -92,6 +92,7 @@ pub mod read;
 pub mod receipt;
 pub mod reference;
 pub mod residue;
+pub mod routing;
 pub mod sign;
 pub mod store;
 pub mod time;

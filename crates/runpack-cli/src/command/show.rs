@@ -16,6 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::{Format, Tone};
 use crate::report::text::about;
+use crate::sources;
 use crate::table::{Align, columns, count, fields, grouped, safe, size};
 use crate::target::{BundleTarget, Target, TargetOptions};
 use crate::unsound;
@@ -37,8 +38,15 @@ impl Execute for Show {
         let target = Target::open(&self.target, context)?;
         let manifest = manifest_of(&target, &limits, context)?;
         match context.output.format() {
-            Format::Json => context.output.print_json(&to_json(&manifest))?,
-            Format::Text => context.output.print(&text(&manifest, context))?,
+            Format::Json => {
+                let mut result = to_json(&manifest);
+                sources::add_to(&mut result, target.failover());
+                context.output.print_json(&result)?;
+            }
+            Format::Text => {
+                context.output.print(&text(&manifest, context))?;
+                sources::remark(context, target.failover());
+            }
         }
         Ok(Exit::Success)
     }

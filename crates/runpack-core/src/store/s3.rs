@@ -16,6 +16,7 @@ mod fault;
 mod head;
 mod housekeeping;
 mod list;
+mod location;
 mod metadata;
 mod multipart;
 mod open;
@@ -44,6 +45,7 @@ use aws_sdk_s3::config::{Builder, Region};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+pub use location::BucketLocation;
 pub use policy::{Lock, LockMode, PutPolicy};
 pub use presign::{Presigned, SignedUrl};
 pub use probe::Leaving;
