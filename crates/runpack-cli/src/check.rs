@@ -37,7 +37,8 @@ pub fn verify(
     settled.map(|(report, ())| report)
 }
 
-fn once(
+/// As [`verify`], in one reading from wherever it comes.
+pub(crate) fn once(
     context: &Context,
     target: &Target,
     known: &Known,

@@ -23,7 +23,7 @@ use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreE
 
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
-pub(crate) use regional::{open_region, replicas, whereabouts};
+pub(crate) use regional::{open_region, whereabouts};
 
 use crate::config::Config;
 use crate::context::Context;

@@ -203,7 +203,7 @@ fn bundled(
     {
         return fetch::bundle(context, &bundle, known, out, limits);
     }
-    let report = check::verify(context, target, known, Level::Full, limits)?;
+    let report = check::once(context, target, known, Level::Full, limits)?;
     if !matches!(report.verdict, Verdict::Valid | Verdict::Consistent) {
         return Ok((report, None));
     }

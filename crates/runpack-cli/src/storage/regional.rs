@@ -110,7 +110,7 @@ pub(super) fn open_with_replicas(
 }
 
 /// The replicas of a region, to be read from. Nothing is asked of a bucket until it is needed.
-pub(crate) fn replicas(
+fn replicas(
     context: &Context,
     settings: &Settings,
     region: &Region,

@@ -124,6 +124,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "man",
         "server",
         "ship",
+        "failover",
         "error",
     ] {
         let schema = crate::schema::load(name);
