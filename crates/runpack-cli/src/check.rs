@@ -7,6 +7,7 @@ use runpack_core::bundle::{BundleOutcome, verify_bundle};
 use runpack_core::limits::Limits;
 use runpack_core::pin::Pins;
 use runpack_core::retention::{Removed, removed};
+use runpack_core::store::failover::FailoverReader;
 use runpack_core::verify::{Code, Level, Pack, Verdict, VerifyOptions, VerifyReport};
 use serde_json::json;
 
@@ -16,6 +17,7 @@ use crate::output::Format;
 use crate::pins::Known;
 use crate::progress::Meter;
 use crate::report::text;
+use crate::sources;
 use crate::table::safe;
 use crate::target::Target;
 
@@ -24,6 +26,20 @@ use crate::target::Target;
 /// # Errors
 /// It could not be looked at, or a receipt could not be read. What was found is a report.
 pub fn verify(
+    context: &Context,
+    target: &Target,
+    known: &Known,
+    level: Level,
+    limits: &Limits,
+) -> Result<VerifyReport, Failure> {
+    let settled = sources::settle(context, target, |target| {
+        Ok((once(context, target, known, level, limits)?, ()))
+    });
+    settled.map(|(report, ())| report)
+}
+
+/// As [`verify`], in one reading from wherever it comes.
+pub(crate) fn once(
     context: &Context,
     target: &Target,
     known: &Known,
@@ -106,13 +122,16 @@ pub(crate) fn print_copy(
     report: &VerifyReport,
     name: &str,
     made: Option<&Path>,
+    failover: Option<&FailoverReader>,
 ) -> Result<(), Failure> {
     let made = made.map(|path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
     let made = made.as_deref().map(Path::to_string_lossy);
     match context.output.format() {
-        Format::Json => context
-            .output
-            .print_json(&json!({ name: made, "report": report })),
+        Format::Json => {
+            let mut result = json!({ name: made, "report": report });
+            sources::add_to(&mut result, failover);
+            context.output.print_json(&result)
+        }
         Format::Text => {
             let where_to = made.map_or_else(
                 || "nothing was written".to_owned(),

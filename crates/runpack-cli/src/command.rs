@@ -14,6 +14,7 @@ mod completions;
 mod config;
 mod diff;
 mod export;
+mod failover;
 mod gc;
 #[cfg(feature = "server")]
 mod index;
@@ -87,6 +88,7 @@ pub(crate) enum BuiltIn {
     Ship(Box<ship::Ship>),
     #[cfg(feature = "server")]
     Mcp(Box<mcp::Mcp>),
+    Failover(failover::FailoverCommand),
     Config(config::ConfigCommand),
     Completions(completions::Completions),
     Man(man::Man),
@@ -135,6 +137,7 @@ impl Execute for BuiltIn {
             Self::Ship(command) => command.execute(context),
             #[cfg(feature = "server")]
             Self::Mcp(command) => command.execute(context),
+            Self::Failover(command) => command.execute(context),
             Self::Config(command) => command.execute(context),
             Self::Completions(command) => command.execute(context),
             Self::Man(command) => command.execute(context),

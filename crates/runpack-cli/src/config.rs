@@ -4,9 +4,11 @@
 mod document;
 pub(crate) mod lifecycle;
 mod retention;
+mod regions;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use runpack_core::lifecycle::Lifecycle;
 use runpack_core::retention::RetentionPolicies;
@@ -15,6 +17,7 @@ use runpack_core::store::s3::{
 };
 
 use crate::failure::Failure;
+use crate::regions::Regions;
 use crate::yaml;
 use document::{Document, S3Section};
 
@@ -67,6 +70,8 @@ pub struct Config {
     pub s3: S3Config,
     /// `runpacks.lifecycle`
     pub lifecycle: Option<Lifecycle>,
+    /// `runpacks.regions`
+    pub regions: Option<Arc<Regions>>,
     /// `runpacks.policy`, as it is written: for the program's [`StoragePolicy`](crate::storage::StoragePolicy).
     pub policy: Option<serde_json::Value>,
     /// `runpacks.retention`
@@ -138,6 +143,31 @@ impl Config {
         #[cfg(not(feature = "catalog"))]
         if runpacks.catalog.is_some() {
             return Err(read.no_catalog());
+        let s3 = runpacks
+            .s3
+            .map(|section| read.s3("runpacks.s3", section))
+            .transpose()?
+            .unwrap_or_default();
+        let auto_push = flag("runpacks.auto_push", runpacks.auto_push.as_deref())?;
+        let regions = runpacks
+            .regions
+            .map(|section| read.regions(section))
+            .transpose()?;
+        if regions.is_some() {
+            let only_locks = S3Config {
+                object_lock: s3.object_lock.clone(),
+                ..S3Config::default()
+            };
+            let other = [
+                ("runpacks.policy", runpacks.policy.is_some()),
+                ("runpacks.store", runpacks.store.is_some()),
+                ("runpacks.file", has_file),
+                ("runpacks.s3", s3 != only_locks),
+                ("runpacks.auto_push", auto_push == Some(true)),
+            ];
+            if let Some((key, _)) = other.iter().find(|(_, is_given)| *is_given) {
+                return Err(read.where_twice(key));
+            }
         }
         Ok(Self {
             path: Some(from.to_owned()),
@@ -145,7 +175,8 @@ impl Config {
             namespace: document.namespace,
             scenario: document.scenario,
             store,
-            auto_push: flag("runpacks.auto_push", runpacks.auto_push.as_deref())?,
+            auto_push,
+            regions: regions.map(Arc::new),
             verify_on_push: flag(
                 "runpacks.verify_on_push",
                 runpacks.verify_on_push.as_deref(),
@@ -170,6 +201,7 @@ impl Config {
                 .map(|section| read.s3(section))
                 .transpose()?
                 .unwrap_or_default(),
+            s3,
         })
     }
 }
@@ -198,6 +230,17 @@ impl Read<'_> {
                 self.from.display()
             ),
             "write `store: file` or `store: s3` below `runpacks`",
+        )
+    }
+
+    fn where_twice(&self, key: &str) -> Failure {
+        Failure::new(
+            format!(
+                "`runpacks.regions` says where packs go, and so does another key, key=`{key}` path=`{}`",
+                self.from.display()
+            ),
+            "remove that key: each region says how it is reached, and an export goes where its route leads; of \
+             `runpacks.s3` only `object_lock` stays",
         )
     }
 
@@ -251,22 +294,23 @@ impl Read<'_> {
         text.parse().map(Some).map_err(wrong)
     }
 
-    fn s3(&self, section: S3Section) -> Result<S3Config, Failure> {
-        let is = |key, text: Option<&str>| text.map(|text| self.flag(key, text)).transpose();
-        let path_style = is("runpacks.s3.path_style", section.path_style.as_deref())?;
+    fn s3(&self, below: &str, section: S3Section) -> Result<S3Config, Failure> {
+        let key = |name: &str| format!("{below}.{name}");
+        let is = |name, text: Option<&str>| text.map(|text| self.flag(&key(name), text)).transpose();
+        let path_style = is("path_style", section.path_style.as_deref())?;
         let plain = is(
-            "runpacks.s3.allow_plain_http",
+            "allow_plain_http",
             section.allow_plain_http.as_deref(),
         )?;
         let region = section.region.map(|region| {
             check_region(&region)
-                .map_err(|rule| self.wrong("runpacks.s3.region", &region, rule))
+                .map_err(|rule| self.wrong(&key("region"), &region, rule))
                 .map(|()| region)
         });
         let owner = section.expected_owner.map(|owner| {
             let is_account = owner.len() == 12 && owner.bytes().all(|b| b.is_ascii_digit());
             let rule = "an account is 12 digits; leave the key out where the store has no accounts";
-            let wrong = || self.wrong("runpacks.s3.expected_owner", &owner, rule);
+            let wrong = || self.wrong(&key("expected_owner"), &owner, rule);
             is_account.then(|| owner.clone()).ok_or_else(wrong)
         });
         let create_only = section.create_only.map(|text| match text.as_str() {
@@ -274,17 +318,17 @@ impl Read<'_> {
             "oldest-version" => Ok(CreateOnly::OldestVersion),
             "dangerously-check-first" => Ok(CreateOnly::DangerouslyCheckFirst),
             other => Err(self.wrong(
-                "runpacks.s3.create_only",
+                &key("create_only"),
                 other,
                 "write `conditional`, `oldest-version` (for a versioned bucket without conditional writes) or \
                  `dangerously-check-first`",
             )),
         });
         Ok(S3Config {
-            endpoint: self.parsed("runpacks.s3.endpoint", section.endpoint)?,
-            bucket: self.parsed("runpacks.s3.bucket", section.bucket)?,
+            endpoint: self.parsed(&key("endpoint"), section.endpoint)?,
+            bucket: self.parsed(&key("bucket"), section.bucket)?,
             region: region.transpose()?,
-            path_prefix: self.parsed("runpacks.s3.path_prefix", section.path_prefix)?,
+            path_prefix: self.parsed(&key("path_prefix"), section.path_prefix)?,
             path_style: path_style.map(|is_path| {
                 if is_path {
                     Addressing::Path
@@ -292,7 +336,7 @@ impl Read<'_> {
                     Addressing::VirtualHost
                 }
             }),
-            sse: self.encryption(section.sse.as_deref(), section.sse_kms_key)?,
+            sse: self.encryption(below, section.sse.as_deref(), section.sse_kms_key)?,
             expected_owner: owner.transpose()?,
             ca_file: section.ca_file.map(|path| self.beside.join(path)),
             allow_plain_http: plain.map(|is_allowed| {
@@ -309,13 +353,14 @@ impl Read<'_> {
 
     fn encryption(
         &self,
+        below: &str,
         sse: Option<&str>,
         kms_key: Option<String>,
     ) -> Result<Option<Encryption>, Failure> {
         match (sse, kms_key) {
             (Some("aws:kms"), key) => Ok(Some(Encryption::SseKms(key))),
             (_, Some(key)) => Err(self.wrong(
-                "runpacks.s3.sse_kms_key",
+                &format!("{below}.sse_kms_key"),
                 &key,
                 "a key of the key service goes with `sse: aws:kms`",
             )),
@@ -323,7 +368,7 @@ impl Read<'_> {
             (Some("bucket"), None) => Ok(Some(Encryption::OfBucket)),
             (Some("AES256"), None) => Ok(Some(Encryption::SseS3)),
             (Some(other), None) => Err(self.wrong(
-                "runpacks.s3.sse",
+                &format!("{below}.sse"),
                 other,
                 "write `bucket` (as the bucket is set up), `AES256` (keys of the store) or `aws:kms` (keys of the key \
                  service)",

@@ -1,5 +1,7 @@
 //! The environment: the one place that reads it.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub struct Environment {
     /// `RUNPACK_FROM_ACCESS_KEY`, `RUNPACK_FROM_SECRET_KEY`, `RUNPACK_FROM_SESSION_TOKEN`: for the store that a mirror
     /// copies from, where it is at another service.
     pub from_keys: KeyVariables,
+    /// `RUNPACK_REGION_{NAME}_ACCESS_KEY` and so on, by `{NAME}`: for regions that have credentials of their own.
+    pub region_keys: BTreeMap<String, KeyVariables>,
     /// `RUNPACK_STATE_DIR`
     pub state_dir: Option<OsString>,
     /// `MAX_RUNPACK_ARTIFACT_BYTES`
@@ -92,14 +96,14 @@ pub struct KeyVariables {
 #[non_exhaustive]
 pub struct KeyVariable {
     /// The variable.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it holds, if it is set.
     pub value: Option<Credential>,
 }
 
 impl Default for KeyVariables {
     fn default() -> Self {
-        Self::read(STORE_KEYS, |_| None)
+        Self::read(STORE_KEYS.map(Cow::Borrowed), |_| None)
     }
 }
 
@@ -108,6 +112,9 @@ const STORE_KEYS: [&str; 3] = [
     "RUNPACK_STORE_SECRET_KEY",
     "RUNPACK_STORE_SESSION_TOKEN",
 ];
+/// What a variable of a region begins with, and what it ends with.
+const REGION_KEYS: &str = "RUNPACK_REGION_";
+const REGION_KEY_ENDS: [&str; 3] = ["_ACCESS_KEY", "_SECRET_KEY", "_SESSION_TOKEN"];
 const FROM_KEYS: [&str; 3] = [
     "RUNPACK_FROM_ACCESS_KEY",
     "RUNPACK_FROM_SECRET_KEY",
@@ -116,12 +123,12 @@ const FROM_KEYS: [&str; 3] = [
 
 impl KeyVariables {
     fn read(
-        [access, secret, token]: [&'static str; 3],
-        read: impl Fn(&'static str) -> Option<Credential>,
+        [access, secret, token]: [Cow<'static, str>; 3],
+        read: impl Fn(&str) -> Option<Credential>,
     ) -> Self {
-        let variable = |name| KeyVariable {
+        let variable = |name: Cow<'static, str>| KeyVariable {
+            value: read(&name),
             name,
-            value: read(name),
         };
         Self {
             access: variable(access),
@@ -136,6 +143,15 @@ impl KeyVariables {
     }
 }
 
+/// The region whose credential a variable holds, as it is spelled there.
+fn region_of(variable: &str) -> Option<&str> {
+    let rest = variable.strip_prefix(REGION_KEYS)?;
+    REGION_KEY_ENDS
+        .iter()
+        .find_map(|end| rest.strip_suffix(end))
+        .filter(|name| !name.is_empty())
+}
+
 impl Environment {
     /// Reads the variables.
     pub fn read() -> Self {
@@ -143,9 +159,19 @@ impl Environment {
             clippy::disallowed_methods,
             reason = "this is the one place that reads the environment"
         )]
-        let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let credential =
-            |name| read(name).map(|value| Credential(value.to_string_lossy().trim().to_owned()));
+        let (read, names) = (
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()),
+            std::env::vars_os().map(|(name, _)| name),
+        );
+        let credential = |name: &str| {
+            read(name).map(|value| Credential(value.to_string_lossy().trim().to_owned()))
+        };
+        let regions = names.filter_map(|name| region_of(name.to_str()?).map(str::to_owned));
+        let region_keys = |name: String| {
+            let keys = REGION_KEY_ENDS.map(|end| Cow::Owned(format!("{REGION_KEYS}{name}{end}")));
+            let keys = KeyVariables::read(keys, credential);
+            (name, keys)
+        };
         Self {
             tenant: read("RUNPACK_TENANT"),
             namespace: read("RUNPACK_NAMESPACE"),
@@ -154,8 +180,9 @@ impl Environment {
             store_bucket: read("RUNPACK_STORE_BUCKET"),
             store_region: read("RUNPACK_STORE_REGION"),
             store_path_prefix: read("RUNPACK_STORE_PATH_PREFIX"),
-            store_keys: KeyVariables::read(STORE_KEYS, credential),
-            from_keys: KeyVariables::read(FROM_KEYS, credential),
+            store_keys: KeyVariables::read(STORE_KEYS.map(Cow::Borrowed), credential),
+            from_keys: KeyVariables::read(FROM_KEYS.map(Cow::Borrowed), credential),
+            region_keys: regions.map(region_keys).collect(),
             state_dir: read("RUNPACK_STATE_DIR"),
             artifact_bytes_max: read("MAX_RUNPACK_ARTIFACT_BYTES"),
             xdg_state_home: read("XDG_STATE_HOME"),

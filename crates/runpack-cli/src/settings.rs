@@ -10,13 +10,17 @@ mod shown;
 
 pub(crate) use shown::Shown;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::Args;
 use runpack_core::retention::RetentionPolicies;
+use runpack_core::routing::Owner;
 use runpack_core::store::s3::{
     Addressing, BucketName, CreateOnly, Credentials, Encryption, Endpoint, PathPrefix, PlainHttp,
     S3Settings,
@@ -27,6 +31,7 @@ use crate::context::Context;
 use crate::environment::{Credential, Environment, KeyVariable, KeyVariables};
 use crate::failure::Failure;
 use crate::file;
+use crate::regions::{Region, RegionName, RegionPlace, Regions};
 use crate::storage::{BucketAddress, StoreAddress};
 
 /// The store where nothing names another.
@@ -56,7 +61,7 @@ pub enum Origin {
     /// A flag of this command.
     Flag(&'static str),
     /// A variable of the environment.
-    Environment(&'static str),
+    Environment(Cow<'static, str>),
     /// The configuration file.
     File(PathBuf),
     /// Nothing says otherwise.
@@ -68,7 +73,7 @@ impl Origin {
     pub(crate) fn named(&self) -> (&'static str, Option<String>) {
         match self {
             Self::Flag(name) => ("flag", Some((*name).to_owned())),
-            Self::Environment(name) => ("environment", Some((*name).to_owned())),
+            Self::Environment(name) => ("environment", Some(name.clone().into_owned())),
             Self::File(path) => ("file", Some(path.display().to_string())),
             Self::Default => ("default", None),
         }
@@ -134,7 +139,10 @@ pub struct Settings {
     pub verify_on_push: Setting<bool>,
     credentials: Credentials,
     /// The variables that could hold the credentials.
-    key_names: (&'static str, &'static str),
+    key_names: (Cow<'static, str>, Cow<'static, str>),
+    /// `runpacks.regions`, with what signs requests to each.
+    regions: Option<Arc<Regions>>,
+    region_credentials: BTreeMap<RegionName, Credentials>,
 }
 
 /// A variable of the environment: its name, and what it holds.
@@ -153,7 +161,7 @@ impl Layers {
         default: T,
     ) -> Setting<T> {
         let (value, origin) = match (environment, file, &self.file) {
-            (Some((name, value)), _, _) => (value, Origin::Environment(name)),
+            (Some((name, value)), _, _) => (value, Origin::Environment(name.into())),
             (None, Some(value), Some(path)) => (value, Origin::File(path.clone())),
             (None, Some(value), None) => (value, Origin::Default),
             (None, None, _) => (default, Origin::Default),
@@ -296,7 +304,9 @@ impl Settings {
             auto_push: layers.only(config.auto_push, false),
             verify_on_push: layers.only(config.verify_on_push, true),
             credentials: credentials(keys)?,
-            key_names: (keys.access.name, keys.secret.name),
+            key_names: (keys.access.name.clone(), keys.secret.name.clone()),
+            regions: config.regions.clone(),
+            region_credentials: region_credentials(config, environment)?,
         })
     }
 
@@ -305,6 +315,9 @@ impl Settings {
     /// # Errors
     /// It is a bucket, and none is named.
     pub fn address(&self) -> Result<StoreAddress, Failure> {
+        if let Some(regions) = self.unnamed() {
+            return regions.only();
+        }
         match self.store.value {
             StoreKind::File => Ok(StoreAddress::File(self.file_root.value.clone())),
             StoreKind::S3 => self.bucket_address().map(StoreAddress::S3).ok_or_else(|| {
@@ -321,6 +334,9 @@ impl Settings {
     /// # Errors
     /// Neither is configured.
     pub fn remote(&self) -> Result<StoreAddress, Failure> {
+        if let Some(regions) = self.unnamed() {
+            return regions.only();
+        }
         // A directory that the environment names is the store, whatever the file says.
         let is_named = matches!(self.file_root.origin, Origin::Environment(_));
         if let Some(bucket) = self.bucket_address()
@@ -335,6 +351,58 @@ impl Settings {
             "there is no store to push to or pull from",
             "name one, as file:PATH or s3://BUCKET/PREFIX, or configure one in runpack.yaml",
         ))
+    }
+
+    /// `runpacks.regions`, where the configuration has it.
+    pub(crate) fn regions(&self) -> Option<&Arc<Regions>> {
+        self.regions.as_ref()
+    }
+
+    /// The regions, where they say what the store is: the environment names none.
+    fn unnamed(&self) -> Option<&Arc<Regions>> {
+        let is_named = |origin: &Origin| matches!(origin, Origin::Environment(_));
+        self.regions
+            .as_ref()
+            .filter(|_| !is_named(&self.file_root.origin) && !is_named(&self.bucket.origin))
+    }
+
+    /// The store to read from where no flag names one: with regions the one that packs of `owner` go to, where an owner
+    /// is known; else as [`Settings::remote`].
+    pub(crate) fn reading(&self, owner: Option<&Owner>) -> Result<StoreAddress, Failure> {
+        match (self.unnamed(), owner) {
+            (Some(regions), Some(owner)) => {
+                Ok(StoreAddress::Region(regions.route(owner)?.name.clone()))
+            }
+            _ => self.remote(),
+        }
+    }
+
+    /// What counts for the bucket of a region: what it says, and nothing of what is said for another store.
+    pub(crate) fn of_region(&self, region: &Region) -> Self {
+        let mut settings = self.clone();
+        let RegionPlace::Bucket(s3) = &region.place else {
+            return settings;
+        };
+        let layers = Layers {
+            file: self.regions.as_ref().map(|regions| regions.path.clone()),
+        };
+        let s3 = (**s3).clone();
+        settings.endpoint = layers.only(s3.endpoint.map(Some), None);
+        settings.bucket = layers.only(s3.bucket.map(Some), None);
+        settings.region = layers.only(s3.region.map(Some), None);
+        settings.path_prefix = layers.only(s3.path_prefix, PathPrefix::default());
+        settings.path_style = layers.only(s3.path_style, Addressing::default());
+        settings.sse = layers.only(s3.sse, Encryption::default());
+        settings.expected_owner = layers.only(s3.expected_owner.map(Some), None);
+        settings.ca_file = layers.only(s3.ca_file.map(Some), None);
+        settings.allow_plain_http = layers.only(s3.allow_plain_http, PlainHttp::default());
+        settings.create_only = layers.only(s3.create_only.map(Some), None);
+        if let Some(credentials) = self.region_credentials.get(&region.name) {
+            settings.credentials = credentials.clone();
+            let variable = |end| region.name.variable(end).into();
+            settings.key_names = (variable("ACCESS_KEY"), variable("SECRET_KEY"));
+        }
+        settings
     }
 
     /// The same for another service of buckets, as far as it is named.
@@ -392,6 +460,17 @@ impl Settings {
         settings.ca_pem = self.ca_file.value.as_deref().map(read_ca).transpose()?;
         Ok(settings)
     }
+}
+
+/// What signs requests to the regions that have credentials of their own.
+fn region_credentials(
+    config: &Config,
+    environment: &Environment,
+) -> Result<BTreeMap<RegionName, Credentials>, Failure> {
+    let names = config.regions.iter().flat_map(|regions| regions.names());
+    let own = names.filter_map(|name| Some((name, environment.region_keys.get(&name.spelled())?)));
+    own.map(|(name, keys)| Ok((name.clone(), credentials(keys)?)))
+        .collect()
 }
 
 fn flag<T>(name: &'static str, value: T) -> Setting<T> {

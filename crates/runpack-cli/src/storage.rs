@@ -6,6 +6,7 @@
 
 mod address;
 mod place;
+mod regional;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,16 +16,20 @@ use std::time::Duration;
 
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
+use runpack_core::routing::Owner;
+use runpack_core::store::failover::FailoverReader;
 use runpack_core::store::s3::{CreateOnly, Endpoint, S3Settings, S3Store};
 use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreError};
 
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
+pub(crate) use regional::{open_region, whereabouts};
 
 use crate::config::Config;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::profiles;
+use crate::regions::Residency;
 use crate::settings::Settings;
 
 /// How often a bucket that was away at the start is asked.
@@ -148,6 +153,10 @@ pub struct Storage {
     backend: Backend,
     store: Arc<dyn Store>,
     keeper: Arc<dyn Housekeeping>,
+    /// What may lie here, where it is a region that was opened for writing.
+    residency: Option<Residency>,
+    /// Where it is a region with replicas that was opened to be read with them.
+    failover: Option<FailoverReader>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,10 +166,22 @@ enum Backend {
 }
 
 /// Whether a bucket answered when it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
     Answered,
-    Away,
+    /// It did not, and why.
+    Away(Arc<str>),
+}
+
+/// What becomes of a bucket that cannot be reached when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfAway {
+    /// It is an error.
+    Refuse,
+    /// It is opened all the same ([`Storage::was_away`]).
+    Open,
+    /// Nobody asks: it may not be needed.
+    DoNotAsk,
 }
 
 impl Storage {
@@ -173,20 +194,42 @@ impl Storage {
         address: &StoreAddress,
         access: Access,
     ) -> Result<Self, Failure> {
+        if let Some(opened) = regional::open(context, address, access)? {
+            return Ok(opened);
+        }
         match address {
-            StoreAddress::File(root) => {
-                let store = match access {
-                    Access::Read => context.wait(FileStore::open(root))??,
-                    Access::Write | Access::WriteLater => {
-                        context.wait(FileStore::create(root))??
-                    }
-                };
-                Ok(Self::file(store))
-            }
+            StoreAddress::File(root) => Self::open_directory(context, root, access),
             StoreAddress::S3(bucket) => {
                 Self::open_bucket(context, &context.settings()?, bucket, access)
             }
+            StoreAddress::Region(_) => Err(regional::no_regions()),
         }
+    }
+
+    /// Opens a store to read from it, and from its replicas where it is a region that has some: it may be away then.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub(crate) fn open_with_replicas(
+        context: &Context,
+        address: &StoreAddress,
+    ) -> Result<Self, Failure> {
+        match regional::open_with_replicas(context, address)? {
+            Some(opened) => Ok(opened),
+            None => Self::open(context, address, Access::Read),
+        }
+    }
+
+    fn open_directory(
+        context: &Context,
+        root: &std::path::Path,
+        access: Access,
+    ) -> Result<Self, Failure> {
+        let store = match access {
+            Access::Read => context.wait(FileStore::open(root))??,
+            Access::Write | Access::WriteLater => context.wait(FileStore::create(root))??,
+        };
+        Ok(Self::file(store))
     }
 
     /// Opens a bucket of the service that `settings` names, as [`Storage::open`].
@@ -202,24 +245,44 @@ impl Storage {
         if access != Access::Read {
             warn(context, settings);
         }
-        let opened = context.wait(open_bucket(context, settings, bucket, access))??;
+        let opened = context.wait(async {
+            let opened = ask_bucket(settings, bucket, if_away(access)).await?;
+            ready_to_write(context, settings, opened, access).await
+        })??;
         context.storage.wrap(opened, access, settings, context)
     }
 
-    /// Opens the store for a pack about `subject`: the one that was named, else where policy routes it, else `default`.
+    /// Whether the configuration leaves it to the program where packs go, so that it has to know whose they are.
+    pub(crate) fn is_routed(context: &Context, settings: &Settings) -> bool {
+        settings.regions().is_some() || context.storage.routes(settings)
+    }
+
+    /// Opens the store for a pack about `subject`: the one that was named, else the region of its route, else where policy
+    /// routes it, else `default`.
     ///
     /// # Errors
-    /// As [`Storage::open`]; policy says that such packs go nowhere; `default` is none.
+    /// As [`Storage::open`]; such packs go nowhere, or must not go there; `default` is none.
     pub(crate) fn open_for(
         context: &Context,
         subject: &Subject,
         named: Option<&StoreAddress>,
         default: impl FnOnce(&Settings) -> Result<StoreAddress, Failure>,
     ) -> Result<Self, Failure> {
+        let settings = context.settings()?;
+        if let Some(regions) = settings.regions() {
+            let owner = Owner::of(subject);
+            let address = match (named, default(&settings)) {
+                (Some(address), _) => address.clone(),
+                (None, Ok(address @ (StoreAddress::File(_) | StoreAddress::S3(_)))) => address,
+                (None, _) => regions.route(&owner)?.address(),
+            };
+            // Before anything is asked of the store.
+            regional::may_lie(&settings, &address, &owner)?;
+            return Self::open(context, &address, Access::Write);
+        }
         if let Some(address) = named {
             return Self::open(context, address, Access::Write);
         }
-        let settings = context.settings()?;
         match context.storage.route(subject, &settings)? {
             Some(route) => {
                 let settings = settings.at(route.endpoint, route.region);
@@ -235,6 +298,8 @@ impl Storage {
             backend: Backend::File(store),
             store: shared.clone(),
             keeper: shared,
+            residency: None,
+            failover: None,
         }
     }
 
@@ -244,6 +309,8 @@ impl Storage {
             backend: Backend::S3(store, asked),
             store: shared.clone(),
             keeper: shared,
+            residency: None,
+            failover: None,
         }
     }
 
@@ -254,12 +321,14 @@ impl Storage {
             backend: Backend::S3(bucket, Asked::Answered),
             store: store.clone(),
             keeper: store,
+            residency: None,
+            failover: None,
         }
     }
 
     /// Whether the bucket did not answer when it was opened ([`Access::WriteLater`]).
     pub const fn was_away(&self) -> bool {
-        matches!(self.backend, Backend::S3(_, Asked::Away))
+        matches!(self.backend, Backend::S3(_, Asked::Away(_)))
     }
 
     /// Waits until the bucket answers, if it was away when it was opened ([`Access::WriteLater`]), and asks what was not
@@ -269,7 +338,7 @@ impl Storage {
     /// How to write to it was measured again and is not how it is written to: it has to be opened anew.
     #[cfg(feature = "server")]
     pub async fn catch_up(&self, context: &Context) -> Result<(), Failure> {
-        let Backend::S3(store, Asked::Away) = &self.backend else {
+        let Backend::S3(store, Asked::Away(_)) = &self.backend else {
             return Ok(());
         };
         loop {
@@ -279,6 +348,9 @@ impl Storage {
                 Err(error) => tracing::error!(%error, "the store is back, and cannot be used"),
             }
             tokio::time::sleep(ASKED_EVERY).await;
+        }
+        if let Some(residency) = &self.residency {
+            regional::check_place(context, store, residency.region(), Asked::Answered).await?;
         }
         if context.settings()?.create_only.value.is_some()
             || profiles::writing(context, store).await? == store.settings().create_only
@@ -296,9 +368,26 @@ impl Storage {
         Arc::clone(&self.store)
     }
 
-    /// The store, for reading.
+    /// The store, for reading: with its replicas, where it was opened so.
     pub fn reader(&self) -> Arc<dyn ArtifactReader> {
-        Arc::<dyn Store>::clone(&self.store)
+        match &self.failover {
+            Some(failover) => Arc::new(failover.clone()),
+            None => Arc::<dyn Store>::clone(&self.store),
+        }
+    }
+
+    /// How it is read with its replicas, where it was opened so.
+    pub(crate) const fn failover(&self) -> Option<&FailoverReader> {
+        self.failover.as_ref()
+    }
+
+    /// The same store before which another stands, such as a spool: what may not lie here does not get that far.
+    #[cfg(feature = "server")]
+    pub(crate) fn guarded(&self, before: Arc<dyn Store>) -> Arc<dyn Store> {
+        match &self.residency {
+            Some(residency) => residency.guard(before),
+            None => before,
+        }
     }
 
     /// The store, for cleaning up.
@@ -390,37 +479,69 @@ pub(crate) fn recorded_place(settings: &S3Settings) -> String {
     place::recorded(settings, "")
 }
 
-async fn open_bucket(
-    context: &Context,
-    settings: &Settings,
-    bucket: &BucketAddress,
-    access: Access,
-) -> Result<Storage, Failure> {
-    let mut options = settings.s3(bucket)?;
-    let unusable = |error: StoreError| match error {
+const fn if_away(access: Access) -> IfAway {
+    match access {
+        Access::Read | Access::Write => IfAway::Refuse,
+        Access::WriteLater => IfAway::Open,
+    }
+}
+
+fn unusable(settings: &Settings, error: StoreError) -> Failure {
+    match error {
         StoreError::Unusable { .. } | StoreError::Unreachable { .. } => {
             Failure::new(error.to_string(), settings.whence())
         }
         other => other.into(),
-    };
-    let mut store = S3Store::open(options.clone()).await.map_err(unusable)?;
+    }
+}
+
+/// Opens a bucket, and asks whether it answers.
+async fn ask_bucket(
+    settings: &Settings,
+    bucket: &BucketAddress,
+    if_away: IfAway,
+) -> Result<Storage, Failure> {
+    let store = S3Store::open(settings.s3(bucket)?).await;
+    let store = store.map_err(|error| unusable(settings, error))?;
+    if if_away == IfAway::DoNotAsk {
+        return Ok(Storage::bucket(store, Asked::Answered));
+    }
     let asked = match store.check().await {
         // Whoever may only read or only write by key goes on, and is told by whatever is not allowed.
         Ok(()) | Err(StoreError::Denied { .. }) => Asked::Answered,
-        Err(StoreError::Unreachable { .. }) if access == Access::WriteLater => Asked::Away,
-        Err(error) => return Err(unusable(error)),
-    };
-    if access != Access::Read && settings.create_only.value.is_none() {
-        let create_only = match asked {
-            Asked::Answered => profiles::writing(context, &store).await?,
-            Asked::Away => profiles::last_known(context, &store)?,
-        };
-        if create_only != options.create_only {
-            options.create_only = create_only;
-            store = S3Store::open(options).await.map_err(unusable)?;
+        Err(error @ StoreError::Unreachable { .. }) if if_away == IfAway::Open => {
+            Asked::Away(error.to_string().into())
         }
-    }
+        Err(error) => return Err(unusable(settings, error)),
+    };
     Ok(Storage::bucket(store, asked))
+}
+
+/// Finds out how a bucket is to be written to, where nothing is configured.
+async fn ready_to_write(
+    context: &Context,
+    settings: &Settings,
+    opened: Storage,
+    access: Access,
+) -> Result<Storage, Failure> {
+    let Backend::S3(store, asked) = &opened.backend else {
+        return Ok(opened);
+    };
+    if access == Access::Read || settings.create_only.value.is_some() {
+        return Ok(opened);
+    }
+    let create_only = match asked {
+        Asked::Answered => profiles::writing(context, store).await?,
+        Asked::Away(_) => profiles::last_known(context, store)?,
+    };
+    let mut options = store.settings().clone();
+    if create_only == options.create_only {
+        return Ok(opened);
+    }
+    options.create_only = create_only;
+    let store = S3Store::open(options).await;
+    let store = store.map_err(|error| unusable(settings, error))?;
+    Ok(Storage::bucket(store, asked.clone()))
 }
 
 /// Says what weakens the store, each time.

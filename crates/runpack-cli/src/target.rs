@@ -27,7 +27,7 @@ use crate::failure::Failure;
 use crate::file;
 use crate::identity::RunOptions;
 use crate::place;
-use crate::storage::{self, Access, PlaceInStore, Storage};
+use crate::storage::{self, PlaceInStore, Storage};
 
 /// A pack, and for a store whose it is.
 #[derive(Debug, Clone, Args)]
@@ -155,7 +155,7 @@ impl Target {
             if within.is_some() && locate.is_given() {
                 return Err(given_twice());
             }
-            let storage = Storage::open(context, &address, Access::Read)?;
+            let storage = Storage::open_with_replicas(context, &address)?;
             return store::find(storage, within, locate, context);
         }
         if locate.is_given() {
@@ -174,6 +174,35 @@ impl Target {
         context: &Context,
     ) -> Result<Self, Failure> {
         store::find(storage, None, locate, context)
+    }
+
+    /// The same, found anew where it was found in a store: what it is read from may be away by now.
+    ///
+    /// # Errors
+    /// It is not found any more.
+    pub(crate) fn found_again(&self, context: &Context) -> Result<Self, Failure> {
+        match self {
+            Self::Files(FilesTarget {
+                at:
+                    FilesAt::Store {
+                        storage,
+                        subject,
+                        pack_id,
+                    },
+                ..
+            }) => Ok(store::files((**storage).clone(), subject.clone(), *pack_id)),
+            Self::Bundle(BundleTarget::Stored {
+                storage,
+                object,
+                asked,
+                ..
+            }) => store::bundle((**storage).clone(), object.key(), *asked, context),
+            Self::Files(FilesTarget {
+                at: FilesAt::Directory(path),
+                ..
+            }) => Self::open_path(path.as_os_str()),
+            Self::Bundle(bundle) => Ok(Self::Bundle(bundle.clone())),
+        }
     }
 
     /// The pack at a path, or on standard input.

@@ -95,6 +95,7 @@ pub mod receipt;
 pub mod reference;
 pub mod residue;
 pub mod retention;
+pub mod routing;
 pub mod sign;
 pub mod store;
 pub mod time;

@@ -13,6 +13,8 @@
 //! - a reader's claims (sizes, times, listings) are never believed by what stands above.
 
 mod error;
+#[cfg(any(feature = "file", feature = "s3"))]
+pub mod failover;
 #[cfg(feature = "file")]
 mod file;
 mod housekeeping;

@@ -12,6 +12,7 @@
 mod stores {
     mod bucket;
     mod conforming;
+    mod failover;
     mod faulty;
     mod hostile;
     mod killed;

@@ -115,27 +115,8 @@ async fn object_lock(store: &S3Store) -> Result<Option<DefaultRetention>, StoreE
 /// # Errors
 /// The service cannot be asked.
 pub async fn region(store: &S3Store) -> Result<Option<Region>, StoreError> {
-    let asked = store
-        .client()?
-        .head_bucket()
-        .bucket(store.settings().bucket.as_str())
-        .set_expected_bucket_owner(store.owner())
-        .send()
-        .await
-        .map_err(|error| store.error(error, "asking where the bucket is", ""))?;
-    if let Some(region) = asked.bucket_region().and_then(|text| text.parse().ok()) {
-        return Ok(Some(region));
-    }
-    let asked = store
-        .client()?
-        .get_bucket_location()
-        .bucket(store.settings().bucket.as_str())
-        .set_expected_bucket_owner(store.owner())
-        .send()
-        .await;
-    // Who may not ask does not know it.
-    let told = asked.ok().and_then(|asked| asked.location_constraint);
-    Ok(told.and_then(|region| region.as_str().parse().ok()))
+    let found = store.location().await?;
+    Ok(found.told().and_then(|told| told.parse().ok()))
 }
 
 /// What this program does not do, whatever the store would let it.

@@ -14,24 +14,23 @@
 //!     default: {bucket: evidence}
 //! ```
 //!
-//! Invariants: of the routes that fit, the most specific one is taken, and a configuration in which two are equally
-//! specific is refused when it is read; what no route fits goes nowhere, unless there is a `default`; each route is
-//! whole, nothing in it comes from `runpacks.s3`. Residency fails closed: a store in another place, or one whose
+//! The router is the one of the core ([`Routes`]), which takes the first entry that fits: here they stand from the most
+//! specific to the least, in whatever order they are written. Invariants: of the routes that fit, the most specific one is
+//! taken, and a configuration in which two are equally specific is refused when it is read; what no route fits goes
+//! nowhere, unless there is a `default`; each route is whole, nothing in it comes from `runpacks.s3`. Residency fails closed: a store in another place, or one whose
 //! region nobody told, is refused. Whose data a key holds is read from the key, never from what a caller says.
 
-mod owner;
 mod parse;
 mod residency;
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use runpack_core::manifest::Subject;
+pub use runpack_core::routing::Owner;
+pub(crate) use runpack_core::routing::{Attribution, Routes};
 use runpack_core::store::s3::{BucketName, Endpoint, PathPrefix};
 use serde_json::Value;
 
-pub(crate) use owner::Attribution;
-pub use owner::Owner;
 pub use residency::{Mismatch, ResidencyError, StoreIdentity};
 
 use crate::section::ConfigError;
@@ -46,15 +45,9 @@ pub const ROUTES_MAX: usize = 10_000;
 /// The routes of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routing {
-    routes: BTreeMap<Selector, Route>,
+    /// From the most specific to the least.
+    routes: Routes<Route>,
     default: Option<Route>,
-}
-
-/// Whose packs a route takes: an id, or any.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Selector {
-    tenant: Option<Box<str>>,
-    namespace: Option<Box<str>>,
 }
 
 /// Where packs go, and what they are locked with.
@@ -153,41 +146,16 @@ impl Routing {
     /// # Errors
     /// No route takes it.
     pub fn route_of(&self, owner: &Owner) -> Result<&Route, RoutingError> {
-        // From the most specific to the least. Two in the middle never fit the same owner: see `parse`.
-        let (tenant, namespace) = (owner.tenant(), owner.namespace());
-        let candidates = [
-            (tenant.is_some() && namespace.is_some()).then_some((tenant, namespace)),
-            tenant.is_some().then_some((tenant, None)),
-            namespace.is_some().then_some((None, namespace)),
-            Some((None, None)),
-        ];
-        let mut candidates = candidates.into_iter().flatten();
-        let found = candidates.find_map(|(tenant, namespace)| {
-            self.routes.get(&Selector {
-                tenant: tenant.map(Into::into),
-                namespace: namespace.map(Into::into),
-            })
-        });
-        found.or(self.default.as_ref()).ok_or_else(|| RoutingError {
+        let found = self.routes.first(owner).or(self.default.as_ref());
+        found.ok_or_else(|| RoutingError {
             owner: owner.clone(),
         })
     }
 
     /// Every route, and the default.
     pub fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.routes.values().chain(&self.default)
-    }
-}
-
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |id: &Option<Box<str>>| id.as_deref().unwrap_or("*").to_owned();
-        write!(
-            f,
-            "tenant=`{}` namespace=`{}`",
-            text(&self.tenant),
-            text(&self.namespace)
-        )
+        let routes = self.routes.iter().map(|(_, route)| route);
+        routes.chain(&self.default)
     }
 }
 

@@ -14,7 +14,8 @@ use crate::failure::{Exit, Failure};
 use crate::identity::RunOptions;
 use crate::limits::LimitOptions;
 use crate::output::Format;
-use crate::storage::{Access, Storage, StoreAddress, parse_store};
+use crate::sources;
+use crate::storage::{Storage, StoreAddress, parse_store};
 
 /// List the packs of a store, without verifying them
 ///
@@ -65,7 +66,7 @@ impl Execute for List {
             Some(address) => address.clone(),
             None => context.settings()?.address()?,
         };
-        let storage = Storage::open(context, &address, Access::Read)?;
+        let storage = Storage::open_with_replicas(context, &address)?;
         let page = context.wait(page::read(&self, &storage, &limits))??;
         match context.output.format() {
             Format::Json => {
@@ -77,8 +78,16 @@ impl Execute for List {
                         .output
                         .print_json(&serde_json::json!({ "start_after": next }))?;
                 }
+                if let Some(failover) = storage.failover() {
+                    let mut last = serde_json::json!({});
+                    sources::add_to(&mut last, Some(failover));
+                    context.output.print_json(&last)?;
+                }
             }
-            Format::Text => context.output.print(&page.text())?,
+            Format::Text => {
+                context.output.print(&page.text())?;
+                sources::remark(context, storage.failover());
+            }
         }
         Ok(Exit::Success)
     }

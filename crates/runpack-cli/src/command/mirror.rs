@@ -73,6 +73,12 @@ impl Execute for Mirror {
                     "leave it out",
                 ));
             }
+            (StoreAddress::Region(_), Some(_)) => {
+                return Err(Failure::new(
+                    "--from-config says how to reach a service, and FROM is a region, which says it itself",
+                    "leave it out",
+                ));
+            }
             (_, None) if self.from == self.to => return Err(one_store()),
             (_, None) => Storage::open(context, &self.from, Access::Read)?,
         };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use runpack_core::directory::Download;
-use runpack_core::id::PackId;
+use runpack_core::id::{Namespace, PackId, Tenant};
 use runpack_core::limits::Limits;
+use runpack_core::routing::Owner;
 use runpack_core::verify::{Container, Level, Pack, Verdict, VerifyOptions, VerifyReport};
 
 use super::{Execute, unbundle};
@@ -21,7 +22,8 @@ use crate::pins::{Known, PinOptions};
 use crate::place;
 use crate::progress::Meter;
 use crate::receipts;
-use crate::storage::{Access, Storage, StoreAddress, parse_store};
+use crate::sources;
+use crate::storage::{Storage, StoreAddress, parse_store};
 use crate::target::{FilesAt, FilesTarget, Locate, Target};
 
 mod fetch;
@@ -69,24 +71,26 @@ impl Execute for Pull {
         }
         let address = match self.from.clone() {
             Some(address) => address,
-            None => context.settings()?.remote()?,
+            None => context.settings()?.reading(self.owner(context)?.as_ref())?,
         };
-        let from = Storage::open(context, &address, Access::Read)?;
+        let from = Storage::open_with_replicas(context, &address)?;
         let target = Target::in_store(from, &locate, context)?;
         let known = Arc::new(Known::gather(&self.pins, &target, context)?);
         let wants_bundle = out.as_os_str().as_encoded_bytes().ends_with(b".tar.gz");
-        let (report, made) = match (&target, wants_bundle) {
-            (Target::Files(files), false) => directory(context, files, &known, &out, &limits)?,
-            (Target::Files(files), true) => {
-                bundled(context, &target, files, &known, &out, &limits)?
+        let (report, made) = sources::settle(context, &target, |target| {
+            match (target, wants_bundle) {
+                (Target::Files(files), false) => directory(context, files, &known, &out, &limits),
+                (Target::Files(files), true) => {
+                    bundled(context, target, files, &known, &out, &limits)
+                }
+                (Target::Bundle(bundle), false) => {
+                    unbundle::unpack(context, bundle, &known, &out, &limits)
+                }
+                (Target::Bundle(bundle), true) => {
+                    fetch::bundle(context, bundle, &known, &out, &limits)
+                }
             }
-            (Target::Bundle(bundle), false) => {
-                unbundle::unpack(context, bundle, &known, &out, &limits)?
-            }
-            (Target::Bundle(bundle), true) => {
-                fetch::bundle(context, bundle, &known, &out, &limits)?
-            }
-        };
+        })?;
         if let (Some(made), Some(manifest)) = (&made, &report.manifest) {
             // The name with every link resolved comes last.
             let copy = place::places(made).unwrap_or_default().pop();
@@ -98,12 +102,20 @@ impl Execute for Pull {
                 })?;
             }
         }
-        check::print_copy(context, &report, "out", made.as_deref())?;
+        check::print_copy(context, &report, "out", made.as_deref(), target.failover())?;
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
 }
 
 impl Pull {
+    /// Whose pack it is, as far as flags, environment and configuration say.
+    fn owner(&self, context: &Context) -> Result<Option<Owner>, Failure> {
+        let whose = self.locate.run.whose(context)?;
+        let tenant = whose.tenant.as_ref().map(Tenant::as_str);
+        let namespace = whose.namespace.as_ref().map(Namespace::as_str);
+        Ok(tenant.map(|tenant| Owner::new(Some(tenant), namespace)))
+    }
+
     /// Which pack, and where it goes.
     fn what(&self) -> Result<(Locate, PathBuf), Failure> {
         match &self.second {
@@ -191,7 +203,7 @@ fn bundled(
     {
         return fetch::bundle(context, &bundle, known, out, limits);
     }
-    let report = check::verify(context, target, known, Level::Full, limits)?;
+    let report = check::once(context, target, known, Level::Full, limits)?;
     if !matches!(report.verdict, Verdict::Valid | Verdict::Consistent) {
         return Ok((report, None));
     }

@@ -85,7 +85,7 @@ impl Execute for Push {
         let known = Known::gather(&options, &target, context)?;
         let to = match &self.to {
             Some(address) => Storage::open(context, address, Access::Write)?,
-            None if context.storage.routes(&settings) => {
+            None if Storage::is_routed(context, &settings) => {
                 let subject = subject(context, &target, &limits)?;
                 Storage::open_for(context, &subject, None, Settings::remote)?
             }

@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::{Format, Tone};
 use crate::report::text::about;
+use crate::sources;
 use crate::table::{Align, columns, count, fields, grouped, safe, size};
 use crate::target::{BundleTarget, Target, TargetOptions};
 use crate::unsound;
@@ -45,6 +46,7 @@ impl Execute for Show {
                 if let (Some(members), Some(gone)) = (shown.as_object_mut(), &gone) {
                     members.insert("removed".to_owned(), json!(gone));
                 }
+                sources::add_to(&mut shown, target.failover());
                 context.output.print_json(&shown)?;
             }
             Format::Text => {
@@ -53,6 +55,7 @@ impl Execute for Show {
                     add!(shown, "\n{}\n", safe(&check::removed_note(gone)));
                 }
                 context.output.print(&shown)?;
+                sources::remark(context, target.failover());
             }
         }
         Ok(Exit::Success)

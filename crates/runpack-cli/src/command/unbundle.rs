@@ -53,7 +53,7 @@ impl Execute for Unbundle {
         };
         let known = Arc::new(Known::gather(&self.pins, &target, context)?);
         let (report, made) = unpack(context, bundle, &known, &self.directory, &limits)?;
-        check::print_copy(context, &report, "directory", made.as_deref())?;
+        check::print_copy(context, &report, "directory", made.as_deref(), None)?;
         Ok(check::exit_of(report.verdict, self.pins.allows_unpinned()))
     }
 }

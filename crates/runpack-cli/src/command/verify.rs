@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use runpack_core::verify::{Level, Verdict, VerifyReport};
+use serde_json::json;
 
 use super::Execute;
 use crate::check;
@@ -14,6 +15,7 @@ use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::pins::{Known, PinOptions};
 use crate::report::{html, text};
+use crate::sources;
 use crate::target::{Target, TargetOptions};
 
 /// Prove that a pack is the one that was made, and that nothing was changed, added or removed
@@ -69,7 +71,11 @@ impl Execute for Verify {
         let known = Known::gather(&self.pins, &target, context)?;
         let report = check::verify(context, &target, &known, level, &limits)?;
         match context.output.format() {
-            Format::Json => context.output.print_json(&report)?,
+            Format::Json => {
+                let mut result = json!(report);
+                sources::add_to(&mut result, target.failover());
+                context.output.print_json(&result)?;
+            }
             Format::Text => context
                 .output
                 .print(&text::render(&report, &context.output))?,

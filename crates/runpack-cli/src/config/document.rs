@@ -40,6 +40,7 @@ pub(super) struct Runpacks {
     pub(super) s3: Option<S3Section>,
     #[serde(default, deserialize_with = "section")]
     pub(super) lifecycle: Option<LifecycleSection>,
+    pub(super) regions: Option<RegionsSection>,
     /// As `object_lock`.
     #[serde(default, deserialize_with = "anything")]
     pub(super) policy: Option<serde_json::Value>,
@@ -80,7 +81,73 @@ pub(super) struct FileSection {
     pub(super) root: String,
 }
 
+/// `runpacks.regions`
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegionsSection {
+    pub(super) stores: BTreeMap<String, RegionSection>,
+    pub(super) routes: Vec<RouteSection>,
+    #[serde(default)]
+    pub(super) residency: Option<Vec<ResidencySection>>,
+}
+
+/// One of `runpacks.regions.stores`: a directory, or a bucket with the keys of `runpacks.s3`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegionSection {
+    #[serde(default, deserialize_with = "text")]
+    pub(super) root: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) endpoint: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) bucket: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) region: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) path_prefix: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) path_style: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) sse: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) sse_kms_key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) expected_owner: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) ca_file: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) allow_plain_http: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) create_only: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) location: Option<String>,
+    #[serde(default)]
+    pub(super) replicas: Vec<String>,
+    #[serde(default)]
+    pub(super) fall_back_on: Vec<String>,
+}
+
+/// One of `runpacks.regions.routes`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteSection {
+    pub(super) tenant: String,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) namespace: Option<String>,
+    pub(super) region: String,
+}
+
+/// One of `runpacks.regions.residency`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResidencySection {
+    pub(super) tenant: String,
+    #[serde(default, deserialize_with = "text")]
+    pub(super) namespace: Option<String>,
+    pub(super) regions: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct S3Section {
     #[serde(default, deserialize_with = "text")]

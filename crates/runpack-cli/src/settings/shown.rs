@@ -106,6 +106,13 @@ impl Settings {
                 ))
             }),
         ]);
+        if let Some(regions) = &self.regions {
+            all.push(Shown {
+                key: "runpacks.regions",
+                value: Some(regions.to_string()),
+                origin: Origin::File(regions.path.clone()),
+            });
+        }
         all.extend(credentials(context));
         all.extend(elsewhere(context)?);
         Ok(all)
@@ -118,7 +125,7 @@ fn identity(context: &Context) -> Result<Vec<Shown>, Failure> {
         let (value, origin) = match (variable, file, &config.path) {
             (Some((name, value)), _, _) => (
                 Some(value.to_string_lossy().into_owned()),
-                Origin::Environment(name),
+                Origin::Environment(name.into()),
             ),
             (None, Some(value), Some(path)) => (Some(value.to_owned()), Origin::File(path.clone())),
             _ => (None, Origin::Default),
@@ -151,7 +158,7 @@ fn credentials(context: &Context) -> Vec<Shown> {
         set.map(|(key, variable)| Shown {
             key,
             value: Some("(set, not shown)".to_owned()),
-            origin: Origin::Environment(variable.name),
+            origin: Origin::Environment(variable.name.clone()),
         })
         .collect()
     };
@@ -175,9 +182,9 @@ fn credentials(context: &Context) -> Vec<Shown> {
 fn elsewhere(context: &Context) -> Result<Vec<Shown>, Failure> {
     let environment = &context.environment;
     let limits = context.limits(&crate::limits::LimitOptions::default())?;
-    let origin = |is_set: bool, name| {
+    let origin = |is_set: bool, name: &'static str| {
         if is_set {
-            Origin::Environment(name)
+            Origin::Environment(name.into())
         } else {
             Origin::Default
         }

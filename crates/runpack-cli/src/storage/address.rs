@@ -1,4 +1,4 @@
-//! How people name a store: `file:PATH` or `s3://BUCKET/PREFIX`, in one parser.
+//! How people name a store: `file:PATH`, `s3://BUCKET/PREFIX` or `region:NAME`, in one parser.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use runpack_core::manifest::Subject;
 use runpack_core::store::s3::{BucketName, PathPrefix};
 
 use crate::place;
+use crate::regions::RegionName;
 
 /// A store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum StoreAddress {
     File(PathBuf),
     /// A bucket.
     S3(BucketAddress),
+    /// One of `runpacks.regions`.
+    Region(RegionName),
 }
 
 /// A bucket, and the part of it that is the store. Where its service is, the settings say.
@@ -32,6 +35,7 @@ impl fmt::Display for StoreAddress {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::S3(address) => address.fmt(f),
+            Self::Region(name) => write!(f, "region:{name}"),
         }
     }
 }
@@ -72,6 +76,10 @@ pub fn parse_store(text: &str) -> Result<StoreAddress, String> {
             prefix: prefix.parse().map_err(|error| wrong(&error))?,
         }));
     }
+    if let Some(name) = text.strip_prefix("region:") {
+        let wrong = |_| "a region is written region:NAME, as `runpacks.regions` names it".to_owned();
+        return name.parse().map(StoreAddress::Region).map_err(wrong);
+    }
     match place::path_of_file_uri(text) {
         Some(path) => Ok(StoreAddress::File(path)),
         None if text.contains("://") => {
@@ -85,7 +93,9 @@ pub fn parse_store(text: &str) -> Result<StoreAddress, String> {
 
 /// Whether a target is named as a store, or as something within one.
 pub(crate) fn is_store(text: &[u8]) -> bool {
-    text.starts_with(b"file:") || text.starts_with(b"s3://")
+    [&b"file:"[..], b"s3://", b"region:"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
 }
 
 /// A store, and what is named within it: the place of a run's pack or of its manifest, or a bundle, as `list` and
@@ -127,6 +137,7 @@ mod tests {
             ("s3://bucket", "s3://bucket"),
             ("s3://bucket/", "s3://bucket"),
             ("s3://bucket/a/b/", "s3://bucket/a/b"),
+            ("region:eu-1", "region:eu-1"),
         ] {
             assert_eq!(parse_store(text).unwrap().to_string(), shown);
         }
@@ -143,6 +154,11 @@ mod tests {
             "s3://bucket//x",
             "s3://bucket?x=y",
             "https://host/bucket",
+            "region:",
+            "region:EU",
+            "region:eu/x",
+            "region:-eu",
+            "region:eu_1",
             "file://host/a",
         ] {
             assert!(parse_store(bad).is_err(), "{bad}");
@@ -179,6 +195,7 @@ mod tests {
             "s3://bucket/p/q",
             "file:/srv/packs",
             "file:///srv/packs",
+            "region:eu",
         ] {
             let plain = parse_store(store).unwrap();
             for text in [

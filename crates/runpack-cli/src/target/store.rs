@@ -16,6 +16,7 @@ use super::{BundleTarget, FilesAt, FilesTarget, Locate, Target};
 use crate::check;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::sources;
 use crate::storage::{Storage, Within};
 
 /// How many packs of one run are named.
@@ -34,13 +35,13 @@ pub(super) fn find(
         (Some(Within::Bundle(key)), _) => bundle(storage, &key, None, context),
         (None, Some(pack_id)) => by_id(storage, pack_id, context),
         (None, None) => {
-            let subject = subject(&storage.reader(), locate, context)?;
+            let subject = subject(&storage, locate, context)?;
             Ok(files(storage, subject, None))
         }
     }
 }
 
-fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target {
+pub(super) fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target {
     Target::Files(FilesTarget {
         container: Arc::new(StorePack::new(storage.reader(), subject.clone())),
         at: FilesAt::Store {
@@ -51,7 +52,7 @@ fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target 
     })
 }
 
-fn bundle(
+pub(super) fn bundle(
     storage: Storage,
     key: &ObjectKey,
     asked: Option<PackId>,
@@ -83,6 +84,11 @@ fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target,
         LOOKED_MAX,
     ))?;
     let found = match found {
+        Err(ReferenceError::Store(StoreError::NotFound { .. }))
+            if sources::may_lack(storage.failover()) =>
+        {
+            return Err(lacking(&format!("pack_id=`{pack_id}`")));
+        }
         Err(ReferenceError::Store(StoreError::NotFound { .. })) => {
             let missing = Failure::new(
                 format!(
@@ -107,6 +113,14 @@ fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target,
     }
 }
 
+/// What a replica does not have may be in the region all the same.
+fn lacking(what: &str) -> Failure {
+    Failure::new(
+        format!("the region is away, and its replicas do not have what is asked for, {what}"),
+        "try again when the region is back: what is new may not have reached its replicas",
+    )
+}
+
 fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
     part.ok_or_else(|| {
         Failure::new(
@@ -117,7 +131,7 @@ fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
 }
 
 fn subject(
-    reader: &Arc<dyn ArtifactReader>,
+    storage: &Storage,
     locate: &Locate,
     context: &Context,
 ) -> Result<Subject, Failure> {
@@ -145,7 +159,10 @@ fn subject(
     let spec_hash = if let Some(spec_hash) = locate.spec_hash {
         spec_hash
     } else {
-        let found = context.wait(spec_hashes(reader, &prefix))??;
+        let found = context.wait(spec_hashes(&storage.reader(), &prefix))??;
+        if found.is_empty() && sources::may_lack(storage.failover()) {
+            return Err(lacking(&format!("prefix=`{}`", prefix.as_str())));
+        }
         only(&found, prefix.as_str())?
     };
     Ok(Subject::Run {

@@ -127,6 +127,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "server",
         "ship",
         "audit",
+        "failover",
         "error",
     ] {
         let schema = crate::schema::load(name);

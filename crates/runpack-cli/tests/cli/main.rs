@@ -33,6 +33,7 @@ mod misuse;
 mod names;
 mod output;
 mod retention;
+mod regions;
 mod s3;
 mod schema;
 #[cfg(feature = "server")]

@@ -66,6 +66,7 @@ fn help_texts() {
         "store status",
         "store baseline",
         "lifecycle",
+        "failover test",
         "config show",
         "serve",
         "server token",

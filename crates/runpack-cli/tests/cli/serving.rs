@@ -17,7 +17,7 @@ use crate::support::{Desk, said, text};
 const EXECUTION: &str = "01JD3M7Z9X8QWERTYASDFGHJKM";
 
 /// A server that runs, and is killed when the test is over.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
     token: String,
@@ -43,8 +43,13 @@ fn policy(desk: &Desk) -> String {
 
 impl Server {
     fn start(desk: &Desk, more: &str) -> Self {
+        Self::start_at(desk, &format!("file:store {more}"))
+    }
+
+    /// Starts one before a store.
+    pub(crate) fn start_at(desk: &Desk, store_and_more: &str) -> Self {
         let token = policy(desk);
-        Self::begin(desk.command(), &format!("file:store {more}"), token)
+        Self::begin(desk.command(), store_and_more, token)
     }
 
     /// Starts one before `store_and_more` with the environment of `command`; `access.yaml` is there.
@@ -72,7 +77,7 @@ impl Server {
         }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
@@ -110,7 +115,7 @@ fn comes(is_so: impl Fn() -> bool) -> bool {
     })
 }
 
-fn record(run_id: &str) -> Vec<u8> {
+pub(crate) fn record(run_id: &str) -> Vec<u8> {
     let record = json!({
         "organization": "acme", "project": "web", "service": "api", "run_id": run_id, "artifact": {"passed": 3},
         "commit_sha": "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12", "generated_at": "2026-11-20T11:00:00Z",

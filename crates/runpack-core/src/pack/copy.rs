@@ -49,6 +49,7 @@ pub async fn copy(
     limits: &Limits,
     progress: &Arc<Progress>,
 ) -> Result<StagedPack, PackError> {
+    store.expect(manifest.subject()).await?;
     let jobs = manifest.artifacts().len();
     progress.expect(
         u64::try_from(jobs).unwrap_or(u64::MAX),

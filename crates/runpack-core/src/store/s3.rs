@@ -19,6 +19,7 @@ mod housekeeping;
 mod lifecycle;
 mod list;
 mod lock;
+mod location;
 mod metadata;
 mod multipart;
 mod open;
@@ -51,6 +52,7 @@ pub use baseline::{
 };
 pub use lifecycle::{BucketLifecycle, LIFECYCLE_RULES_MAX, LifecycleFault, LiveRule};
 pub use list::{ClassedObject, ClassedStream};
+pub use location::BucketLocation;
 pub use policy::{Lock, LockMode, PutPolicy};
 pub use presign::{Presigned, SignedUrl};
 pub use probe::{ClassKept, Leaving};

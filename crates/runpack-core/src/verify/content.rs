@@ -284,7 +284,7 @@ impl Check {
         let mut whole = Hasher::new();
         let mut sound = true;
         for chunk in 0..chunk_count(artifact.bytes()) {
-            let mut lane = Lane::new(
+            let mut lane = Lane::seen_once(
                 Slice {
                     artifact: at,
                     chunk,

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use runpack_core::id::{Namespace, Tenant};
+use runpack_core::routing::{Pattern, Selector};
 use serde_json::Value;
 
-use super::{PATH, ROUTES_MAX, Region, Route, Routing, Selector};
+use super::{PATH, ROUTES_MAX, Region, Route, Routes, Routing};
 use crate::matter::Matter;
 use crate::retention::{LockMode, RetainFor, shown};
 use crate::section::{ConfigError, Section, kind};
@@ -48,7 +49,17 @@ pub(super) fn routing(value: &Value) -> Result<Routing, ConfigError> {
         ));
     }
     check_ambiguity(&routes)?;
-    let routing = Routing { routes, default };
+    let mut routes: Vec<(Selector, Route)> = routes.into_iter().collect();
+    routes.sort_by_key(|(selector, _)| {
+        (
+            selector.tenant == Pattern::Any,
+            selector.namespace == Pattern::Any,
+        )
+    });
+    let routing = Routing {
+        routes: Routes::new(routes),
+        default,
+    };
     check_regions(&routing)?;
     Ok(routing)
 }
@@ -63,8 +74,8 @@ fn selector(section: &mut Section<'_>) -> Result<Selector, ConfigError> {
     })?;
     let namespace = section.text("namespace")?.unwrap_or("*");
     let id = |key: &str, text: &str, error: Option<String>| match (text, error) {
-        ("*", _) => Ok(None),
-        (_, None) => Ok(Some(text.into())),
+        ("*", _) => Ok(Pattern::Any),
+        (_, None) => Ok(Pattern::Exactly(text.into())),
         (_, Some(error)) => Err(section.error(key, format!("write \"*\" or an id: {error}"))),
     };
     let error = |error: runpack_core::id::IdError| error.to_string();
@@ -123,12 +134,13 @@ fn terms(section: &mut Section<'_>) -> Result<Option<LockTerms>, ConfigError> {
 
 /// `acme/*` and `*/prod` both fit acme's prod, and neither is more specific: there must be a route for it.
 fn check_ambiguity(routes: &BTreeMap<Selector, Route>) -> Result<(), ConfigError> {
+    let is_any = |pattern: &Pattern| *pattern == Pattern::Any;
     let of_tenants = routes
         .keys()
-        .filter(|selector| selector.namespace.is_none() && selector.tenant.is_some());
+        .filter(|selector| is_any(&selector.namespace) && !is_any(&selector.tenant));
     let of_namespaces: Vec<_> = routes
         .iter()
-        .filter(|(selector, _)| selector.tenant.is_none() && selector.namespace.is_some())
+        .filter(|(selector, _)| is_any(&selector.tenant) && !is_any(&selector.namespace))
         .collect();
     for tenant in of_tenants {
         for (namespace, route) in &of_namespaces {

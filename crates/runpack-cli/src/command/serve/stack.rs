@@ -65,8 +65,8 @@ impl Stack {
             Some((spool, mirror)) => {
                 let told = spool.clone();
                 let backlog: Backlog = Arc::new(move || told.backlog());
-                let writing: Arc<dyn Store> = Arc::new(spool.for_writing());
-                let store: Arc<dyn Store> = Arc::new(spool);
+                let writing = storage.guarded(Arc::new(spool.for_writing()));
+                let store = storage.guarded(Arc::new(spool));
                 (store, writing, Some(mirror), Some(backlog))
             }
         };

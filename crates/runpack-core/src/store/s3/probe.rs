@@ -182,6 +182,7 @@ impl Probe<'_> {
             checksum_put: not_tried(),
             checksum_part: not_tried(),
             checksum_told: Told::Unknown,
+            location: self.location().await,
             versioning: self.versioning().await,
             object_lock: self.object_lock().await,
             encryption: self.encryption().await,

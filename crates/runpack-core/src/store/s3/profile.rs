@@ -38,6 +38,8 @@ pub struct Profile {
     pub checksum_part: Enforcement,
     /// Whether the store tells an object's SHA-256 when asked.
     pub checksum_told: Told,
+    /// The region that the bucket is in, as the service says; `None` where it does not say.
+    pub location: Option<String>,
     /// Whether the bucket keeps versions.
     pub versioning: Versioning,
     /// Whether the bucket can lock objects, and does by itself.
@@ -287,6 +289,7 @@ mod tests {
             checksum_put: Enforcement::Enforced,
             checksum_part: Enforcement::Enforced,
             checksum_told: Told::Yes,
+            location: None,
             versioning,
             object_lock: ObjectLock::Off,
             encryption: None,

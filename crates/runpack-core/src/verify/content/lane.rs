@@ -11,6 +11,10 @@ use crate::digest::Hasher;
 use crate::manifest::Artifact;
 use crate::store::ObjectBody;
 
+/// How often a chunk whose bytes stopped coming is read again from its first byte. What reads on several stores gives it
+/// from another one then.
+const RESTARTS_MAX: u32 = 2;
+
 /// A chunk being hashed, or about to be.
 pub(super) struct Lane<'a> {
     pub(super) slice: Slice,
@@ -22,6 +26,7 @@ pub(super) struct Lane<'a> {
     seen: u64,
     /// Opened with the first piece.
     body: Option<ObjectBody>,
+    restarts_left: u32,
 }
 
 impl<'a> Lane<'a> {
@@ -34,6 +39,15 @@ impl<'a> Lane<'a> {
             bytes: chunk_len(artifact.bytes(), slice.chunk),
             seen: 0,
             body: None,
+            restarts_left: RESTARTS_MAX,
+        }
+    }
+
+    /// A chunk whose pieces somebody else sees too: it cannot begin again.
+    pub(super) fn seen_once(slice: Slice, artifact: &'a Artifact) -> Self {
+        Self {
+            restarts_left: 0,
+            ..Self::new(slice, artifact)
         }
     }
 
@@ -56,22 +70,31 @@ impl<'a> Lane<'a> {
 
     /// The next piece, or a fault as soon as there is more than there should be.
     pub(super) async fn next(&mut self, container: &dyn Container) -> Result<Option<Bytes>, Fault> {
-        let mut body = match self.body.take() {
-            Some(body) => body,
-            None => self.open(container).await?,
-        };
-        let next = body.next().await;
-        self.body = Some(body);
-        match next {
-            Some(Ok(piece)) => {
-                self.seen = self.seen.saturating_add(len_u64(&piece));
-                if self.seen > self.bytes {
-                    return Err(Fault::Size { found: None });
+        loop {
+            let mut body = match self.body.take() {
+                Some(body) => body,
+                None => self.open(container).await?,
+            };
+            match body.next().await {
+                Some(Ok(piece)) => {
+                    self.body = Some(body);
+                    self.seen = self.seen.saturating_add(len_u64(&piece));
+                    if self.seen > self.bytes {
+                        return Err(Fault::Size { found: None });
+                    }
+                    return Ok(Some(piece));
                 }
-                Ok(Some(piece))
+                Some(Err(error)) if error.is_retryable() && self.restarts_left > 0 => {
+                    self.restarts_left = self.restarts_left.saturating_sub(1);
+                    self.hasher = Hasher::new();
+                    self.seen = 0;
+                }
+                Some(Err(error)) => return Err(Fault::from(&error)),
+                None => {
+                    self.body = Some(body);
+                    return Ok(None);
+                }
             }
-            Some(Err(error)) => Err(Fault::from(&error)),
-            None => Ok(None),
         }
     }
 

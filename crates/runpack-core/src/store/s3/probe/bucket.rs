@@ -15,6 +15,11 @@ impl Probe<'_> {
         Answer::of(list.send().await).0.right()
     }
 
+    pub(super) async fn location(&self) -> Option<String> {
+        let found = self.store.location().await.ok()?;
+        found.told().map(str::to_owned)
+    }
+
     pub(super) async fn versioning(&self) -> Versioning {
         use aws_sdk_s3::types::BucketVersioningStatus;
         let asked = self

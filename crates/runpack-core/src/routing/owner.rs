@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use runpack_core::key::Location;
-use runpack_core::manifest::Subject;
+use crate::key::Location;
+use crate::manifest::Subject;
 
 /// A tenant and a namespace, as far as there are such. An execution has neither, a pipeline no namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,13 +20,12 @@ impl Owner {
                 tenant, namespace, ..
             } => Self::new(Some(tenant.as_str()), Some(namespace.as_str())),
             Subject::Step { tenant, .. } => Self::new(Some(tenant.as_str()), None),
-            // A subject of a later version has an owner that is not known here: what takes everything takes it.
-            _ => Self::new(None, None),
+            Subject::Execution { .. } => Self::new(None, None),
         }
     }
 
     /// What the key of an object says of its owner.
-    pub(crate) fn of_location(location: &Location) -> Attribution {
+    pub fn of_location(location: &Location) -> Attribution {
         match location {
             Location::Run {
                 tenant, namespace, ..
@@ -34,21 +33,22 @@ impl Owner {
             Location::Pipeline { tenant, .. } | Location::PipelineDefinition { tenant, .. } => {
                 Attribution::To(Self::new(Some(tenant.as_str()), None))
             }
-            Location::Agent { .. } | Location::Record { .. } | Location::Execution { .. } => {
-                Attribution::To(Self::new(None, None))
-            }
+            Location::Agent { .. }
+            | Location::Record { .. }
+            | Location::Execution { .. }
+            | Location::Live { .. } => Attribution::To(Self::new(None, None)),
             Location::Reference { .. }
             | Location::Probe { .. }
-            | Location::Live { .. }
             | Location::Deletion { .. }
             | Location::Receipt { .. }
             | Location::Hold { .. } => Attribution::Housekeeping,
-            // A bundle is some tenant's, and its key does not say whose. What a later version adds: likewise.
-            _ => Attribution::Unsaid,
+            // A bundle is some tenant's, and its key does not say whose.
+            Location::Bundle { .. } => Attribution::Unsaid,
         }
     }
 
-    fn new(tenant: Option<&str>, namespace: Option<&str>) -> Self {
+    /// This tenant and namespace.
+    pub fn new(tenant: Option<&str>, namespace: Option<&str>) -> Self {
         Self {
             tenant: tenant.map(Into::into),
             namespace: namespace.map(Into::into),
@@ -75,7 +75,8 @@ impl fmt::Display for Owner {
 }
 
 /// What a key says of its owner.
-pub(crate) enum Attribution {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attribution {
     /// This one.
     To(Owner),
     /// It holds nobody's evidence: what Runpack keeps for itself.
