@@ -199,14 +199,13 @@ pub enum RecordObject {
 /// An object of a pipeline's run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PipelineObject {
-    /// `plan.json`
-    Plan,
-    /// `metadata.json`
-    Metadata,
     /// The run's `manifest.json`
     Manifest,
-    /// `events/audit_trail.jsonl`
-    AuditTrail,
+    /// An artifact of the run's own pack: `plan.json`, `metadata.json` or `events/audit_trail.jsonl`.
+    Artifact {
+        /// Which; the others of a [`RunPart`](crate::manifest::RunPart) lie elsewhere.
+        name: ArtifactName,
+    },
     /// `steps/{step_id}/manifest.json`
     StepManifest {
         /// Which step.

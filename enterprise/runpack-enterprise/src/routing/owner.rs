@@ -19,7 +19,9 @@ impl Owner {
             Subject::Run {
                 tenant, namespace, ..
             } => Self::new(Some(tenant.as_str()), Some(namespace.as_str())),
-            Subject::Step { tenant, .. } => Self::new(Some(tenant.as_str()), None),
+            Subject::Step { tenant, .. } | Subject::Pipeline { tenant, .. } => {
+                Self::new(Some(tenant.as_str()), None)
+            }
             // A subject of a later version has an owner that is not known here: what takes everything takes it.
             _ => Self::new(None, None),
         }
