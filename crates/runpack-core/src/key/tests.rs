@@ -57,11 +57,14 @@ fn pipeline_object() -> impl Strategy<Value = PipelineObject> {
     let side = prop::sample::select(vec!["inputs", "outputs"]);
     prop_oneof![
         Just(PipelineObject::Manifest),
-        prop::sample::select(vec!["plan.json", "metadata.json", "events/audit_trail.jsonl"]).prop_map(
-            |name| PipelineObject::Artifact {
-                name: name.parse().unwrap()
-            }
-        ),
+        prop::sample::select(vec![
+            "plan.json",
+            "metadata.json",
+            "events/audit_trail.jsonl"
+        ])
+        .prop_map(|name| PipelineObject::Artifact {
+            name: name.parse().unwrap()
+        }),
         parsed(id()).prop_map(|step_id| PipelineObject::StepManifest { step_id }),
         (parsed(id()), side, name()).prop_map(|(step_id, side, name)| {
             let name = format!("{side}/{name}").parse().unwrap();

@@ -32,7 +32,9 @@ impl RunPart {
         if let Some(part) = Self::REQUIRED.into_iter().find(|part| part.name() == name) {
             return Some(part);
         }
-        let step = name.strip_prefix("steps/")?.strip_suffix("/manifest.json")?;
+        let step = name
+            .strip_prefix("steps/")?
+            .strip_suffix("/manifest.json")?;
         step.parse().ok().map(Self::Step)
     }
 
@@ -85,7 +87,9 @@ pub(super) fn check(subject: &Subject, artifacts: &[Artifact]) -> Result<(), Str
         };
         if artifact.kind().as_str() != part.kind() {
             let kind = part.kind();
-            return Err(format!("this artifact has another kind, name=`{name}` kind=`{kind}`"));
+            return Err(format!(
+                "this artifact has another kind, name=`{name}` kind=`{kind}`"
+            ));
         }
         if part.is_whole() && !matches!(artifact.content(), Content::Whole(_)) {
             return Err(format!("this artifact has at most 8 MiB, name=`{name}`"));
@@ -93,10 +97,15 @@ pub(super) fn check(subject: &Subject, artifacts: &[Artifact]) -> Result<(), Str
     }
     let has = |part: &RunPart| {
         let name = part.name();
-        artifacts.iter().any(|artifact| artifact.name().as_str() == name)
+        artifacts
+            .iter()
+            .any(|artifact| artifact.name().as_str() == name)
     };
     match RunPart::REQUIRED.iter().find(|part| !has(part)) {
         None => Ok(()),
-        Some(part) => Err(format!("a pipeline's run has this artifact, name=`{}`", part.name())),
+        Some(part) => Err(format!(
+            "a pipeline's run has this artifact, name=`{}`",
+            part.name()
+        )),
     }
 }
