@@ -22,6 +22,7 @@ mod man;
 #[cfg(feature = "server")]
 mod mcp;
 mod mirror;
+mod pipeline;
 mod presign;
 mod pull;
 pub(crate) mod push;
@@ -62,6 +63,7 @@ pub(crate) enum BuiltIn {
     Restore(Box<restore::Restore>),
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
+    Pipeline(pipeline::PipelineCommand),
     Store(store::StoreCommand),
     #[cfg(feature = "catalog")]
     Catalog(catalog::CatalogCommand),
@@ -106,6 +108,7 @@ impl Execute for BuiltIn {
             Self::Restore(command) => command.execute(context),
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
+            Self::Pipeline(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
             #[cfg(feature = "catalog")]
             Self::Catalog(command) => command.execute(context),

@@ -38,7 +38,7 @@ pub(super) fn find(
     }
 }
 
-fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target {
+pub(super) fn files(storage: Storage, subject: Subject, pack_id: Option<PackId>) -> Target {
     Target::Files(FilesTarget {
         container: Arc::new(StorePack::new(storage.reader(), subject.clone())),
         at: FilesAt::Store {
@@ -104,7 +104,7 @@ fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
     part.ok_or_else(|| {
         Failure::new(
             format!("a store holds many packs, and {flag} is not given"),
-            "say which pack with --tenant, --namespace, --scenario and --run-id, with --execution-id, or with --pack-id",
+            "say which pack with --tenant, --namespace, --scenario and --run-id, with --tenant, --run-id and --pipeline or --step-id, with --execution-id, or with --pack-id",
         )
     })
 }
@@ -123,14 +123,15 @@ fn subject(
     let tenant: Tenant = needed(whose.tenant, "--tenant")?;
     let run_id: RunId = needed(locate.run.run_id.clone(), "--run-id")?;
     if let Some(step_id) = &locate.step_id {
-        let tenant: PipelineTenant = tenant.as_str().parse().map_err(|error| {
-            Failure::new("this is no tenant of a pipeline", "give another --tenant").because(&error)
-        })?;
         return Ok(Subject::Step {
-            tenant,
+            tenant: pipeline_tenant(&tenant)?,
             run_id,
             step_id: step_id.clone(),
         });
+    }
+    if locate.pipeline {
+        let tenant = pipeline_tenant(&tenant)?;
+        return Ok(Subject::Pipeline { tenant, run_id });
     }
     let namespace = needed(whose.namespace, "--namespace")?;
     let scenario = needed(whose.scenario, "--scenario")?;
@@ -147,6 +148,13 @@ fn subject(
         scenario,
         run_id,
         spec_hash,
+    })
+}
+
+/// A tenant as pipelines have them.
+pub(crate) fn pipeline_tenant(tenant: &Tenant) -> Result<PipelineTenant, Failure> {
+    tenant.as_str().parse().map_err(|error| {
+        Failure::new("this is no tenant of a pipeline", "give another --tenant").because(&error)
     })
 }
 

@@ -26,6 +26,7 @@ mod manipulate;
 mod misuse;
 mod names;
 mod output;
+mod pipeline;
 mod s3;
 mod schema;
 #[cfg(feature = "server")]

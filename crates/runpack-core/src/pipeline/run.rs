@@ -18,7 +18,7 @@ use super::trail::{TRAIL_BYTES_MAX, Trail};
 use crate::display::chain;
 use crate::finding::{Code, Finding, Findings};
 use crate::id::{PackId, PipelineHash, PipelineTenant, RunId, StepId};
-use crate::manifest::{Manifest, RunPart, Subject};
+use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::pin::Pins;
 use crate::read::{PinnedPack, ReadError};
 use crate::store::{ArtifactReader, StoreError};
@@ -333,7 +333,7 @@ impl Check<'_> {
         let own: BTreeSet<PackId> = packs.values().map(|pack| pack.pack_id()).collect();
         let artifacts = packs.values().flat_map(|pack| pack.artifacts());
         let foreign: BTreeSet<PackId> = artifacts
-            .flat_map(|artifact| artifact.inputs())
+            .flat_map(Artifact::inputs)
             .map(|input| input.pack)
             .filter(|pack| !own.contains(pack))
             .collect();
