@@ -39,7 +39,7 @@ pub(super) fn findings(parts: &Parts<'_>) -> Vec<Finding> {
     }
     for planned in parts.plan.steps() {
         if let Some(manifest) = parts.packs.get(&planned.step_id) {
-            step_findings(planned, manifest, parts.packs, &mut found);
+            of_step(planned, manifest, parts.packs, &mut found);
         }
     }
     found
@@ -121,7 +121,12 @@ fn steps(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
 }
 
 /// Whether a step's pack is what the plan says, made from what it may be made from.
-fn step_findings(planned: &PlannedStep, pack: &Manifest, packs: &Packs, found: &mut Vec<Finding>) {
+pub(super) fn of_step(
+    planned: &PlannedStep,
+    pack: &Manifest,
+    packs: &Packs,
+    found: &mut Vec<Finding>,
+) {
     let place = |name: &str| format!("steps/{}/{name}", planned.step_id);
     let upstream = Upstream::of(planned, packs);
     if let Some(agent) = &planned.agent

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::agent::AgentName;
+use super::agree;
 use super::metadata::Outcome;
 use super::plan::{PlannedInput, PlannedStep, Whence};
 use crate::commitment::ChunkHasher;
 use crate::digest::Digest;
+use crate::finding::Finding;
 use crate::id::{PackId, StepId};
 use crate::manifest::{Artifact, Input, LabelKey, Labels, Manifest, Text};
 use crate::name::ArtifactName;
@@ -146,6 +148,14 @@ pub async fn link(
         }
     }
     Ok(())
+}
+
+/// What is wrong with the pack of a step: with its agent, and with what it was made from. Before a commit this finds files
+/// that changed after they were linked.
+pub fn check(step: &PlannedStep, pack: &Manifest, packs: &Packs) -> Vec<Finding> {
+    let mut found = Vec::new();
+    agree::of_step(step, pack, packs, &mut found);
+    found
 }
 
 pub(super) fn is_input(name: &str) -> bool {

@@ -11,7 +11,7 @@ use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
 use runpack_core::pack::{NewArtifact, PackDraft, PackError};
 use runpack_core::pipeline::finish::step_manifest;
-use runpack_core::pipeline::step::{Packs, StepError, labels, link, outcome_of};
+use runpack_core::pipeline::step::{Packs, StepError, check, labels, link, outcome_of};
 use runpack_core::pipeline::{AgentName, Committed, Outcome, Plan, PlannedAgent, PlannedStep};
 use runpack_core::progress::Progress;
 use runpack_core::store::{ArtifactReader, StoreError};
@@ -186,6 +186,15 @@ impl Made<'_> {
             return Err(Failure::new(
                 format!("the manifest of a step has at most 8 MiB, bytes=`{bytes}`"),
                 "put many small files into one archive, or make the step two",
+            ));
+        }
+        if let Some(finding) = check(planned, staged.manifest(), &before).first() {
+            return Err(Failure::new(
+                format!(
+                    "the step is not what was looked at before, step=`{}`: {}",
+                    self.step_id, finding.detail
+                ),
+                "wait until nothing writes to the directory any more, then commit the step again; nothing was committed",
             ));
         }
         let staged = staged.with_deadline(Arc::new(SystemClock), context.now.time);
