@@ -27,10 +27,10 @@ impl Kept {
         context: &Context,
         storage: &Storage,
         committed: CommittedPack,
+        seen: Seen,
     ) -> Result<Self, Failure> {
         let manifest = Arc::clone(&committed.manifest);
         let at = storage.pack(manifest.subject());
-        let seen = Seen::from(committed.commit);
         let receipt = receipts::record(context, &manifest, vec![at.place.clone()], seen)
             .map_err(|failure| failure.with_details(committed::there(&manifest, &at)))?;
         if storage.s3().is_some() {

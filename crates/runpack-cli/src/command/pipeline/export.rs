@@ -99,7 +99,7 @@ impl Execute for Export {
             &mut trail,
             &limits,
         )?
-        .print(context)
+        .keep(context)
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runpack_core::limits::Limits;
+use runpack_core::pack::CommittedPack;
 use runpack_core::pipeline::finish::{FinishError, finish, step_manifest, stored_trail};
 use runpack_core::pipeline::step::{agent_of, outcome_of};
 use runpack_core::pipeline::{Committed, Ended, Metadata, Outcome, Plan, Story, Trail};
@@ -18,6 +19,7 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::Format;
+use crate::receipts::Seen;
 use crate::storage::Storage;
 
 /// End a run, and commit its pack: plan, metadata, trail, and the manifest of every step
@@ -65,20 +67,27 @@ impl Execute for Finish {
             let storage = self.place.open(context, &run.subject())?;
             let plan = plan_of(context, &*storage.reader(), &run)?;
             let trail = adopted(context, &storage, &run)?;
-            commit(context, &storage, &run, &plan, &trail, &limits)?
+            let mut end = commit(context, &storage, &run, &plan, &trail, &limits)?;
+            // The trail came from the store: whoever can write there must not get a receipt for it.
+            end.seen = Seen::Found;
+            end
         };
-        end.print(context)
+        end.keep(context)
     }
 }
 
 /// A run that ended, and its pack.
 pub(super) struct End {
-    kept: Kept,
+    storage: Storage,
+    committed: CommittedPack,
+    seen: Seen,
     metadata: Metadata,
 }
 
 impl End {
-    pub(super) fn print(&self, context: &Context) -> Result<Exit, Failure> {
+    /// Records it on this machine, and says so.
+    pub(super) fn keep(self, context: &Context) -> Result<Exit, Failure> {
+        let kept = Kept::record(context, &self.storage, self.committed, self.seen)?;
         let told = &self.metadata;
         match context.output.format() {
             Format::Json => {
@@ -87,7 +96,7 @@ impl End {
                     "steps": told.steps,
                     "trail": told.trail,
                 });
-                context.output.print_json(&self.kept.json(more))?;
+                context.output.print_json(&kept.json(more))?;
             }
             Format::Text => {
                 let done = told.steps.iter().filter(|step| step.pack.is_some()).count();
@@ -95,7 +104,7 @@ impl End {
                     ("outcome", told.outcome.to_string()),
                     ("steps", format!("{done} of {}", told.steps.len())),
                 ];
-                context.output.print(&self.kept.text("finished", more))?;
+                context.output.print(&kept.text("finished", more))?;
             }
         }
         Ok(Exit::Success)
@@ -235,7 +244,9 @@ fn commit(
     let committed = context.wait(finish(&store, plan, trail, &packs, producer, limits))?;
     let committed = committed.map_err(|error| explained(error, run))?;
     Ok(End {
-        kept: Kept::record(context, storage, committed)?,
+        storage: storage.clone(),
+        seen: Seen::from(committed.commit),
+        committed,
         metadata,
     })
 }

@@ -28,6 +28,7 @@ use crate::kinds;
 use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::progress::Meter;
+use crate::receipts::Seen;
 use crate::storage::Storage;
 
 /// Commit a step: what went in and what came out become a pack of its own
@@ -201,7 +202,8 @@ impl Made<'_> {
         let committed = context.wait(staged.commit())?;
         let committed = committed.map_err(|error| taken(error, self.step_id))?;
         drop(meter);
-        Kept::record(context, storage, committed)
+        let seen = Seen::from(committed.commit);
+        Kept::record(context, storage, committed, seen)
     }
 
     /// Tells of it in the trail, once.
