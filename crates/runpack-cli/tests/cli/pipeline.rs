@@ -439,13 +439,12 @@ fn a_run_in_a_bucket_of_a_real_server() {
                 .any(|key| key == "ci/acme/runs/r42/manifest.json"),
             "{objects:?}"
         );
-        // Pushed elsewhere as a directory, the run's pack lies in its place again.
-        json("push pulled --to file:other --json", 0);
-        assert!(
-            remote
-                .desk
-                .path("other/acme/runs/r42/steps/train/manifest.json")
-                .is_file()
-        );
+        // A run's pack does not come before those of its steps; a mirror brings them in their order.
+        let refused = remote.desk.line("push pulled --to file:other").expect(2);
+        assert!(refused.err.contains("bring that first"), "{}", refused.err);
+        json("mirror @ file:copy --json", 0);
+        let copy = format!("pipeline verify file:copy {RUN} --no-receipts --expect-pack-id {id}");
+        remote.desk.line(&copy).expect(0);
+        json("push pulled --to file:copy --json", 0);
     }
 }
