@@ -14,12 +14,12 @@ use crate::digest::Digest;
 use crate::id::{PackId, PipelineTenant, RunId, StepId};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Producer, RunPart, Subject};
-use crate::pack::{BytesSource, Commit, CommittedPack, NewArtifact, PackDraft, PackError};
+use crate::pack::{BytesSource, Commit, CommittedPack, NewArtifact, PackDraft, PackError, copy};
 use crate::pin::Pins;
 use crate::store::{ArtifactReader as _, MemoryStore, Outcome as Written, Store, StoreError};
 use crate::time::Timestamp;
 use crate::verify::tests::block_on;
-use crate::verify::{Verdict, VerifyOptions};
+use crate::verify::{Container, StorePack, Verdict, VerifyOptions};
 
 const PLAN: &str = r#"{
   "format": "runpack/pipeline-plan/v1",
@@ -885,4 +885,43 @@ fn a_definition_is_found_by_its_hash_and_held_against_it() {
     let large = Bytes::from(vec![b'#'; (8 << 20) + 1]);
     let refused = block_on(definition::keep(&store, &tenant(), large)).unwrap_err();
     assert!(matches!(refused, definition::DefinitionError::Size { .. }));
+}
+
+#[test]
+fn w08_a_runs_pack_does_not_come_before_those_of_its_steps() {
+    let run = Run::begin().all_steps().end();
+    let manifest = run.finish().unwrap().manifest;
+    let empty = MemoryStore::new();
+    let bring = |manifest: &Arc<Manifest>| {
+        let from = StorePack::new(Arc::new(run.store.clone()), manifest.subject().clone());
+        let (from, to): (Arc<dyn Container>, Arc<dyn Store>) =
+            (Arc::new(from), Arc::new(empty.clone()));
+        block_on(async {
+            let staged = copy(&from, manifest, &to, &Limits::default(), &Arc::default());
+            staged.await?.commit().await
+        })
+    };
+    let refused = bring(&manifest).unwrap_err();
+    assert!(
+        matches!(&refused, PackError::Store(StoreError::Barred { reason }) if reason.contains("bring that first")),
+        "{refused}"
+    );
+    // No manifest of a step is there without the artifacts of the step.
+    assert!(
+        empty
+            .snapshot()
+            .keys()
+            .all(|key| !key.ends_with("manifest.json"))
+    );
+    for pack in run.packs.values() {
+        bring(pack).unwrap();
+    }
+    bring(&manifest).unwrap();
+    let copied = PipelineRun::new(Arc::new(empty.clone()), tenant(), run_id());
+    let (pins, options) = (Pins::pack_id(manifest.pack_id()), VerifyOptions::default());
+    let report = block_on(async {
+        let pack = copied.open(&options).await.unwrap();
+        copied.verify(&pack, &pins, &options).await
+    });
+    assert_eq!(report.verdict, Verdict::Valid);
 }
