@@ -59,6 +59,12 @@ fn help_texts() {
         "restore",
         "presign",
         "gc",
+        "pipeline",
+        "pipeline begin",
+        "pipeline step",
+        "pipeline finish",
+        "pipeline export",
+        "pipeline verify",
         "store status",
         "config show",
         "serve",
@@ -365,5 +371,5 @@ fn completions_and_manual_pages() {
     }
     assert!(desk.line("man").expect(0).out.contains(".TH RUNPACK 1"));
     desk.line("man --out man").expect(0);
-    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 38);
+    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 28);
 }

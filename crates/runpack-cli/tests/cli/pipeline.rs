@@ -130,8 +130,14 @@ fn a_run_step_by_step_on_several_machines() {
         "{}",
         shown.out
     );
+}
 
-    // The run's own pack is a pack like any other.
+#[test]
+fn the_pack_of_a_run_is_a_pack_like_any_other() {
+    let desk = laid_out();
+    let export = format!("pipeline export work {RUN} --to file:store --json");
+    let finished = desk.line(&export).expect(0).json();
+    let id = text(&finished, "pack_id");
     let own = desk
         .line(&format!("verify file:store {RUN} --pipeline --json"))
         .expect(0)
