@@ -58,6 +58,7 @@ SPEC = b"steps: [train, evaluate]\n"
 RUN = {"kind": "run", "tenant": "acme", "namespace": "prod", "scenario": "loan-approval",
        "run_id": "01JD", "spec_hash": "sha256:" + sha(SPEC)}
 STEP = {"kind": "step", "tenant": "acme", "run_id": "01JD", "step_id": "train"}
+PIPELINE = {"kind": "pipeline", "tenant": "acme", "run_id": "01JD"}
 EXECUTION = {"kind": "execution", "execution_id": "01JDXK5T3MZ8Q4V7W9Y0ABCDEF"}
 
 
@@ -126,6 +127,18 @@ def tiny(**more):
 
 
 BASE, TINY = base(), tiny()
+
+# The parts of a pipeline's run (section 6); what is in them is for section 14, and no vector looks at it.
+RUN_PARTS = (("definition.yaml", b"steps: [train]\n", "pipeline-definition"), ("plan.json", b"{}", "pipeline-plan"),
+             ("metadata.json", b"{}", "pipeline-metadata"), ("events/audit_trail.jsonl", b"{}\n", "audit-trail"))
+
+
+def pipeline_run(*more, leave_out=None, kinds=None):
+    """The pack of a pipeline's run with one step."""
+    step = Pack(made("inputs/a.csv", b"1\n"), made("outputs/b.csv", b"2\n"), subject=STEP)
+    parts = [*RUN_PARTS, ("steps/train/manifest.json", step.data, "step-manifest")]
+    return Pack(*(made(name, content, kind=(kinds or {}).get(name, kind)) for name, content, kind in parts if name != leave_out),
+                *more, subject=PIPELINE)
 
 
 # Cases
@@ -420,6 +433,10 @@ def good_cases():
 
     pack = Pack(made("inputs/a.csv", b"1,2\n"), made("outputs/b.csv", b"3\n"), subject=STEP)
     case("valid-step", "a step's pack", pack.plain(), "valid", expect_pack_id=pack.id, expect_tenant="acme", expect_run_id="01JD")
+    pack = pipeline_run()
+    case("valid-pipeline", "the pack of a pipeline's run", pack.plain(), "valid", expect_pack_id=pack.id, expect_tenant="acme", expect_run_id="01JD")
+    case("valid-pipeline-keyed", "the pack of a pipeline's run, keyed", pack.keyed(), "valid", expect_pack_id=pack.id)
+    case("valid-pipeline-bundle", "the pack of a pipeline's run in a bundle", bundle(pack), "valid", expect_pack_id=pack.id)
     pack = Pack(made("metadata.json", b"{}"), made("logs/runner.log", b""), made("logs/bench.log", b""), made("logs/stdout.log", b"o"),
                 made("logs/stderr.log", b"e"), made("artifacts/trace.bin", b"t"), subject=EXECUTION)
     case("valid-execution", "an execution's pack", pack.plain(), "valid", expect_pack_id=pack.id)
@@ -566,6 +583,26 @@ def schema_cases():
     grammar("step-id-slash", "subject.step_id", "a/b", pack=step)
     bad("step-name-outside", "a step's artifact is neither input nor output", Pack(made("a.txt", b"x"), subject=STEP).plain(), "manifest.schema")
     bad("step-name-inputs-itself", "inputs is a directory", Pack(made("inputs", b"x"), subject=STEP).plain(), "manifest.schema")
+    pipeline = pipeline_run()
+    for value in ("tenant", "2026"):
+        grammar(f"pipeline-tenant-{value}", "subject.tenant", value, pack=pipeline, title=f"a pipeline tenant that spells another layout: {value}")
+    grammar("pipeline-with-step-id", "subject.step_id", "train", pack=pipeline)
+    grammar("pipeline-without-run-id", "subject.run_id", DROP, pack=pipeline)
+    bad("pipeline-as-step", "the pack of a run is not the pack of a step", pipeline.edited("subject", STEP).plain(), "manifest.schema")
+    for name, content, kind in RUN_PARTS:
+        slug = name.replace("/", "-").replace(".", "-").replace("_", "-")
+        bad(f"pipeline-without-{slug}", f"a pipeline's run without {name}", pipeline_run(leave_out=name).plain(), "manifest.schema")
+        bad(f"pipeline-kind-{slug}", f"{name} of another kind", pipeline_run(kinds={name: "log"}).plain(), "manifest.schema")
+    bad("pipeline-kind-step", "a step's manifest of another kind", pipeline_run(kinds={"steps/train/manifest.json": "log"}).plain(), "manifest.schema")
+    bad("pipeline-kind-borrowed", "a step's manifest that says to be the definition", pipeline_run(kinds={"steps/train/manifest.json": "pipeline-definition"}).plain(), "manifest.schema")
+    for name in ("log.txt", "steps/train/outputs/a", "steps/manifest.json", "steps/a/b/manifest.json", "Plan.json", "events/other.jsonl"):
+        bad(f"pipeline-name-{name.replace('/', '-').replace('.', '-').lower()}", f"a pipeline run's artifact named {name}", pipeline_run(made(name, b"x")).plain(), "manifest.schema")
+    bad("pipeline-step-twice-in-case", "two steps that letter case alone tells apart", pipeline_run(made("steps/Train/manifest.json", b"{}", kind="step-manifest", media_type="application/json")).plain(), "manifest.collision")
+    large = pipeline.edited("artifacts.0", {k: LARGE.manifest["artifacts"][0][k] for k in ("media_type", "bytes", "chunks")}
+                            | {"name": "definition.yaml", "kind": "pipeline-definition"})
+    del large.content["definition.yaml"]
+    bad("pipeline-definition-large", "a definition larger than a chunk has no digest to be named by", large.plain(), "manifest.schema")
+    bad("pipeline-spec", "a pipeline's run has no spec", pipeline_run(kinds={"definition.yaml": "spec"}).plain(), "manifest.schema")
     execution = Pack(made("artifacts/a", b"x"), subject=EXECUTION)
     ulid = EXECUTION["execution_id"]
     for slug, value in (("lower-case", ulid.lower()), ("letter-i", "I" + ulid[1:]), ("letter-u", ulid[:-1] + "U"), ("letter-l", ulid[:-1] + "L"),

@@ -235,12 +235,18 @@ def is_name(value):
 
 RUN = dict(kind=is_kind, tenant=is_id, namespace=is_id, scenario=is_id, run_id=is_id, spec_hash=is_digest)
 STEP = dict(kind=is_kind, tenant=is_pipeline_tenant, run_id=is_id, step_id=is_id)
+PIPELINE = dict(kind=is_kind, tenant=is_pipeline_tenant, run_id=is_id)
 EXECUTION = dict(kind=is_kind, execution_id=is_ulid)
 SUBJECTS = {  # members, and the names that an artifact may have (section 6)
     "run": (RUN, re.compile(".*")),
     "step": (STEP, re.compile("(?:inputs|outputs)/.*")),
+    "pipeline": (PIPELINE, re.compile("definition[.]yaml|(?:plan|metadata)[.]json|events/audit_trail[.]jsonl"
+                                      "|steps/[A-Za-z0-9][A-Za-z0-9._-]{0,127}/manifest[.]json")),
     "execution": (EXECUTION, re.compile("metadata[.]json|logs/(?:runner|bench|stdout|stderr)[.]log|artifacts/.*")),
 }
+RUN_PARTS = {  # the kind of each artifact of a pipeline's run; every run has these four
+    "definition.yaml": "pipeline-definition", "plan.json": "pipeline-plan",
+    "metadata.json": "pipeline-metadata", "events/audit_trail.jsonl": "audit-trail"}
 PRODUCER = dict(name=is_id, version=text_of(128))
 INPUT = dict(pack=is_digest, name=is_name, commitment=is_hex)
 ARTIFACT = dict(name=is_name, kind=is_kind, media_type=is_media_type, bytes=is_integer)
@@ -285,6 +291,20 @@ def check_schema(manifest):
             raise Refused("manifest.schema", f"{name}: digests do not fit its size")
         if not names.fullmatch(name):
             raise Refused("manifest.schema", f"{name} is no name in the layout of this subject")
+    if subject["kind"] == "pipeline":
+        check_run_parts(manifest["artifacts"])
+
+
+def check_run_parts(artifacts):
+    for artifact in artifacts:
+        name = artifact["name"]
+        kind = RUN_PARTS.get(name, "step-manifest")
+        if artifact["kind"] != kind:
+            raise Refused("manifest.schema", f"{name} is of the kind {kind}")
+        if kind in ("pipeline-definition", "step-manifest") and "sha256" not in artifact:
+            raise Refused("manifest.schema", f"{name} is larger than a chunk")
+    for name in set(RUN_PARTS) - {artifact["name"] for artifact in artifacts}:
+        raise Refused("manifest.schema", f"a pipeline's run without {name}")
 
 
 def check_limits(manifest, limits):

@@ -181,6 +181,11 @@ impl PackEntry {
                 let texts = [Some(tenant), None, None, Some(run_id), Some(step_id), None];
                 ("step", texts, None)
             }
+            Subject::Pipeline { tenant, run_id } => {
+                let (tenant, run_id) = (tenant.as_str(), run_id.as_str());
+                let texts = [Some(tenant), None, None, Some(run_id), None, None];
+                ("pipeline", texts, None)
+            }
             Subject::Execution { execution_id } => {
                 let texts = [None, None, None, None, None, Some(execution_id.as_str())];
                 ("execution", texts, None)
@@ -238,6 +243,13 @@ impl PackEntry {
                     step_id,
                 }
             }
+            "pipeline" => {
+                let tenant = columns.parsed()?;
+                columns.skip(2);
+                let run_id = columns.parsed()?;
+                columns.skip(3);
+                Subject::Pipeline { tenant, run_id }
+            }
             "execution" => {
                 columns.skip(5);
                 let execution_id = columns.parsed()?;
@@ -285,7 +297,9 @@ impl ArtifactEntry {
     pub(crate) fn of(pack: &PackEntry, artifact: &Artifact) -> Self {
         let tenant = match &pack.subject {
             Subject::Run { tenant, .. } => Some(tenant.to_string()),
-            Subject::Step { tenant, .. } => Some(tenant.to_string()),
+            Subject::Step { tenant, .. } | Subject::Pipeline { tenant, .. } => {
+                Some(tenant.to_string())
+            }
             _ => None,
         };
         // An artifact of a step's pack was made by that step, and says so only where it may be another.

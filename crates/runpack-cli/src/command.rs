@@ -28,6 +28,7 @@ mod man;
 #[cfg(feature = "server")]
 mod mcp;
 mod mirror;
+mod pipeline;
 mod presign;
 mod pull;
 pub(crate) mod push;
@@ -70,6 +71,7 @@ pub(crate) enum BuiltIn {
     Presign(Box<presign::Presign>),
     Gc(Box<gc::Gc>),
     Retention(Box<retention::RetentionCommand>),
+    Pipeline(pipeline::PipelineCommand),
     Store(store::StoreCommand),
     Lifecycle(lifecycle::LifecycleCommand),
     #[cfg(feature = "catalog")]
@@ -119,6 +121,7 @@ impl Execute for BuiltIn {
             Self::Presign(command) => command.execute(context),
             Self::Gc(command) => command.execute(context),
             Self::Retention(command) => command.execute(context),
+            Self::Pipeline(command) => command.execute(context),
             Self::Store(command) => command.execute(context),
             Self::Lifecycle(command) => command.execute(context),
             #[cfg(feature = "catalog")]

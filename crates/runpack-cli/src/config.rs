@@ -3,8 +3,8 @@
 
 mod document;
 pub(crate) mod lifecycle;
-mod retention;
 mod regions;
+mod retention;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -143,6 +143,7 @@ impl Config {
         #[cfg(not(feature = "catalog"))]
         if runpacks.catalog.is_some() {
             return Err(read.no_catalog());
+        }
         let s3 = runpacks
             .s3
             .map(|section| read.s3("runpacks.s3", section))
@@ -196,11 +197,6 @@ impl Config {
                 .retention
                 .map(|section| read.retention(section))
                 .transpose()?,
-            s3: runpacks
-                .s3
-                .map(|section| read.s3(section))
-                .transpose()?
-                .unwrap_or_default(),
             s3,
         })
     }
@@ -296,12 +292,10 @@ impl Read<'_> {
 
     fn s3(&self, below: &str, section: S3Section) -> Result<S3Config, Failure> {
         let key = |name: &str| format!("{below}.{name}");
-        let is = |name, text: Option<&str>| text.map(|text| self.flag(&key(name), text)).transpose();
+        let is =
+            |name, text: Option<&str>| text.map(|text| self.flag(&key(name), text)).transpose();
         let path_style = is("path_style", section.path_style.as_deref())?;
-        let plain = is(
-            "allow_plain_http",
-            section.allow_plain_http.as_deref(),
-        )?;
+        let plain = is("allow_plain_http", section.allow_plain_http.as_deref())?;
         let region = section.region.map(|region| {
             check_region(&region)
                 .map_err(|rule| self.wrong(&key("region"), &region, rule))

@@ -106,6 +106,7 @@ pub fn subject(subject: &Subject) -> String {
             run_id,
             step_id,
         } => format!("step {tenant}/{run_id}/{step_id}"),
+        Subject::Pipeline { tenant, run_id } => format!("pipeline run {tenant}/{run_id}"),
         Subject::Execution { execution_id } => format!("execution {execution_id}"),
         _ => subject_fields(subject),
     }

@@ -9,6 +9,7 @@ mod bundle;
 mod store;
 
 pub use bundle::BundleTarget;
+pub(crate) use store::pipeline_tenant;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -54,11 +55,14 @@ pub struct Locate {
     /// Step id, for the pack of a pipeline's step
     #[arg(long, value_name = "ID", conflicts_with_all = ["namespace", "scenario", "spec_hash"])]
     step_id: Option<StepId>,
+    /// The pack of a pipeline's run, by --tenant and --run-id
+    #[arg(long, conflicts_with_all = ["namespace", "scenario", "spec_hash", "step_id"])]
+    pub(crate) pipeline: bool,
     /// Execution id (a ULID), for the pack of an execution
-    #[arg(long, value_name = "ULID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id"])]
+    #[arg(long, value_name = "ULID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id", "pipeline"])]
     execution_id: Option<ExecutionId>,
     /// Pack id, whoever's it is: sha256:...
-    #[arg(long, value_name = "PACK_ID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id", "execution_id"])]
+    #[arg(long, value_name = "PACK_ID", conflicts_with_all = ["tenant", "namespace", "scenario", "run_id", "spec_hash", "step_id", "pipeline", "execution_id"])]
     pub(crate) pack_id: Option<PackId>,
 }
 
@@ -76,6 +80,7 @@ impl Locate {
         self.run.is_given()
             || self.spec_hash.is_some()
             || self.step_id.is_some()
+            || self.pipeline
             || self.execution_id.is_some()
             || self.pack_id.is_some()
     }
@@ -203,6 +208,11 @@ impl Target {
             }) => Self::open_path(path.as_os_str()),
             Self::Bundle(bundle) => Ok(Self::Bundle(bundle.clone())),
         }
+    }
+
+    /// The pack about `subject`, in its place in a store that was opened.
+    pub(crate) fn in_place(storage: Storage, subject: Subject) -> Self {
+        store::files(storage, subject, None)
     }
 
     /// The pack at a path, or on standard input.

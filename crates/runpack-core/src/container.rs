@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 
 use crate::key::{Location, PipelineObject};
-use crate::manifest::{Artifact, Manifest, Subject};
+use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::name::ArtifactName;
 use crate::store::{ArtifactReader, ObjectBody, ObjectRef, StoreError, read_capped};
 
@@ -111,6 +111,22 @@ impl StorePack {
         Some(self.reader.storage_uri(&key))
     }
 
+    /// Whether an object of a pipeline's run is of the pack with this manifest, or of the pack of a step that it lists,
+    /// which is looked at for itself.
+    fn lists(&self, manifest: &Manifest, location: &Location) -> bool {
+        let name = match (location, &self.subject) {
+            (
+                Location::Pipeline {
+                    object: PipelineObject::StepArtifact { step_id, .. },
+                    ..
+                },
+                Subject::Pipeline { .. },
+            ) => Some(RunPart::Step(step_id.clone()).name()),
+            _ => location.artifact_name().map(|name| name.to_string()),
+        };
+        name.is_some_and(|name| manifest.artifact(&name).is_some())
+    }
+
     fn key_too_long(error: &crate::key::KeyTooLong) -> StoreError {
         StoreError::NotFound {
             key: format!("({error})"),
@@ -182,16 +198,11 @@ impl Container for StorePack {
                 }) => manifest
                     .artifact(name.as_str())
                     .is_some_and(|artifact| artifact.commitment() == commitment),
-                Some(
-                    Location::Execution {
-                        artifact: Some(name),
-                        ..
-                    }
-                    | Location::Pipeline {
-                        object: PipelineObject::StepArtifact { name, .. },
-                        ..
-                    },
-                ) => is_listed(&name),
+                Some(Location::Execution {
+                    artifact: Some(name),
+                    ..
+                }) => is_listed(&name),
+                Some(location @ Location::Pipeline { .. }) => self.lists(manifest, &location),
                 _ => false,
             };
             if !listed {

@@ -82,6 +82,20 @@ codes! {
     PinSignature = "pin.signature",
     /// Not the identity that was expected.
     PinIdentity = "pin.identity",
+    /// The plan of a pipeline's run is none.
+    PipelinePlan = "pipeline.plan",
+    /// The audit trail of a pipeline's run was changed, or tells of another run.
+    PipelineTrail = "pipeline.trail",
+    /// The metadata of a pipeline's run is not what plan and trail give.
+    PipelineMetadata = "pipeline.metadata",
+    /// A step is missing, is not in the plan, or is not the one that the trail tells of.
+    PipelineStep = "pipeline.step",
+    /// An input of a step does not come from where it must.
+    PipelineInput = "pipeline.input",
+    /// An artifact of a step names something as its source that the step does not come after.
+    PipelineLink = "pipeline.link",
+    /// A step was made by another agent than planned, or the agent is not the one that the plan names.
+    PipelineAgent = "pipeline.agent",
     /// A store shows different manifests for one subject.
     StoreEquivocation = "store.equivocation",
 }

@@ -30,6 +30,9 @@ pub enum IdError {
         escape(.0)
     )]
     Ulid(String),
+    /// Not the name and version of an agent.
+    #[error("an agent is written NAME@VERSION, agent=`{}`", escape(.0))]
+    Agent(String),
     /// Not a pack id.
     #[error("a pack id is `sha256:` and 64 lower-case hexadecimal digits, id=`{}`", escape(.0))]
     Pack(String),
@@ -168,6 +171,10 @@ pub struct PackId(Digest);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpecHash(Digest);
 
+/// The SHA-256 of a pipeline's definition, written `sha256:<hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PipelineHash(Digest);
+
 macro_rules! prefixed_digest {
     ($($name:ident),*) => {$(
         impl $name {
@@ -219,7 +226,7 @@ macro_rules! prefixed_digest {
     )*};
 }
 
-prefixed_digest!(PackId, SpecHash);
+prefixed_digest!(PackId, SpecHash, PipelineHash);
 
 impl PackId {
     /// The id of the pack with these manifest bytes.

@@ -18,7 +18,7 @@ use crate::id::{
     AgentId, AgentVersion, ExecutionId, Namespace, Organization, PackId, PipelineTenant, ProbeId,
     Project, RunId, Scenario, Service, SpecHash, Tenant,
 };
-use crate::manifest::{Manifest, Subject};
+use crate::manifest::{Manifest, RunPart, Subject};
 use crate::name::ArtifactName;
 
 /// The longest key, in bytes (Amazon S3 user guide, "Naming Amazon S3 objects").
@@ -259,10 +259,43 @@ impl Location {
                     object,
                 }
             }
+            Subject::Pipeline { tenant, run_id } => match artifact {
+                None => Self::Pipeline {
+                    tenant,
+                    run_id,
+                    object: PipelineObject::Manifest,
+                },
+                Some((commitment, name)) => Self::of_run_part(tenant, run_id, commitment, name),
+            },
             Subject::Execution { execution_id } => Self::Execution {
                 execution_id,
                 artifact: artifact.map(|(_, name)| name),
             },
+        }
+    }
+
+    /// An artifact of a pipeline's run. Two of them lie where they lie anyway: the definition by its hash, and the
+    /// manifests of steps.
+    fn of_run_part(
+        tenant: PipelineTenant,
+        run_id: RunId,
+        commitment: Digest,
+        name: ArtifactName,
+    ) -> Self {
+        let object = match RunPart::named(name.as_str()) {
+            Some(RunPart::Definition) => {
+                return Self::PipelineDefinition {
+                    tenant,
+                    definition: commitment,
+                };
+            }
+            Some(RunPart::Step(step_id)) => PipelineObject::StepManifest { step_id },
+            _ => PipelineObject::Artifact { name },
+        };
+        Self::Pipeline {
+            tenant,
+            run_id,
+            object,
         }
     }
 
@@ -292,6 +325,11 @@ impl Location {
                 run_id,
                 step_id,
             }),
+            Self::Pipeline {
+                tenant,
+                run_id,
+                object: PipelineObject::Manifest,
+            } => Some(Subject::Pipeline { tenant, run_id }),
             Self::Execution {
                 execution_id,
                 artifact: None,
@@ -300,22 +338,31 @@ impl Location {
         }
     }
 
-    /// The name of the artifact of a pack that lies here; `None` where none does.
-    pub fn artifact_name(&self) -> Option<&ArtifactName> {
+    /// The name of the artifact of a pack that lies here; `None` where none does. A step's manifest is an artifact of the
+    /// pack of its run.
+    pub fn artifact_name(&self) -> Option<ArtifactName> {
         match self {
-            Self::Run { artifact, .. } => artifact.as_ref().map(|(_, name)| name),
-            Self::Execution { artifact, .. } => artifact.as_ref(),
-            Self::Pipeline {
-                object: PipelineObject::StepArtifact { name, .. },
-                ..
-            } => Some(name),
+            Self::Run { artifact, .. } => artifact.as_ref().map(|(_, name)| name.clone()),
+            Self::Execution { artifact, .. } => artifact.clone(),
+            Self::Pipeline { object, .. } => match object {
+                PipelineObject::Artifact { name } | PipelineObject::StepArtifact { name, .. } => {
+                    Some(name.clone())
+                }
+                PipelineObject::StepManifest { step_id } => {
+                    RunPart::Step(step_id.clone()).name().parse().ok()
+                }
+                PipelineObject::Manifest => None,
+            },
+            Self::PipelineDefinition { .. } => RunPart::Definition.name().parse().ok(),
             _ => None,
         }
     }
 
     /// The bundle of a run's pack; `None` for other subjects, which have no place in the layout.
     pub fn bundle(manifest: &Manifest) -> Option<Self> {
-        let (Subject::Run { run_id, .. } | Subject::Step { run_id, .. }) = manifest.subject()
+        let (Subject::Run { run_id, .. }
+        | Subject::Step { run_id, .. }
+        | Subject::Pipeline { run_id, .. }) = manifest.subject()
         else {
             return None;
         };

@@ -10,6 +10,7 @@
 //! | make a pack | [`pack::PackDraft`] → `stage` → `commit` |
 //! | verify a pack | [`verify::Pack::open`] → [`verify::Pack::verify`] → [`verify::VerifyReport::into_verified`] |
 //! | read artifacts, never an unverified byte | [`verify::Pack::pinned`] → [`read::PinnedPack::read`] |
+//! | keep the run of a pipeline, step by step | [`pipeline`] |
 //! | carry a pack as one file | [`bundle`] |
 //! | sign and check signatures | [`sign`] |
 //! | check what somebody attests of the store | [`attestation::verify`] |
@@ -88,6 +89,7 @@ pub mod manifest;
 pub mod name;
 pub mod pack;
 pub mod pin;
+pub mod pipeline;
 pub mod progress;
 pub mod read;
 #[cfg(feature = "file")]

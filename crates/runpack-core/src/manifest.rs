@@ -6,6 +6,7 @@
 //! (`b06_not_canonical`), every member counts, nothing in it weakens its own verification.
 
 mod grammar;
+mod part;
 mod rules;
 mod wire;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use grammar::{GrammarError, Kind, LabelKey, MediaType, Text};
+pub use part::RunPart;
 pub use rules::ManifestError;
 pub(crate) use rules::check_names;
 
@@ -69,6 +71,13 @@ pub enum Subject {
         run_id: RunId,
         /// Which step.
         step_id: StepId,
+    },
+    /// A pipeline's run: its plan, what became of it, and the packs of its steps.
+    Pipeline {
+        /// Whose pipeline it is.
+        tenant: PipelineTenant,
+        /// Which run.
+        run_id: RunId,
     },
     /// One execution on a runner or bench.
     Execution {
@@ -370,6 +379,7 @@ impl Subject {
         match self {
             Self::Run { .. } => "run",
             Self::Step { .. } => "step",
+            Self::Pipeline { .. } => "pipeline",
             Self::Execution { .. } => "execution",
         }
     }
@@ -399,6 +409,10 @@ impl Subject {
                 ("step_id", step_id.to_string()),
                 ("tenant", tenant.to_string()),
             ],
+            Self::Pipeline { tenant, run_id } => vec![
+                ("run_id", run_id.to_string()),
+                ("tenant", tenant.to_string()),
+            ],
             Self::Execution { execution_id } => vec![("execution_id", execution_id.to_string())],
         }
     }
@@ -415,6 +429,7 @@ impl Subject {
         match self {
             Self::Run { .. } => true,
             Self::Step { .. } => name.starts_with("inputs/") || name.starts_with("outputs/"),
+            Self::Pipeline { .. } => RunPart::named(name).is_some(),
             Self::Execution { .. } => {
                 name == "metadata.json" || LOGS.contains(&name) || name.starts_with("artifacts/")
             }

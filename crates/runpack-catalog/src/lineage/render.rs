@@ -188,6 +188,7 @@ fn whose(subject: &Subject) -> String {
             run_id,
             step_id,
         } => format!("{tenant}/{run_id}/{step_id}"),
+        Subject::Pipeline { tenant, run_id } => format!("{tenant}/{run_id}"),
         Subject::Execution { execution_id } => execution_id.to_string(),
         _ => "another kind of subject".to_owned(),
     }

@@ -8,14 +8,14 @@
     reason = "a failed assertion is how a test speaks"
 )]
 
+mod auditing;
 mod costing;
 mod failing;
-mod filling;
-mod interchange;
-mod auditing;
 mod failing;
 mod filling;
+mod filling;
 mod gate;
+mod interchange;
 mod retaining;
 mod searching;
 mod support;

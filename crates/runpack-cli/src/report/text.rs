@@ -39,13 +39,17 @@ pub fn render(report: &VerifyReport, output: &Output) -> String {
 
 /// `valid: every byte is as committed, ...`
 pub fn verdict_line(report: &VerifyReport, output: &Output) -> String {
-    let tone = match report.verdict {
+    format!("{}: {}\n", verdict(report.verdict, output), because(report))
+}
+
+/// The name of a verdict, in its colour.
+pub(crate) fn verdict(verdict: Verdict, output: &Output) -> String {
+    let tone = match verdict {
         Verdict::Valid => Tone::Good,
         Verdict::Invalid => Tone::Bad,
         Verdict::Consistent | Verdict::Undecided => Tone::Open,
     };
-    let verdict = output.tone(tone, report.verdict.as_str());
-    format!("{verdict}: {}\n", because(report))
+    output.tone(tone, verdict.as_str())
 }
 
 fn facts(report: &VerifyReport, manifest: &Manifest) -> Vec<(&'static str, String)> {
@@ -97,7 +101,8 @@ pub fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
     about
 }
 
-fn finding_lines(finding: &Finding) -> String {
+/// A finding, indented.
+pub(crate) fn finding_lines(finding: &Finding) -> String {
     let about = finding
         .about
         .as_deref()

@@ -125,16 +125,12 @@ fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
     part.ok_or_else(|| {
         Failure::new(
             format!("a store holds many packs, and {flag} is not given"),
-            "say which pack with --tenant, --namespace, --scenario and --run-id, with --execution-id, or with --pack-id",
+            "say which pack with --tenant, --namespace, --scenario and --run-id, with --tenant, --run-id and --pipeline or --step-id, with --execution-id, or with --pack-id",
         )
     })
 }
 
-fn subject(
-    storage: &Storage,
-    locate: &Locate,
-    context: &Context,
-) -> Result<Subject, Failure> {
+fn subject(storage: &Storage, locate: &Locate, context: &Context) -> Result<Subject, Failure> {
     if let Some(execution_id) = &locate.execution_id {
         return Ok(Subject::Execution {
             execution_id: execution_id.clone(),
@@ -144,14 +140,15 @@ fn subject(
     let tenant: Tenant = needed(whose.tenant, "--tenant")?;
     let run_id: RunId = needed(locate.run.run_id.clone(), "--run-id")?;
     if let Some(step_id) = &locate.step_id {
-        let tenant: PipelineTenant = tenant.as_str().parse().map_err(|error| {
-            Failure::new("this is no tenant of a pipeline", "give another --tenant").because(&error)
-        })?;
         return Ok(Subject::Step {
-            tenant,
+            tenant: pipeline_tenant(&tenant)?,
             run_id,
             step_id: step_id.clone(),
         });
+    }
+    if locate.pipeline {
+        let tenant = pipeline_tenant(&tenant)?;
+        return Ok(Subject::Pipeline { tenant, run_id });
     }
     let namespace = needed(whose.namespace, "--namespace")?;
     let scenario = needed(whose.scenario, "--scenario")?;
@@ -171,6 +168,13 @@ fn subject(
         scenario,
         run_id,
         spec_hash,
+    })
+}
+
+/// A tenant as pipelines have them.
+pub(crate) fn pipeline_tenant(tenant: &Tenant) -> Result<PipelineTenant, Failure> {
+    tenant.as_str().parse().map_err(|error| {
+        Failure::new("this is no tenant of a pipeline", "give another --tenant").because(&error)
     })
 }
 

@@ -124,6 +124,7 @@ fn every_schema_is_closed_and_says_which_dialect() {
         "diff",
         "completions",
         "man",
+        "pipeline",
         "server",
         "ship",
         "audit",

@@ -16,9 +16,9 @@
 
 mod action;
 mod attestation;
-mod baseline;
 #[cfg(feature = "catalog")]
 mod audit;
+mod baseline;
 mod catalog;
 mod config;
 #[cfg(feature = "catalog")]
@@ -32,8 +32,9 @@ mod manipulate;
 mod misuse;
 mod names;
 mod output;
-mod retention;
+mod pipeline;
 mod regions;
+mod retention;
 mod s3;
 mod schema;
 #[cfg(feature = "server")]

@@ -22,8 +22,12 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn new(kind: Kind, how: BucketKind) -> Self {
+        Self::with_desk(Desk::with_run(), kind, how)
+    }
+
+    pub(crate) fn with_desk(desk: Desk, kind: Kind, how: BucketKind) -> Self {
         Self {
-            desk: Desk::with_run(),
+            desk,
             bucket: block_on(shared(kind).bucket(how)),
         }
     }

@@ -180,7 +180,7 @@ fn is_artifact(object: &Object, subject: &Subject) -> bool {
     };
     place
         .artifact_name()
-        .is_some_and(|name| place == Location::artifact(subject, name, object.commitment))
+        .is_some_and(|name| place == Location::artifact(subject, &name, object.commitment))
 }
 
 /// Each object of the manifest is there, as the manifest says, and no other.

@@ -74,10 +74,10 @@ fn pipeline(tenant: &str, rest: &str) -> Option<Location> {
     }
     let (run_id, object) = rest.strip_prefix("runs/")?.split_once('/')?;
     let object = match object {
-        "plan.json" => PipelineObject::Plan,
-        "metadata.json" => PipelineObject::Metadata,
         "manifest.json" => PipelineObject::Manifest,
-        "events/audit_trail.jsonl" => PipelineObject::AuditTrail,
+        "plan.json" | "metadata.json" | "events/audit_trail.jsonl" => PipelineObject::Artifact {
+            name: object.parse().ok()?,
+        },
         step => {
             let (step_id, object) = step.strip_prefix("steps/")?.split_once('/')?;
             let step_id = step_id.parse().ok()?;

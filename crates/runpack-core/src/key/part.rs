@@ -231,14 +231,13 @@ pub enum RecordObject {
 /// An object of a pipeline's run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PipelineObject {
-    /// `plan.json`
-    Plan,
-    /// `metadata.json`
-    Metadata,
     /// The run's `manifest.json`
     Manifest,
-    /// `events/audit_trail.jsonl`
-    AuditTrail,
+    /// An artifact of the run's own pack: `plan.json`, `metadata.json` or `events/audit_trail.jsonl`.
+    Artifact {
+        /// Which; the others of a [`RunPart`](crate::manifest::RunPart) lie elsewhere.
+        name: ArtifactName,
+    },
     /// `steps/{step_id}/manifest.json`
     StepManifest {
         /// Which step.
@@ -257,10 +256,8 @@ pub enum PipelineObject {
 impl fmt::Display for PipelineObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plan => f.write_str("plan.json"),
-            Self::Metadata => f.write_str("metadata.json"),
             Self::Manifest => f.write_str("manifest.json"),
-            Self::AuditTrail => f.write_str("events/audit_trail.jsonl"),
+            Self::Artifact { name } => write!(f, "{name}"),
             Self::StepManifest { step_id } => write!(f, "steps/{step_id}/manifest.json"),
             Self::StepArtifact { step_id, name } => write!(f, "steps/{step_id}/{name}"),
         }

@@ -56,10 +56,15 @@ fn ulid() -> impl Strategy<Value = ExecutionId> {
 fn pipeline_object() -> impl Strategy<Value = PipelineObject> {
     let side = prop::sample::select(vec!["inputs", "outputs"]);
     prop_oneof![
-        Just(PipelineObject::Plan),
-        Just(PipelineObject::Metadata),
         Just(PipelineObject::Manifest),
-        Just(PipelineObject::AuditTrail),
+        prop::sample::select(vec![
+            "plan.json",
+            "metadata.json",
+            "events/audit_trail.jsonl"
+        ])
+        .prop_map(|name| PipelineObject::Artifact {
+            name: name.parse().unwrap()
+        }),
         parsed(id()).prop_map(|step_id| PipelineObject::StepManifest { step_id }),
         (parsed(id()), side, name()).prop_map(|(step_id, side, name)| {
             let name = format!("{side}/{name}").parse().unwrap();

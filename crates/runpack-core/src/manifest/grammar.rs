@@ -82,6 +82,14 @@ text_type!(Kind);
 text_type!(MediaType);
 text_type!(LabelKey);
 
+impl LabelKey {
+    /// A key that is known to be one.
+    pub(crate) fn known(key: &'static str) -> Self {
+        debug_assert!(key.parse::<Self>().is_ok(), "{key}");
+        Self(key.into())
+    }
+}
+
 impl Kind {
     /// Whether it is the kind of the specification that proves a run's `spec_hash`.
     pub fn is_spec(&self) -> bool {
@@ -144,6 +152,13 @@ impl<const MAX: usize> Text<MAX> {
     /// As text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text of an id or digest of ours, which have no other characters and are shorter.
+    pub(crate) fn known(id: &impl fmt::Display) -> Self {
+        let text = id.to_string();
+        debug_assert!(text.parse::<Self>().is_ok(), "{text}");
+        Self(text.into())
     }
 
     /// The nearest text to any bytes, for display: what is not UTF-8 or a control character becomes

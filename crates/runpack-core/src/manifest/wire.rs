@@ -64,26 +64,27 @@ impl Document {
         Ok(document)
     }
 
-    /// Part of the schema: which names a subject's artifacts may have, and that there are any.
+    /// Part of the schema: which names a subject's artifacts may have, and which there must be.
     pub(super) fn check_subject_names(&self) -> Result<(), ManifestError> {
         if self.artifacts.is_empty() {
             return Err(ManifestError::Schema(serde_json::Error::custom(
                 "a pack has at least one artifact",
             )));
         }
-        match self
+        if let Some(artifact) = self
             .artifacts
             .iter()
             .find(|artifact| !self.subject.admits(artifact.name()))
         {
-            None => Ok(()),
-            Some(artifact) => Err(ManifestError::Schema(serde_json::Error::custom(
+            return Err(ManifestError::Schema(serde_json::Error::custom(
                 format_args!(
                     "this subject has no artifact of this name, name=`{}`",
                     artifact.name()
                 ),
-            ))),
+            )));
         }
+        super::part::check(&self.subject, &self.artifacts)
+            .map_err(|fault| ManifestError::Schema(serde_json::Error::custom(fault)))
     }
 
     /// The size and digest of the canonical bytes, without holding them.
@@ -376,6 +377,10 @@ fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subject, D::Err
                 run_id,
                 step_id,
             })
+        }
+        ("pipeline", Some(tenant), None, None, Some(run_id), None, None, None) => {
+            let tenant: PipelineTenant = tenant.parse().map_err(de::Error::custom)?;
+            Ok(Subject::Pipeline { tenant, run_id })
         }
         ("execution", None, None, None, None, None, None, Some(execution_id)) => {
             Ok(Subject::Execution { execution_id })

@@ -23,6 +23,8 @@ pub(super) struct Delivery {
     /// and found out to be there, and what it makes up is asked for and sent all the same.
     listed: HashSet<u64>,
     hashing: RandomState,
+    /// Whether manifests of other packs are among the artifacts: those of a pipeline's steps.
+    lists_manifests: bool,
 }
 
 impl Delivery {
@@ -50,6 +52,7 @@ impl Delivery {
             store: Arc::clone(store),
             listed,
             hashing,
+            lists_manifests: matches!(subject, Subject::Pipeline { .. }),
         })
     }
 
@@ -59,6 +62,17 @@ impl Delivery {
     }
 
     async fn is_there(&self, key: &ObjectKey, declared: &Declared) -> Result<bool, StoreError> {
+        if self.lists_manifests && is_manifest(key) {
+            // A manifest comes after the artifacts of its own pack, and from nobody else.
+            return match self.store.find(key, declared).await? {
+                Some(_) => Ok(true),
+                None => Err(StoreError::Barred {
+                    reason: format!(
+                        "a step of this run has no pack here yet, bring that first, key=`{key}`"
+                    ),
+                }),
+            };
+        }
         let is_listed = self.listed.contains(&self.hashing.hash_one(key.as_str()));
         Ok(is_listed && self.store.find(key, declared).await?.is_some())
     }
@@ -88,6 +102,10 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+fn is_manifest(key: &ObjectKey) -> bool {
+    Location::parse(key.as_str()).is_some_and(|location| location.manifest_subject().is_some())
 }
 
 /// All bytes of a small source, which must be as many as it said.

@@ -19,7 +19,9 @@ impl Owner {
             Subject::Run {
                 tenant, namespace, ..
             } => Self::new(Some(tenant.as_str()), Some(namespace.as_str())),
-            Subject::Step { tenant, .. } => Self::new(Some(tenant.as_str()), None),
+            Subject::Step { tenant, .. } | Subject::Pipeline { tenant, .. } => {
+                Self::new(Some(tenant.as_str()), None)
+            }
             Subject::Execution { .. } => Self::new(None, None),
         }
     }

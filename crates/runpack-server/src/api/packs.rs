@@ -60,7 +60,7 @@ pub(crate) async fn scope_of(executions: &Executions, subject: &Subject) -> Resu
             organization: tenant.as_str().into(),
             project: Some(namespace.as_str().into()),
         },
-        Subject::Step { tenant, .. } => Scope {
+        Subject::Step { tenant, .. } | Subject::Pipeline { tenant, .. } => Scope {
             organization: tenant.as_str().into(),
             project: None,
         },

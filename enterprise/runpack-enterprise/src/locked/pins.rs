@@ -41,6 +41,16 @@ fn commit_of(key: &ObjectKey) -> Option<ObjectKey> {
             run_id,
             object: PipelineObject::StepManifest { step_id },
         },
+        // A step's manifest is receipted with its step's pack, and a definition with whichever run was locked.
+        Location::Pipeline {
+            tenant,
+            run_id,
+            object: PipelineObject::Artifact { .. },
+        } => Location::Pipeline {
+            tenant,
+            run_id,
+            object: PipelineObject::Manifest,
+        },
         other => other,
     };
     commit.key().ok()

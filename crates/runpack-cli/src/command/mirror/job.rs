@@ -97,6 +97,8 @@ impl Job<'_> {
     async fn run(&self, progress: &Arc<Progress>) -> Result<Summary, Failure> {
         let mut summary = Summary::default();
         let mut listing = self.from.reader().list(&self.run.prefix());
+        // The pack of a pipeline's run lists those of its steps, so it comes after them.
+        let mut last = Vec::new();
         let mut at_end = false;
         while !at_end {
             let mut batch = Vec::new();
@@ -106,30 +108,41 @@ impl Job<'_> {
                     break;
                 };
                 let key = entry?.key;
-                batch.extend(
-                    Location::parse(&key)
-                        .filter(is_pack)
-                        .map(|location| (key, location)),
-                );
+                match Location::parse(&key).filter(is_pack) {
+                    Some(location) if is_pipeline_run(&location) => last.push((key, location)),
+                    Some(location) => batch.push((key, location)),
+                    None => {}
+                }
             }
-            // All comparisons end before copying begins: a request that nobody attends to runs out of time.
-            let compared: Vec<(String, ToDo)> = stream::iter(batch)
-                .map(async |(key, location)| (key, self.compare(&location).await))
-                .buffered(COMPARED_AT_ONCE)
-                .collect()
-                .await;
-            for (key, to_do) in compared {
-                let ended = match to_do {
-                    ToDo::Nothing(ended) => ended,
-                    ToDo::Pack(container, manifest) => {
-                        self.pack(&container, &manifest, progress).await
-                    }
-                    ToDo::Bundle(stored, pack_id) => self.bundle(stored, pack_id).await,
-                };
-                summary.add(key, ended);
-            }
+            self.batch(batch, progress, &mut summary).await;
+        }
+        while !last.is_empty() {
+            let batch = last.split_off(last.len().saturating_sub(COMPARED_AT_ONCE));
+            self.batch(batch, progress, &mut summary).await;
         }
         Ok(summary)
+    }
+
+    async fn batch(
+        &self,
+        batch: Vec<(String, Location)>,
+        progress: &Arc<Progress>,
+        summary: &mut Summary,
+    ) {
+        // All comparisons end before copying begins: a request that nobody attends to runs out of time.
+        let compared: Vec<(String, ToDo)> = stream::iter(batch)
+            .map(async |(key, location)| (key, self.compare(&location).await))
+            .buffered(COMPARED_AT_ONCE)
+            .collect()
+            .await;
+        for (key, to_do) in compared {
+            let ended = match to_do {
+                ToDo::Nothing(ended) => ended,
+                ToDo::Pack(container, manifest) => self.pack(&container, &manifest, progress).await,
+                ToDo::Bundle(stored, pack_id) => self.bundle(stored, pack_id).await,
+            };
+            summary.add(key, ended);
+        }
     }
 
     async fn compare(&self, location: &Location) -> ToDo {
@@ -341,4 +354,8 @@ impl Summary {
             self.faults_unlisted = self.faults_unlisted.saturating_add(1);
         }
     }
+}
+
+fn is_pipeline_run(location: &Location) -> bool {
+    matches!(location.manifest_subject(), Some(Subject::Pipeline { .. }))
 }

@@ -68,7 +68,10 @@ pub(super) fn of(key: &ObjectKey, declared: &Declared, write: &str) -> HashMap<S
         }) => {
             put("runpack-tenant", tenant.to_string());
             put("runpack-run-id", run_id.to_string());
-            matches!(object, PipelineObject::StepManifest { .. })
+            matches!(
+                object,
+                PipelineObject::Manifest | PipelineObject::StepManifest { .. }
+            )
         }
         Some(Location::Execution {
             execution_id,

@@ -1,0 +1,89 @@
+//! The begin of a run: its definition and plan are in the store before its first step.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::agent::too_long;
+use super::definition::{self, DefinitionError};
+use super::document::DOCUMENT_BYTES_MAX;
+use super::plan::Plan;
+use super::story::Begun;
+use crate::id::{PipelineTenant, RunId};
+use crate::key::{Location, ObjectKey, PipelineObject};
+use crate::manifest::{RunPart, Subject};
+use crate::name::NameError;
+use crate::store::{ArtifactReader, Declared, Store, StoreError, read_capped};
+use crate::time::Timestamp;
+
+/// Where a part of a run lies that is named by the run alone.
+pub(super) fn key_of(
+    tenant: &PipelineTenant,
+    run_id: &RunId,
+    part: &RunPart,
+) -> Result<ObjectKey, StoreError> {
+    let object = match part {
+        RunPart::Step(step_id) => PipelineObject::StepManifest {
+            step_id: step_id.clone(),
+        },
+        other => PipelineObject::Artifact {
+            name: other
+                .name()
+                .parse()
+                .map_err(|error: NameError| StoreError::NotFound {
+                    key: format!("({error})"),
+                })?,
+        },
+    };
+    let location = Location::Pipeline {
+        tenant: tenant.clone(),
+        run_id: run_id.clone(),
+        object,
+    };
+    location.key().map_err(|error| too_long(&error))
+}
+
+/// Keeps definition and plan of a run that begins, and says how it began. The same again changes nothing.
+///
+/// # Errors
+/// [`StoreError::AlreadyExists`] where the run began with another plan; the definition is too large; as the store fails.
+pub async fn begin(
+    store: &Arc<dyn Store>,
+    tenant: &PipelineTenant,
+    run_id: &RunId,
+    definition: Bytes,
+    plan: &Plan,
+    at: Timestamp,
+) -> Result<Begun, DefinitionError> {
+    store
+        .expect(&Subject::Pipeline {
+            tenant: tenant.clone(),
+            run_id: run_id.clone(),
+        })
+        .await?;
+    let (pipeline_hash, _) = definition::keep(&**store, tenant, definition).await?;
+    let bytes = plan.to_bytes();
+    let declared = Declared::of(&bytes);
+    let key = key_of(tenant, run_id, &RunPart::Plan)?;
+    store.put(&key, bytes.into(), declared).await?;
+    Ok(Begun {
+        tenant: tenant.clone(),
+        run_id: run_id.clone(),
+        pipeline_hash,
+        plan: plan.sha256(),
+        at,
+    })
+}
+
+/// The bytes of the plan of a run, of which at most a document's are read.
+///
+/// # Errors
+/// [`StoreError::NotFound`] where the run has not begun; as the store fails.
+pub async fn plan_bytes(
+    store: &dyn ArtifactReader,
+    tenant: &PipelineTenant,
+    run_id: &RunId,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let key = key_of(tenant, run_id, &RunPart::Plan)?;
+    read_capped(store, &key.into(), DOCUMENT_BYTES_MAX).await
+}
