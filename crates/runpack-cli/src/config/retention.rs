@@ -72,7 +72,7 @@ impl Read<'_> {
             let kind = SubjectKind::ALL
                 .into_iter()
                 .find(|kind| kind.as_str() == text);
-            let rule = "a kind is `run`, `step` or `execution`";
+            let rule = "a kind is `run`, `step`, `pipeline` or `execution`";
             kind.ok_or_else(|| self.wrong("runpacks.retention.policies.kind", &text, rule))
         });
         Ok(policy

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::display::chain;
 use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
 use crate::limits::Limits;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Subject};
 use crate::store::{Holding, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId};
 use crate::time::Timestamp;
 
@@ -84,6 +84,7 @@ impl Judge<'_> {
                 let artifacts = self.artifacts(&manifest).await?;
                 if artifacts.is_empty() {
                     self.metadata_is_due(expired).await?;
+                    self.is_of_no_run(manifest.subject()).await?;
                     (manifests.clone(), Phase::Manifest, manifests)
                 } else {
                     (manifests, Phase::Artifacts, artifacts)
@@ -151,6 +152,10 @@ impl Judge<'_> {
         for artifact in manifest.artifacts() {
             let commitment = artifact.commitment();
             let location = Location::artifact(manifest.subject(), artifact.name(), commitment);
+            // The manifest of a step is an artifact of its run too, and goes with the pack that it is of.
+            if location.manifest_subject().is_some() {
+                continue;
+            }
             let key = location
                 .key()
                 .map_err(|error| (WhyKept::Unsound, error.to_string()))?;
@@ -210,6 +215,23 @@ impl Judge<'_> {
             return Err((WhyKept::Metadata, format!("its manifest stays until {due}")));
         }
         Ok(())
+    }
+
+    /// Makes sure that the pack of no run lists the manifest of a step: without it that pack would not be whole.
+    async fn is_of_no_run(&self, subject: &Subject) -> Result<(), Stays> {
+        let Subject::Step { tenant, run_id, .. } = subject.clone() else {
+            return Ok(());
+        };
+        let run = Location::manifest(&Subject::Pipeline { tenant, run_id }).key();
+        let run = run.map_err(|error| (WhyKept::Unsound, error.to_string()))?;
+        match self.store.oldest(&run).await {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(&error)),
+            Ok(_) => {
+                let detail = format!("the pack of its run lists it, key=`{run}`");
+                Err((WhyKept::Needed, detail))
+            }
+        }
     }
 
     /// Makes sure that nothing holds or locks what goes, nor the manifest that says what it was.

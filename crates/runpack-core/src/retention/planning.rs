@@ -91,7 +91,9 @@ fn is_asked(expired: &Expired, tenant: Option<&Tenant>) -> bool {
     let Some(tenant) = tenant else { return true };
     match &expired.subject {
         Subject::Run { tenant: of, .. } => of == tenant,
-        Subject::Step { tenant: of, .. } => of.as_str() == tenant.as_str(),
+        Subject::Step { tenant: of, .. } | Subject::Pipeline { tenant: of, .. } => {
+            of.as_str() == tenant.as_str()
+        }
         Subject::Execution { .. } => false,
     }
 }

@@ -40,19 +40,22 @@ pub enum SubjectKind {
     Run,
     /// [`Subject::Step`]
     Step,
+    /// [`Subject::Pipeline`]
+    Pipeline,
     /// [`Subject::Execution`]
     Execution,
 }
 
 impl SubjectKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Run, Self::Step, Self::Execution];
+    pub const ALL: [Self; 4] = [Self::Run, Self::Step, Self::Pipeline, Self::Execution];
 
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Step => "step",
+            Self::Pipeline => "pipeline",
             Self::Execution => "execution",
         }
     }
@@ -160,6 +163,9 @@ impl Policy {
                 Some(scenario),
             ),
             Subject::Step { tenant, .. } => (SubjectKind::Step, Some(tenant.as_str()), None, None),
+            Subject::Pipeline { tenant, .. } => {
+                (SubjectKind::Pipeline, Some(tenant.as_str()), None, None)
+            }
             Subject::Execution { .. } => (SubjectKind::Execution, None, None, None),
         };
         self.kind.is_none_or(|wanted| wanted == kind)
