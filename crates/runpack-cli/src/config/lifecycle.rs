@@ -55,9 +55,11 @@ pub(crate) fn load(path: &Path) -> Result<Lifecycle, Failure> {
 
 impl Read<'_> {
     pub(super) fn lifecycle(&self, section: LifecycleSection) -> Result<Lifecycle, Failure> {
-        let mut wishes = Lifecycle::default();
-        wishes.transitions = self.transitions("transitions", section.transitions)?;
-        wishes.noncurrent = self.transitions("noncurrent", section.noncurrent)?;
+        let mut wishes = Lifecycle {
+            transitions: self.transitions("transitions", section.transitions)?,
+            noncurrent: self.transitions("noncurrent", section.noncurrent)?,
+            ..Lifecycle::default()
+        };
         let days = |key, text: Option<String>| text.map(|t| self.days(key, &t)).transpose();
         wishes.dangerous_noncurrent_expiry_days = days(
             "dangerously_remove_noncurrent_after",
@@ -92,7 +94,8 @@ impl Read<'_> {
     fn days(&self, key: &str, text: &str) -> Result<u32, Failure> {
         let wrong = || self.wrong(&named(key), text, "write whole days or weeks, such as 90d");
         let seconds = parse_duration(text).map_err(|_| wrong())?.seconds();
-        let days = (seconds % DAY_SECONDS == 0).then_some(seconds / DAY_SECONDS);
+        let days = seconds.checked_div(DAY_SECONDS);
+        let days = days.filter(|_| seconds.is_multiple_of(DAY_SECONDS));
         let days = days.and_then(|days| u32::try_from(days).ok());
         days.ok_or_else(wrong)
     }

@@ -5,144 +5,15 @@ use serde_json::Value;
 
 use super::quoted;
 
+/// The module; in it stand the default of the bucket and the statements of its policy.
+const MODULE: &str = include_str!("baseline.tf.in");
+
 /// The module. `bucket` is what the variable is where nobody gives one.
 pub(crate) fn baseline(bucket: &BucketName, tls_min: TlsVersion) -> String {
     // JSON is an expression of HCL, and what is a template in it is meant to be one.
     let statements = Value::Array(transport_statements("${var.bucket}", Some(tls_min)));
     let statements = serde_json::to_string_pretty(&statements).unwrap_or_default();
-    let statements = statements.replace('\n', "\n    ");
-    format!(
-        r#"# The baseline of a bucket for evidence, as `runpack store baseline terraform` wrote it.
-# Each resource owns what it sets: import what the bucket has, and give statements of your own as a variable.
-
-terraform {{
-  required_providers {{
-    aws = {{
-      source  = "hashicorp/aws"
-      version = ">= 5.86"
-    }}
-  }}
-}}
-
-variable "bucket" {{
-  description = "The bucket, which is there."
-  type        = string
-  default     = {bucket}
-}}
-
-variable "kms_key_arn" {{
-  description = "The key that new objects are encrypted with. Without one the service uses keys of its own."
-  type        = string
-  default     = null
-}}
-
-variable "log_bucket" {{
-  description = "The bucket that access is logged to: another one, without Object Lock."
-  type        = string
-  default     = null
-}}
-
-variable "log_prefix" {{
-  description = "What the objects of the log begin with."
-  type        = string
-  default     = "access/"
-}}
-
-variable "other_statements" {{
-  description = "The statements that the policy of the bucket has beside these."
-  type        = any
-  default     = []
-}}
-
-variable "trail_bucket" {{
-  description = "The bucket that CloudTrail writes to. With one, every read and write of an object is recorded, which costs."
-  type        = string
-  default     = null
-}}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "runpack" {{
-  bucket = var.bucket
-
-  rule {{
-    bucket_key_enabled = var.kms_key_arn != null
-
-    apply_server_side_encryption_by_default {{
-      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
-      kms_master_key_id = var.kms_key_arn
-    }}
-  }}
-}}
-
-resource "aws_s3_bucket_versioning" "runpack" {{
-  bucket = var.bucket
-
-  versioning_configuration {{
-    status = "Enabled"
-  }}
-}}
-
-resource "aws_s3_bucket_ownership_controls" "runpack" {{
-  bucket = var.bucket
-
-  rule {{
-    object_ownership = "BucketOwnerEnforced"
-  }}
-}}
-
-resource "aws_s3_bucket_public_access_block" "runpack" {{
-  bucket                  = var.bucket
-  block_public_acls       = true
-  ignore_public_acls      = true
-  block_public_policy     = true
-  restrict_public_buckets = true
-}}
-
-resource "aws_s3_bucket_logging" "runpack" {{
-  count         = var.log_bucket == null ? 0 : 1
-  bucket        = var.bucket
-  target_bucket = var.log_bucket
-  target_prefix = var.log_prefix
-}}
-
-locals {{
-  transport_statements = {statements}
-}}
-
-resource "aws_s3_bucket_policy" "runpack" {{
-  bucket = var.bucket
-  policy = jsonencode({{
-    Version   = "2012-10-17"
-    Statement = concat(var.other_statements, local.transport_statements)
-  }})
-}}
-
-resource "aws_cloudtrail" "runpack" {{
-  count                      = var.trail_bucket == null ? 0 : 1
-  name                       = "runpack-data-events"
-  s3_bucket_name             = var.trail_bucket
-  enable_log_file_validation = true
-  is_multi_region_trail      = false
-
-  advanced_event_selector {{
-    name = "Objects of the bucket for evidence"
-
-    field_selector {{
-      field  = "eventCategory"
-      equals = ["Data"]
-    }}
-
-    field_selector {{
-      field  = "resources.type"
-      equals = ["AWS::S3::Object"]
-    }}
-
-    field_selector {{
-      field       = "resources.ARN"
-      starts_with = ["arn:aws:s3:::${{var.bucket}}/"]
-    }}
-  }}
-}}
-"#,
-        bucket = quoted(bucket.as_str()),
-    )
+    MODULE
+        .replace("@BUCKET@", &quoted(bucket.as_str()))
+        .replace("@STATEMENTS@", &statements.replace('\n', "\n    "))
 }

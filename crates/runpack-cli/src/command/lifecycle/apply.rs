@@ -98,13 +98,11 @@ async fn admitted(store: &S3Store, wanted: &Wanted) -> Result<(), Failure> {
 }
 
 fn not_set(fault: LifecycleFault) -> Failure {
+    let fault = match fault {
+        LifecycleFault::Store(error) => return error.into(),
+        other => other,
+    };
     let help = match &fault {
-        LifecycleFault::Store(_) => {
-            let LifecycleFault::Store(error) = fault else {
-                return Failure::new(fault.to_string(), "try again");
-            };
-            return error.into();
-        }
         LifecycleFault::Changed => "run it again, and look at what is there now",
         LifecycleFault::Unknown { .. } => {
             "set the rules of `runpack lifecycle rules` by the means by which the others were set"

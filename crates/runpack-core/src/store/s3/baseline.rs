@@ -143,6 +143,15 @@ impl Looked {
         }
     }
 
+    /// The store did not say.
+    fn untold(standing: Standing) -> Self {
+        let found = match &standing {
+            Standing::Unsupported => "not supported here",
+            _ => "not known",
+        };
+        Self::of(found, standing)
+    }
+
     fn of(found: impl Into<String>, standing: Standing) -> Self {
         Self {
             found: found.into(),
@@ -201,7 +210,7 @@ impl S3Store {
         asked: Result<T, SdkError<E, HttpResponse>>,
         absent: &str,
         action: &'static str,
-    ) -> Result<Option<T>, Looked>
+    ) -> Result<Option<T>, Standing>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
@@ -213,9 +222,9 @@ impl S3Store {
             return Ok(None);
         }
         if fault.is_unknown_function() {
-            return Err(Looked::of("not supported here", Standing::Unsupported));
+            return Err(Standing::Unsupported);
         }
         let why = fault.into_error(self, action, "").to_string();
-        Err(Looked::of("not known", Standing::Unknown { why }))
+        Err(Standing::Unknown { why })
     }
 }

@@ -35,7 +35,7 @@ macro_rules! ask {
             .await;
         match $store.found(asked, $absent, $action) {
             Ok(found) => found,
-            Err(looked) => return Ok(looked),
+            Err(standing) => return Ok(Looked::untold(standing)),
         }
     }};
 }
@@ -114,7 +114,9 @@ impl S3Store {
             algorithm,
             Some(ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse)
         );
-        let said = algorithm.as_ref().map_or("none", |a| a.as_str());
+        let said = algorithm
+            .as_ref()
+            .map_or("none", ServerSideEncryption::as_str);
         let said = match &key {
             Some(key) => format!("{said} with {key}"),
             None => said.to_owned(),
