@@ -324,6 +324,13 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
         asked.value(label.as_str()).add(" AND l.value = ");
         asked.value(value.as_str()).add(")");
     }
+    in_order(&mut asked, query);
+    asked.value(limit.saturating_add(1));
+    asked
+}
+
+/// Where the page begins, and what comes first in it.
+fn in_order(asked: &mut Question, query: &Query) {
     let (beyond, order) = match query.order() {
         Order::Newest => (
             " AND (a.created_at, a.pack_id, a.name) < (",
@@ -341,6 +348,4 @@ pub(crate) fn question(query: &Query, limit: u64) -> Question {
         asked.value(cursor.name.as_str()).add(")");
     }
     asked.add(order);
-    asked.value(limit.saturating_add(1));
-    asked
 }

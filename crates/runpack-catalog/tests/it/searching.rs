@@ -3,6 +3,7 @@
 use runpack_catalog::{Catalog, Query};
 use runpack_core::digest::Digest;
 use runpack_core::limits::Limits;
+use runpack_core::retention::{Keep, Policy, RetentionPolicies};
 use runpack_core::store::MemoryStore;
 use runpack_testing::block_on;
 
@@ -176,7 +177,11 @@ fn questions_are_answered_by_an_index() {
     let both = Both::start();
     block_on(async {
         let [sqlite, postgres] = both.open("plans").await;
+        let keep = Keep::Seconds(30 * 86_400);
+        let policies = vec![Policy::new("all".parse().unwrap(), keep).unwrap()];
+        let policies = RetentionPolicies::new(policies).unwrap();
         for catalog in [&sqlite, &postgres] {
+            catalog.set_policies(&policies).await.unwrap();
             filled(catalog).await;
         }
         // So few artifacts would rather be read through; it shall not be possible.

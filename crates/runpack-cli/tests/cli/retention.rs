@@ -286,6 +286,14 @@ fn export(run_id: &str) -> String {
 fn l15_locks_and_holds_of_real_servers_keep_what_has_expired() {
     for kind in [Kind::Moto, Kind::Ceph] {
         let remote = Remote::expired(kind, BucketKind::Locked);
+        if kind == Kind::Moto {
+            // It says of a version that nobody held neither that it is held nor that it is not, which is taken for held.
+            let plan = remote.line("retention plan @ --json").expect(0).json();
+            assert_eq!(whys(&plan), ["locked"]);
+            for one in block_on(remote.bucket.versions_raw("ci/tenant/")) {
+                block_on(remote.bucket.clear_hold_raw(&one.name, &one.version)).unwrap();
+            }
+        }
         let plan = remote
             .line("retention plan @ --out plan.json --json")
             .expect(0)
@@ -335,8 +343,8 @@ fn w23_exactly_the_planned_versions_go_and_no_marker_comes() {
         remote.line("retention apply plan.json --store @").expect(0);
         assert_eq!(remote.versions(), [], "{kind:?} {how:?}");
         let all = block_on(remote.bucket.list_raw());
-        // The manifest, an intent and a receipt.
-        assert_eq!(all.len(), 3, "{kind:?} {how:?} {all:?}");
+        // The manifest, its reference, an intent and a receipt.
+        assert_eq!(all.len(), 4, "{kind:?} {how:?} {all:?}");
         remote.line("retention apply plan.json --store @").expect(0);
         let verified = remote.line(&format!("verify @ {RUN}")).expect(1).out;
         assert!(

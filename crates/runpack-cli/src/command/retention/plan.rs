@@ -98,10 +98,7 @@ impl PlanCommand {
                 format!("{}, {}", count(packs, "pack"), size(plan.bytes())),
             ),
             ("judged at", plan.at.to_string()),
-            (
-                "until",
-                format!("{} it may be carried out", plan.expires_at),
-            ),
+            ("apply by", plan.expires_at.to_string()),
             ("plan", format!("sha256:{}", plan.digest())),
         ]);
         if !plan.removals.is_empty() {
