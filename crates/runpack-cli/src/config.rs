@@ -231,12 +231,10 @@ impl Read<'_> {
 
     fn s3(&self, below: &str, section: S3Section) -> Result<S3Config, Failure> {
         let key = |name: &str| format!("{below}.{name}");
-        let is = |name, text: Option<&str>| text.map(|text| self.flag(&key(name), text)).transpose();
+        let is =
+            |name, text: Option<&str>| text.map(|text| self.flag(&key(name), text)).transpose();
         let path_style = is("path_style", section.path_style.as_deref())?;
-        let plain = is(
-            "allow_plain_http",
-            section.allow_plain_http.as_deref(),
-        )?;
+        let plain = is("allow_plain_http", section.allow_plain_http.as_deref())?;
         let region = section.region.map(|region| {
             check_region(&region)
                 .map_err(|rule| self.wrong(&key("region"), &region, rule))

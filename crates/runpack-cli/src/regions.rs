@@ -65,7 +65,10 @@ impl FromStr for RegionName {
 
     fn from_str(text: &str) -> Result<Self, NoRegionName> {
         let is_rest = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let begins = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        let begins = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_lowercase());
         if begins && text.len() <= 32 && text.bytes().all(is_rest) {
             Ok(Self(text.into()))
         } else {
@@ -141,7 +144,9 @@ pub(crate) enum Whereabouts {
 /// Why something is not written to a region.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegionError {
-    #[error("no route of runpacks.regions takes this, so it is written nowhere: add a route, {owner}")]
+    #[error(
+        "no route of runpacks.regions takes this, so it is written nowhere: add a route, {owner}"
+    )]
     Unrouted { owner: Owner },
     #[error(
         "no rule of runpacks.regions.residency names where this may lie, so it is written nowhere: add a rule, {owner}"
@@ -222,7 +227,11 @@ impl Regions {
                 owner: owner.clone(),
             });
         }
-        match region.replicas.iter().find(|replica| !allowed.contains(replica)) {
+        match region
+            .replicas
+            .iter()
+            .find(|replica| !allowed.contains(replica))
+        {
             None => Ok(()),
             Some(replica) => Err(RegionError::ReplicaElsewhere {
                 region: region.name.clone(),
@@ -237,7 +246,10 @@ impl Regions {
     pub(crate) fn named(&self, name: &RegionName) -> Result<&Region, Failure> {
         self.stores.get(name).ok_or_else(|| {
             Failure::new(
-                format!("there is no such region, region=`{name}` regions=`{}`", self.listed()),
+                format!(
+                    "there is no such region, region=`{name}` regions=`{}`",
+                    self.listed()
+                ),
                 "correct the name, or write the region below `runpacks.regions.stores`",
             )
         })
@@ -267,7 +279,10 @@ impl Regions {
         .map(|name| StoreAddress::Region(name.clone()))
         .ok_or_else(|| {
             Failure::new(
-                format!("there are several regions, and none is named, regions=`{}`", self.listed()),
+                format!(
+                    "there are several regions, and none is named, regions=`{}`",
+                    self.listed()
+                ),
                 "name one as region:NAME, or say whose packs are meant with --tenant",
             )
         })
@@ -353,7 +368,9 @@ impl Region {
                 Whereabouts::Right
             }
             (BucketLocation::Told(told), _) => Whereabouts::Wrong { told: told.clone() },
-            (BucketLocation::NotTold { why }, LocationRule::Trusted) => Whereabouts::Trusted { why },
+            (BucketLocation::NotTold { why }, LocationRule::Trusted) => {
+                Whereabouts::Trusted { why }
+            }
             (BucketLocation::NotTold { why }, LocationRule::Told) => Whereabouts::Untold { why },
         }
     }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use runpack_core::key::{Location, ObjectKey};
 use runpack_core::commitment::CHUNK_BYTES;
+use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::store::failover::{FailoverReader, Role, SourceAccount};
 use runpack_core::verify::{Finding, Verdict, VerifyReport};
@@ -58,16 +58,17 @@ pub(crate) fn settle<T>(
             left = left.saturating_sub(1);
         }
         let found = target.found_again(context);
-        again = Some(
-            found.map_err(|failure| failure.with_details(notes(&failover.account())))?,
-        );
+        again = Some(found.map_err(|failure| failure.with_details(notes(&failover.account())))?);
     }
 }
 
 /// The replicas whose objects the report objects to. What could not be read is nobody's fault.
 fn blame(target: &Target, failover: &FailoverReader, report: &VerifyReport) -> Vec<Blamed> {
     let mut blamed: Vec<Blamed> = Vec::new();
-    let objections = report.findings.iter().filter(|one| !one.code.is_undecided());
+    let objections = report
+        .findings
+        .iter()
+        .filter(|one| !one.code.is_undecided());
     for finding in objections {
         let Some((key, starts)) = object_of(target, report, finding) else {
             continue;
@@ -157,7 +158,9 @@ fn note(source: &SourceAccount) -> Option<String> {
         said.push(format!("did not answer ({last})"));
     }
     if let Some(why) = &source.set_aside {
-        said.push(format!("is set aside, since what it has is not what it should be ({why})"));
+        said.push(format!(
+            "is set aside, since what it has is not what it should be ({why})"
+        ));
     }
     let who = match source.role {
         Role::Primary => "region",
@@ -192,7 +195,10 @@ pub(crate) fn add_to(result: &mut Value, failover: Option<&FailoverReader>) {
 
 /// Says what did not come from the region itself, for results that have no notes.
 pub(crate) fn remark(context: &Context, failover: Option<&FailoverReader>) {
-    for note in failover.map(|failover| notes(&failover.account())).unwrap_or_default() {
+    for note in failover
+        .map(|failover| notes(&failover.account()))
+        .unwrap_or_default()
+    {
         context.output.remark(&safe(&note));
     }
 }

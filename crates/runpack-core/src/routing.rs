@@ -121,7 +121,9 @@ impl<T> Routes<T> {
 
     /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&Selector, &T)> {
-        self.entries.iter().map(|(selector, entry)| (selector, entry))
+        self.entries
+            .iter()
+            .map(|(selector, entry)| (selector, entry))
     }
 
     /// Whether there is none.
@@ -167,7 +169,9 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for wrong in ["", "**", "*acme", "ac*me", "acme/*", "a b", "-a", "\u{e9}*", "acme\n"] {
+        for wrong in [
+            "", "**", "*acme", "ac*me", "acme/*", "a b", "-a", "\u{e9}*", "acme\n",
+        ] {
             assert!(Selector::parse(wrong, "*").is_err(), "{wrong}");
             assert!(Selector::parse("*", wrong).is_err(), "{wrong}");
         }

@@ -112,7 +112,9 @@ impl Test {
     fn wanted<'a>(&self, regions: &'a Regions) -> Result<Vec<&'a Region>, Failure> {
         let wanted: Vec<&Region> = if self.regions.is_empty() {
             let with_replicas = regions.all();
-            with_replicas.filter(|region| !region.replicas.is_empty()).collect()
+            with_replicas
+                .filter(|region| !region.replicas.is_empty())
+                .collect()
         } else {
             let named = self.regions.iter().map(|name| regions.named(name));
             named.collect::<Result<_, Failure>>()?
@@ -176,9 +178,18 @@ impl ReplicaExamined {
 
 fn text(examined: &[Examined]) -> String {
     let mut rows = vec![
-        ["REGION", "REPLICA", "REACHED", "PLACE", "VERIFIED", "MISSING", "NEWEST COMMON", "TAKES OVER"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "REGION",
+            "REPLICA",
+            "REACHED",
+            "PLACE",
+            "VERIFIED",
+            "MISSING",
+            "NEWEST COMMON",
+            "TAKES OVER",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     let mut more = String::new();
     let reached = |reached: &Result<(), String>| if reached.is_ok() { "yes" } else { "no" };
@@ -200,7 +211,11 @@ fn text(examined: &[Examined]) -> String {
                 replica.name.to_string(),
                 reached(&replica.reached).to_owned(),
                 replica.place.is.to_owned(),
-                format!("{} of {}", grouped(replica.read.verified), grouped(region.sampled)),
+                format!(
+                    "{} of {}",
+                    grouped(replica.read.verified),
+                    grouped(region.sampled)
+                ),
                 grouped(replica.behind.missing),
                 newest.map_or_else(|| "-".to_owned(), |time| time.to_string()),
                 replica.standing.as_str().to_owned(),
@@ -212,7 +227,10 @@ fn text(examined: &[Examined]) -> String {
                 .for_each(|what| add!(more, "{who}: {}\n", safe(what)));
             if replica.behind.late > 0 {
                 let late = grouped(replica.behind.late);
-                add!(more, "{who}: {late} packs are missing there for longer than they may\n");
+                add!(
+                    more,
+                    "{who}: {late} packs are missing there for longer than they may\n"
+                );
             }
         }
         let who = format!("region `{}`", region.name);
@@ -221,7 +239,11 @@ fn text(examined: &[Examined]) -> String {
             .chain(&region.faults)
             .for_each(|what| add!(more, "{who}: {}\n", safe(what)));
         for what in &region.without_region.faults {
-            add!(more, "{who}, read from its replicas alone: {}\n", safe(what));
+            add!(
+                more,
+                "{who}, read from its replicas alone: {}\n",
+                safe(what)
+            );
         }
     }
     let align = [

@@ -77,8 +77,8 @@ impl Execute for Pull {
         let target = Target::in_store(from, &locate, context)?;
         let known = Arc::new(Known::gather(&self.pins, &target, context)?);
         let wants_bundle = out.as_os_str().as_encoded_bytes().ends_with(b".tar.gz");
-        let (report, made) = sources::settle(context, &target, |target| {
-            match (target, wants_bundle) {
+        let (report, made) =
+            sources::settle(context, &target, |target| match (target, wants_bundle) {
                 (Target::Files(files), false) => directory(context, files, &known, &out, &limits),
                 (Target::Files(files), true) => {
                     bundled(context, target, files, &known, &out, &limits)
@@ -89,8 +89,7 @@ impl Execute for Pull {
                 (Target::Bundle(bundle), true) => {
                     fetch::bundle(context, bundle, &known, &out, &limits)
                 }
-            }
-        })?;
+            })?;
         if let (Some(made), Some(manifest)) = (&made, &report.manifest) {
             // The name with every link resolved comes last.
             let copy = place::places(made).unwrap_or_default().pop();

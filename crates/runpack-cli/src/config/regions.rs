@@ -57,7 +57,11 @@ impl Read<'_> {
                 });
                 let named: BTreeSet<RegionName> = named.collect::<Result<_, Failure>>()?;
                 if named.is_empty() {
-                    return Err(self.wrong(&key, "", "name the regions in which such packs may lie"));
+                    return Err(self.wrong(
+                        &key,
+                        "",
+                        "name the regions in which such packs may lie",
+                    ));
                 }
                 Ok((selector, named))
             });
@@ -92,7 +96,11 @@ impl Read<'_> {
 
     fn bounded(&self, key: &str, entries: usize) -> Result<(), Failure> {
         if entries == 0 {
-            return Err(self.wrong(key, "", "write at least one entry: without one nothing can be written"));
+            return Err(self.wrong(
+                key,
+                "",
+                "write at least one entry: without one nothing can be written",
+            ));
         }
         if entries > ENTRIES_MAX {
             let rule = format!("there are at most {ENTRIES_MAX} entries");
@@ -107,8 +115,10 @@ impl Read<'_> {
         tenant: &str,
         namespace: Option<&str>,
     ) -> Result<Selector, Failure> {
-        Selector::parse(tenant, namespace.unwrap_or("*"))
-            .map_err(|error| self.wrong(key, tenant, "correct tenant or namespace").because(&error))
+        Selector::parse(tenant, namespace.unwrap_or("*")).map_err(|error| {
+            self.wrong(key, tenant, "correct tenant or namespace")
+                .because(&error)
+        })
     }
 
     fn region(&self, name: &RegionName, section: RegionSection) -> Result<Region, Failure> {
@@ -155,17 +165,23 @@ impl Read<'_> {
         let place = match section.root {
             Some(root) if s3 == S3Config::default() => {
                 if location == LocationRule::Told {
-                    let rule = "nobody tells where a directory is: write `location: trusted` for it";
+                    let rule =
+                        "nobody tells where a directory is: write `location: trusted` for it";
                     return Err(self.wrong(&key("location"), "told", rule));
                 }
                 RegionPlace::Directory(self.beside.join(root))
             }
             Some(root) => {
-                let rule = "a region is a directory (`root`) or a bucket, and this one has keys of both";
+                let rule =
+                    "a region is a directory (`root`) or a bucket, and this one has keys of both";
                 return Err(self.wrong(&key("root"), &root, rule));
             }
             None if s3.bucket.is_none() => {
-                return Err(self.wrong(&key("bucket"), "", "name the bucket, or a directory as `root`"));
+                return Err(self.wrong(
+                    &key("bucket"),
+                    "",
+                    "name the bucket, or a directory as `root`",
+                ));
             }
             None if s3.region.is_none() => {
                 let rule = "write where the bucket must be, as the service names its regions";
@@ -188,7 +204,10 @@ impl Read<'_> {
         for (at, region) in all.iter().enumerate() {
             let before = all.iter().take(at);
             if let Some(same) = before.into_iter().find(|other| other.is_same_place(region)) {
-                let rule = format!("it is the same place as region `{}`: name it once", same.name);
+                let rule = format!(
+                    "it is the same place as region `{}`: name it once",
+                    same.name
+                );
                 let key = format!("{PATH}.stores.{}", region.name);
                 return Err(self.wrong(&key, region.name.as_str(), &rule));
             }

@@ -77,7 +77,8 @@ pub fn parse_store(text: &str) -> Result<StoreAddress, String> {
         }));
     }
     if let Some(name) = text.strip_prefix("region:") {
-        let wrong = |_| "a region is written region:NAME, as `runpacks.regions` names it".to_owned();
+        let wrong =
+            |_| "a region is written region:NAME, as `runpacks.regions` names it".to_owned();
         return name.parse().map(StoreAddress::Region).map_err(wrong);
     }
     match place::path_of_file_uri(text) {

@@ -54,8 +54,7 @@ pub(crate) fn open_region(
             }
             let opened = context.wait(async {
                 let opened = ask_bucket(&settings, &bucket, if_away(access)).await?;
-                if let (Backend::S3(store, asked), true) =
-                    (&opened.backend, access != Access::Read)
+                if let (Backend::S3(store, asked), true) = (&opened.backend, access != Access::Read)
                 {
                     check_place(context, store, region, asked.clone()).await?;
                 }
@@ -268,7 +267,9 @@ pub(super) fn no_regions() -> Failure {
 
 fn stranger(address: &StoreAddress) -> Failure {
     Failure::new(
-        format!("this store is none of the regions, so nothing is written to it, store=`{address}`"),
+        format!(
+            "this store is none of the regions, so nothing is written to it, store=`{address}`"
+        ),
         "write to a region, as region:NAME, or name this store below `runpacks.regions.stores`",
     )
 }

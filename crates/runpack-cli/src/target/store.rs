@@ -123,11 +123,7 @@ fn needed<T>(part: Option<T>, flag: &str) -> Result<T, Failure> {
     })
 }
 
-fn subject(
-    storage: &Storage,
-    locate: &Locate,
-    context: &Context,
-) -> Result<Subject, Failure> {
+fn subject(storage: &Storage, locate: &Locate, context: &Context) -> Result<Subject, Failure> {
     if let Some(execution_id) = &locate.execution_id {
         return Ok(Subject::Execution {
             execution_id: execution_id.clone(),

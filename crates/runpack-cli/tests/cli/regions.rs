@@ -58,8 +58,11 @@ fn export(tenant: &str, to: &str) -> String {
 fn desk(config: &str) -> (Desk, Value) {
     let desk = Desk::with_run();
     let exported = desk.export("--to file:plain --bundle b.tar.gz");
-    desk.line(&format!("unbundle b.tar.gz pack --expect-pack-id {}", text(&exported, "pack_id")))
-        .expect(0);
+    desk.line(&format!(
+        "unbundle b.tar.gz pack --expect-pack-id {}",
+        text(&exported, "pack_id")
+    ))
+    .expect(0);
     desk.write("runpack.yaml", config);
     (desk, exported)
 }
@@ -69,19 +72,37 @@ fn packs_go_where_their_route_leads() {
     let (desk, exported) = desk(CONFIG);
     let id = text(&exported, "pack_id");
     for (tenant, region) in [("acme", "eu"), ("acme-labs", "eu"), ("other", "us")] {
-        let made = desk.line(&format!("{} --json", export(tenant, ""))).expect(0).json();
+        let made = desk
+            .line(&format!("{} --json", export(tenant, "")))
+            .expect(0)
+            .json();
         let root = desk.root().join(region);
-        assert!(text(&made, "pack").starts_with(root.to_str().unwrap()), "{made}");
+        assert!(
+            text(&made, "pack").starts_with(root.to_str().unwrap()),
+            "{made}"
+        );
     }
-    assert_eq!(desk.line("push b.tar.gz --json").expect(0).json()["commit"], "new");
-    assert_eq!(desk.line("push pack --json").expect(0).json()["commit"], "again");
+    assert_eq!(
+        desk.line("push b.tar.gz --json").expect(0).json()["commit"],
+        "new"
+    );
+    assert_eq!(
+        desk.line("push pack --json").expect(0).json()["commit"],
+        "again"
+    );
     // What is read without naming a store is looked for where its route leads.
     desk.line(&format!("pull out {RUN}")).expect(0);
-    desk.line(&format!("pull {id} by-id --from region:eu")).expect(0);
+    desk.line(&format!("pull {id} by-id --from region:eu"))
+        .expect(0);
     desk.line(&format!("verify region:eu {RUN}")).expect(0);
     desk.line("list region:us").expect(0);
     let said = desk.line("list").expect(2);
-    assert!(said.err.contains("there are several regions, and none is named"), "{}", said.err);
+    assert!(
+        said.err
+            .contains("there are several regions, and none is named"),
+        "{}",
+        said.err
+    );
     let shown = desk.line("config show").expect(0).out;
     assert!(shown.contains("eu (replicas: eu-2); eu-2; us"), "{shown}");
 }
@@ -109,7 +130,10 @@ fn residency_is_kept_whichever_way_the_destination_came() {
         .args(line.split_whitespace())
         .env("RUNPACK_STORE_ROOT", "us");
     refused(said(&mut by_environment), elsewhere);
-    let mirrored = desk.line("mirror file:plain region:us --json").expect(2).json();
+    let mirrored = desk
+        .line("mirror file:plain region:us --json")
+        .expect(2)
+        .json();
     assert_eq!(mirrored["copied"], 0);
     assert_eq!(mirrored["failed"], 1, "{mirrored}");
     assert!(mirrored.to_string().contains(elsewhere), "{mirrored}");
@@ -130,7 +154,11 @@ fn residency_is_kept_whichever_way_the_destination_came() {
     }
     refused(desk.line("list region:mars"), "there is no such region");
     for untouched in ["us", "new", "eu"] {
-        assert_eq!(files(&desk.path(untouched)), Vec::<String>::new(), "{untouched}");
+        assert_eq!(
+            files(&desk.path(untouched)),
+            Vec::<String>::new(),
+            "{untouched}"
+        );
     }
     // The control: where it may lie it comes, to a replica too.
     desk.line("push b.tar.gz --to region:eu-2").expect(0);
@@ -163,7 +191,10 @@ fn a_server_takes_only_what_may_lie_in_its_region() {
         let body = String::from_utf8_lossy(&body);
         assert_eq!(status == 201, is_taken, "{region} {spool}: {status} {body}");
         let kept = [desk.path(region), desk.path("spool")].map(|path| files(&path));
-        let has_payload = kept.concat().iter().any(|path| path.ends_with("payload.json"));
+        let has_payload = kept
+            .concat()
+            .iter()
+            .any(|path| path.ends_with("payload.json"));
         assert_eq!(has_payload, is_taken, "{kept:?}");
     }
 }
@@ -171,25 +202,77 @@ fn a_server_takes_only_what_may_lie_in_its_region() {
 #[test]
 fn a_configuration_that_contradicts_itself_is_refused() {
     for (from, to, why) in [
-        ("    routes:\n", "    wrong: 1\n    routes:\n", "unknown key, key=`wrong`"),
+        (
+            "    routes:\n",
+            "    wrong: 1\n    routes:\n",
+            "unknown key, key=`wrong`",
+        ),
         ("region: us}", "region: mars}", "there is no such region"),
-        ("[eu, eu-2]}\n      - {tenant: other", "[]}\n      - {tenant: other", "in which such packs may lie"),
-        ("replicas: [eu-2]", "replicas: [eu]", "not the region itself"),
-        ("replicas: [eu-2]", "replicas: [eu-2, eu-2]", "each other region once"),
+        (
+            "[eu, eu-2]}\n      - {tenant: other",
+            "[]}\n      - {tenant: other",
+            "in which such packs may lie",
+        ),
+        (
+            "replicas: [eu-2]",
+            "replicas: [eu]",
+            "not the region itself",
+        ),
+        (
+            "replicas: [eu-2]",
+            "replicas: [eu-2, eu-2]",
+            "each other region once",
+        ),
         ("{root: us,", "{root: eu,", "the same place as region `eu`"),
-        ("{root: us, location: trusted}", "{root: us}", "nobody tells where a directory is"),
+        (
+            "{root: us, location: trusted}",
+            "{root: us}",
+            "nobody tells where a directory is",
+        ),
         ("{root: us,", "{root: us, bucket: evidence,", "keys of both"),
         ("{root: us,", "{", "name the bucket"),
-        ("{root: us,", "{bucket: evidence,", "where the bucket must be"),
-        ("location: trusted}\n    routes", "location: maybe}\n    routes", "write `told`"),
-        ("{tenant: other, region", "{tenant: \"*er\", region", "correct tenant or namespace"),
+        (
+            "{root: us,",
+            "{bucket: evidence,",
+            "where the bucket must be",
+        ),
+        (
+            "location: trusted}\n    routes",
+            "location: maybe}\n    routes",
+            "write `told`",
+        ),
+        (
+            "{tenant: other, region",
+            "{tenant: \"*er\", region",
+            "correct tenant or namespace",
+        ),
         ("      us:", "      US:", "the name of a region"),
         ("      us:", "      eu:", "a key stands twice"),
-        ("{root: us,", "{root: us, secret_key: x,", "credentials never stand in a file"),
-        ("runpacks:\n", "runpacks:\n  auto_push: true\n", "key=`runpacks.auto_push`"),
-        ("runpacks:\n", "runpacks:\n  file: {root: x}\n", "key=`runpacks.file`"),
-        ("runpacks:\n", "runpacks:\n  s3: {bucket: evidence}\n", "key=`runpacks.s3`"),
-        ("runpacks:\n", "runpacks:\n  policy: {}\n", "`runpacks.polic"),
+        (
+            "{root: us,",
+            "{root: us, secret_key: x,",
+            "credentials never stand in a file",
+        ),
+        (
+            "runpacks:\n",
+            "runpacks:\n  auto_push: true\n",
+            "key=`runpacks.auto_push`",
+        ),
+        (
+            "runpacks:\n",
+            "runpacks:\n  file: {root: x}\n",
+            "key=`runpacks.file`",
+        ),
+        (
+            "runpacks:\n",
+            "runpacks:\n  s3: {bucket: evidence}\n",
+            "key=`runpacks.s3`",
+        ),
+        (
+            "runpacks:\n",
+            "runpacks:\n  policy: {}\n",
+            "`runpacks.polic",
+        ),
     ] {
         assert!(CONFIG.contains(from), "{from}");
         let desk = Desk::with_run();
@@ -205,7 +288,11 @@ fn a_configuration_that_contradicts_itself_is_refused() {
 fn a_region_without_a_configuration_is_refused() {
     let desk = Desk::with_run();
     let said = desk.line(&export("acme", "--to region:eu")).expect(2);
-    assert!(said.err.contains("the configuration has none"), "{}", said.err);
+    assert!(
+        said.err.contains("the configuration has none"),
+        "{}",
+        said.err
+    );
 }
 
 /// A bucket at the end of a proxy, as a region of the configuration.
@@ -228,14 +315,24 @@ fn config(eu: &str, others: &[(&str, &str)]) -> String {
 }
 
 /// The keys of the servers: `eu` has those of the store, the others their own.
-fn with_keys<'a>(command: &'a mut Command, eu: &Server, others: &[(&str, &Server)]) -> &'a mut Command {
+fn with_keys<'a>(
+    command: &'a mut Command,
+    eu: &Server,
+    others: &[(&str, &Server)],
+) -> &'a mut Command {
     command
         .env("RUNPACK_STORE_ACCESS_KEY", &eu.access_key)
         .env("RUNPACK_STORE_SECRET_KEY", &eu.secret_key);
     for (name, server) in others {
         command
-            .env(format!("RUNPACK_REGION_{name}_ACCESS_KEY"), &server.access_key)
-            .env(format!("RUNPACK_REGION_{name}_SECRET_KEY"), &server.secret_key);
+            .env(
+                format!("RUNPACK_REGION_{name}_ACCESS_KEY"),
+                &server.access_key,
+            )
+            .env(
+                format!("RUNPACK_REGION_{name}_SECRET_KEY"),
+                &server.secret_key,
+            );
     }
     command
 }
@@ -253,16 +350,26 @@ fn a_pull_goes_on_from_a_replica_when_its_region_dies_in_the_middle() {
     desk.write(
         "runpack.yaml",
         config(
-            &store(&first, &proxy.endpoint(), "location: trusted, replicas: [second-site]"),
+            &store(
+                &first,
+                &proxy.endpoint(),
+                "location: trusted, replicas: [second-site]",
+            ),
             &[("second-site", &store(&second, &ministack.endpoint, TRUSTED))],
         ),
     );
     let line = |line: &str| {
         let mut command = desk.command();
         command.args(line.split_whitespace());
-        said(with_keys(&mut command, &moto, &[("SECOND_SITE", &ministack)]))
+        said(with_keys(
+            &mut command,
+            &moto,
+            &[("SECOND_SITE", &ministack)],
+        ))
     };
-    let exported = line(&format!("{} --json", export("acme", ""))).expect(0).json();
+    let exported = line(&format!("{} --json", export("acme", "")))
+        .expect(0)
+        .json();
     let id = text(&exported, "pack_id");
     line("mirror region:eu region:second-site").expect(0);
     proxy.clear_log();
@@ -270,13 +377,17 @@ fn a_pull_goes_on_from_a_replica_when_its_region_dies_in_the_middle() {
     let dying = Call::new(move |_| {
         let _ = reached.send(());
     });
-    let rule = Rule::new(Fault::CallBefore(dying)).method("GET").key_ends_with("large.bin");
+    let rule = Rule::new(Fault::CallBefore(dying))
+        .method("GET")
+        .key_ends_with("large.bin");
     proxy.plan(rule.nth(2));
     let killer = std::thread::spawn(move || {
         dies.recv().unwrap();
         drop(proxy);
     });
-    let pulled = line(&format!("pull {id} out --from region:eu --json")).expect(0).json();
+    let pulled = line(&format!("pull {id} out --from region:eu --json"))
+        .expect(0)
+        .json();
     killer.join().unwrap();
     check("pull", &pulled);
     assert_eq!(pulled["report"]["verdict"], "valid");
@@ -289,10 +400,13 @@ fn a_pull_goes_on_from_a_replica_when_its_region_dies_in_the_middle() {
         fs::read(desk.path("out/large.bin")).unwrap(),
         fs::read(desk.path("run/large.bin")).unwrap()
     );
-    desk.line(&format!("verify out --no-receipts --expect-pack-id {id}")).expect(0);
+    desk.line(&format!("verify out --no-receipts --expect-pack-id {id}"))
+        .expect(0);
     // It is still away: everything is read from the replica, and said to be.
     for command in ["verify", "show"] {
-        let result = line(&format!("{command} region:eu --pack-id {id} --json")).expect(0).json();
+        let result = line(&format!("{command} region:eu --pack-id {id} --json"))
+            .expect(0)
+            .json();
         check(command, &result);
         assert_eq!(result["read_from"][0]["bytes"], 0, "{result}");
     }
@@ -311,13 +425,22 @@ fn a_pull_goes_on_from_a_replica_when_its_region_dies_in_the_middle() {
     // And what the replica does not have may be in the region all the same.
     let absent = crate::support::NO_PACK;
     let said = line(&format!("verify region:eu --pack-id {absent}")).expect(2);
-    assert!(said.err.contains("its replicas do not have"), "{}", said.err);
+    assert!(
+        said.err.contains("its replicas do not have"),
+        "{}",
+        said.err
+    );
     let failed = line("failover test --json");
     let failed = failed.expect(2).json();
     check("failover", &failed);
     assert_eq!(failed["regions"][0]["reached"], false);
-    let failed = line(&format!("failover test --pack-id {id} --json")).expect(0).json();
-    assert_eq!(failed["regions"][0]["replicas"][0]["verified"], 1, "{failed}");
+    let failed = line(&format!("failover test --pack-id {id} --json"))
+        .expect(0)
+        .json();
+    assert_eq!(
+        failed["regions"][0]["replicas"][0]["verified"], 1,
+        "{failed}"
+    );
 }
 
 #[test]
@@ -331,7 +454,11 @@ fn a_hostile_replica_is_named_and_never_decides() {
     desk.write("run/large.bin", vec![5; (9 << 20) + 1]);
     let of_replicas = |replicas: &str, eu: &str| {
         config(
-            &store(&first, eu, &format!("location: trusted, replicas: [{replicas}]")),
+            &store(
+                &first,
+                eu,
+                &format!("location: trusted, replicas: [{replicas}]"),
+            ),
             &[
                 ("hostile", &store(&second, &hostile.endpoint(), TRUSTED)),
                 ("vault", "{root: vault, location: trusted}"),
@@ -343,13 +470,20 @@ fn a_hostile_replica_is_named_and_never_decides() {
         command.args(line.split_whitespace());
         said(with_keys(&mut command, &moto, &[("HOSTILE", &ministack)]))
     };
-    desk.write("runpack.yaml", of_replicas("hostile, vault", &away.endpoint()));
-    let exported = line(&format!("{} --json", export("acme", ""))).expect(0).json();
+    desk.write(
+        "runpack.yaml",
+        of_replicas("hostile, vault", &away.endpoint()),
+    );
+    let exported = line(&format!("{} --json", export("acme", "")))
+        .expect(0)
+        .json();
     let id = text(&exported, "pack_id");
     for replica in ["hostile", "vault"] {
         line(&format!("mirror region:eu region:{replica}")).expect(0);
     }
-    let flip = Rule::new(Fault::FlipBit(77)).method("GET").key_ends_with("large.bin");
+    let flip = Rule::new(Fault::FlipBit(77))
+        .method("GET")
+        .key_ends_with("large.bin");
     hostile.plan(flip.always());
     // While the region answers nobody asks the replica.
     line(&format!("verify region:eu --pack-id {id}")).expect(0);
@@ -357,23 +491,40 @@ fn a_hostile_replica_is_named_and_never_decides() {
     check("failover", &failed);
     let replicas = &failed["regions"][0]["replicas"];
     assert_eq!(replicas[0]["takes_over"], "no", "{failed}");
-    assert!(replicas[0]["faults"][0].as_str().unwrap().contains("artifact.digest"), "{failed}");
+    assert!(
+        replicas[0]["faults"][0]
+            .as_str()
+            .unwrap()
+            .contains("artifact.digest"),
+        "{failed}"
+    );
     assert_eq!(replicas[1]["takes_over"], "yes", "{failed}");
     drop(away);
-    let result = line(&format!("verify region:eu --pack-id {id} --no-receipts --json")).expect(0).json();
+    let result = line(&format!(
+        "verify region:eu --pack-id {id} --no-receipts --json"
+    ))
+    .expect(0)
+    .json();
     check("verify", &result);
     assert_eq!(result["verdict"], "valid");
     let set_aside = result["read_from"][1]["set_aside"].as_str().unwrap();
     assert!(set_aside.contains("artifact.digest large.bin"), "{result}");
-    assert!(result["read_from"][2]["bytes"].as_u64().unwrap() > 9 << 20, "{result}");
+    assert!(
+        result["read_from"][2]["bytes"].as_u64().unwrap() > 9 << 20,
+        "{result}"
+    );
     line(&format!("pull {id} out --from region:eu")).expect(0);
-    desk.line(&format!("verify out --no-receipts --expect-pack-id {id}")).expect(0);
+    desk.line(&format!("verify out --no-receipts --expect-pack-id {id}"))
+        .expect(0);
     // With nothing but a hostile replica it is undecided, and never invalid: the pack was not seen.
     let closed = "http://127.0.0.1:1";
     desk.write("runpack.yaml", of_replicas("hostile", closed));
     let said = line(&format!("verify region:eu --pack-id {id} --no-receipts")).expect(2);
     let told = format!("{}{}", said.out, said.err);
-    assert!(told.contains("replica `hostile`") && told.contains("set aside"), "{told}");
+    assert!(
+        told.contains("replica `hostile`") && told.contains("set aside"),
+        "{told}"
+    );
     line(&format!("pull {id} never --from region:eu")).expect(2);
     assert!(!desk.path("never").exists());
 }
@@ -388,7 +539,10 @@ fn s22_a_bucket_that_is_elsewhere_or_does_not_say_is_not_written_to() {
         let untold = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>";
         vec![
             Rule::new(header).method("HEAD").always(),
-            Rule::new(Fault::ReplaceBody(untold.into())).method("GET").query("location").always(),
+            Rule::new(Fault::ReplaceBody(untold.into()))
+                .method("GET")
+                .query("location")
+                .always(),
         ]
     };
     let redirect = Answer::status(307).header("Location", &elsewhere.endpoint());
@@ -397,10 +551,20 @@ fn s22_a_bucket_that_is_elsewhere_or_does_not_say_is_not_written_to() {
     for (rules, rule, code, why) in [
         (located(Some(own)), "told", 0, "exported"),
         (located(Some("mars-1")), "told", 2, "its_location=`mars-1`"),
-        (located(Some("mars-1")), "trusted", 2, "its_location=`mars-1`"),
+        (
+            located(Some("mars-1")),
+            "trusted",
+            2,
+            "its_location=`mars-1`",
+        ),
         (located(None), "told", 2, "cannot be told"),
         (located(None), "trusted", 0, "is the configuration's word"),
-        (redirected, "trusted", 2, "another region or at another endpoint"),
+        (
+            redirected,
+            "trusted",
+            2,
+            "another region or at another endpoint",
+        ),
     ] {
         let proxy = FaultProxy::start(&moto.endpoint);
         for rule in rules {
@@ -425,28 +589,41 @@ fn s22_a_bucket_that_is_elsewhere_or_does_not_say_is_not_written_to() {
 fn a_failover_is_tested_by_reading() {
     let (desk, _) = desk(CONFIG);
     for run in ["run-1", "run-2", "run-3"] {
-        desk.line(&export("acme", "").replace("run-42", run)).expect(0);
+        desk.line(&export("acme", "").replace("run-42", run))
+            .expect(0);
     }
     desk.line("push b.tar.gz").expect(0);
     desk.line("mirror region:eu region:eu-2").expect(0);
     let test = |more: &str, code: i32| {
-        let said = desk.line(&format!("failover test --json {more}")).expect(code);
+        let said = desk
+            .line(&format!("failover test --json {more}"))
+            .expect(code);
         check("failover", &said.json());
         said.json()
     };
     let before = files(&desk.path("eu-2"));
     let all = test("--all", 0);
     let region = &all["regions"][0];
-    assert_eq!((&region["region"], &region["packs"]), (&"eu".into(), &4.into()));
+    assert_eq!(
+        (&region["region"], &region["packs"]),
+        (&"eu".into(), &4.into())
+    );
     let replica = &region["replicas"][0];
     assert_eq!(replica["verified"], 4, "{all}");
     assert_eq!(region["without_region"]["verified"], 4);
-    assert_eq!((&replica["missing"], &replica["place"]), (&0.into(), &"trusted".into()));
+    assert_eq!(
+        (&replica["missing"], &replica["place"]),
+        (&0.into(), &"trusted".into())
+    );
     assert_eq!(test("--sample 2", 0)["regions"][0]["sampled"], 2);
-    assert_eq!(test("--tenant acme --namespace prod --all", 0)["regions"][0]["packs"], 3);
+    assert_eq!(
+        test("--tenant acme --namespace prod --all", 0)["regions"][0]["packs"],
+        3
+    );
     assert_eq!(files(&desk.path("eu-2")), before);
     // A pack that is not there yet is on its way, for a while.
-    desk.line(&export("acme", "").replace("run-42", "run-4")).expect(0);
+    desk.line(&export("acme", "").replace("run-42", "run-4"))
+        .expect(0);
     let young = test("--all", 0);
     assert_eq!(young["regions"][0]["replicas"][0]["missing"], 1);
     let late = test("--all --max-behind 0s", 1);
@@ -454,14 +631,19 @@ fn a_failover_is_tested_by_reading() {
     desk.line("mirror region:eu region:eu-2").expect(0);
     test("--all --max-behind 0s", 0);
     // One byte that differs.
-    let model = files(&desk.path("eu-2")).into_iter().find(|path| path.ends_with("model.bin"));
+    let model = files(&desk.path("eu-2"))
+        .into_iter()
+        .find(|path| path.ends_with("model.bin"));
     let model = model.unwrap();
     let mut bytes = fs::read(&model).unwrap();
     bytes[1_000] ^= 1;
     fs::remove_file(&model).unwrap();
     fs::write(&model, bytes).unwrap();
     let damaged = test("--all", 1);
-    assert_eq!(damaged["regions"][0]["replicas"][0]["verified"], 4, "{damaged}");
+    assert_eq!(
+        damaged["regions"][0]["replicas"][0]["verified"], 4,
+        "{damaged}"
+    );
     let table = desk.line("failover test --all").expect(1).out;
     assert!(table.contains("artifact.digest model.bin"), "{table}");
     fs::remove_dir_all(desk.path("eu-2")).unwrap();

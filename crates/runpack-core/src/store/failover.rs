@@ -32,9 +32,7 @@ pub use account::SourceAccount;
 pub use source::{Role, Source};
 
 use self::source::Standing;
-use super::{
-    ArtifactReader, ListStream, ObjectBody, ObjectRef, ObjectStat, StoreError, VersionId,
-};
+use super::{ArtifactReader, ListStream, ObjectBody, ObjectRef, ObjectStat, StoreError, VersionId};
 use crate::key::{KeyPrefix, Location, ObjectKey};
 
 /// How many ranges that replicas gave are remembered one by one. Beyond it a replica answers for whatever it gave.
@@ -136,7 +134,8 @@ impl FailoverReader {
         let has_more = given.has_more;
         drop(given);
         if blamed.is_empty() && has_more {
-            let gave = |source: &Source| source.role == Role::Replica && source.account().objects > 0;
+            let gave =
+                |source: &Source| source.role == Role::Replica && source.account().objects > 0;
             let sources = self.shared.sources.iter().enumerate();
             blamed.extend(sources.filter(|(_, source)| gave(source)).map(|(at, _)| at));
         }
@@ -352,10 +351,7 @@ fn mark(source: &Source) -> Option<String> {
 }
 
 fn is_bundle(key: &ObjectKey) -> bool {
-    matches!(
-        Location::parse(key.as_str()),
-        Some(Location::Bundle { .. })
-    )
+    matches!(Location::parse(key.as_str()), Some(Location::Bundle { .. }))
 }
 
 /// Whether what has this key makes a pack: of it a replica's oldest version counts. All else is addressed by what it is.
@@ -440,12 +436,18 @@ impl ArtifactReader for FailoverReader {
             let (key, absent) = (key.clone(), absent());
             Box::pin(async move {
                 let versions = reader.versions(&key).await?;
-                if versions.is_empty() { Err(absent) } else { Ok(versions) }
+                if versions.is_empty() {
+                    Err(absent)
+                } else {
+                    Ok(versions)
+                }
             })
         };
         match self.shared.first(key.as_str(), Among::All, ask).await {
             Ok((at, versions)) => {
-                let marked = versions.into_iter().map(|stat| self.shared.marked(at, stat));
+                let marked = versions
+                    .into_iter()
+                    .map(|stat| self.shared.marked(at, stat));
                 Ok(marked.collect())
             }
             // The primary's word.

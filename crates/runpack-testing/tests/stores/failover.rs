@@ -305,7 +305,11 @@ fn absence_in_a_replica_is_not_absence() {
         let reader = FailoverReader::new(sources, impatient());
         let report = verify(&reader, &Pins::pack_id(manifest.pack_id())).await;
         assert_eq!(report.verdict, Verdict::Undecided, "{:?}", report.findings);
-        assert!(report.findings[0].detail.contains("replica `us`"), "{:?}", report.findings);
+        assert!(
+            report.findings[0].detail.contains("replica `us`"),
+            "{:?}",
+            report.findings
+        );
     });
 }
 
@@ -332,7 +336,11 @@ fn what_the_primary_says_stands_unless_a_caller_says_otherwise() {
             let sources = vec![source, replica("us", us.clone())];
             let reader = FailoverReader::new(sources, settings.clone());
             let report = verify(&reader, &pins).await;
-            assert_eq!(report.verdict, verdict, "{settings:?} {:?}", report.findings);
+            assert_eq!(
+                report.verdict, verdict,
+                "{settings:?} {:?}",
+                report.findings
+            );
         }
         // "Not there" that no replica contradicts stays what it is.
         let sources = vec![missing(), replica("us", MemoryStore::new())];
@@ -352,7 +360,10 @@ fn a_chunk_that_breaks_off_comes_whole_from_a_replica() {
         let report = verify(&reader, &Pins::pack_id(manifest.pack_id())).await;
         assert_eq!(report.verdict, Verdict::Valid, "{:?}", report.findings);
         let account = reader.account();
-        assert!(account[0].failures > 0 && account[1].bytes >= CHUNK_BYTES, "{account:?}");
+        assert!(
+            account[0].failures > 0 && account[1].bytes >= CHUNK_BYTES,
+            "{account:?}"
+        );
     });
 }
 
@@ -391,7 +402,10 @@ fn a_hostile_replica_is_named_and_set_aside() {
         let report = verify(&reader, &pins).await;
         assert_eq!(report.verdict, Verdict::Valid, "{:?}", report.findings);
         let account = reader.account();
-        assert_eq!(account[1].set_aside.as_deref(), Some("artifact.digest large.bin"));
+        assert_eq!(
+            account[1].set_aside.as_deref(),
+            Some("artifact.digest large.bin")
+        );
         assert!(account[2].bytes > 2 * CHUNK_BYTES);
         // A primary is never set aside.
         reader.set_aside("eu", "x");

@@ -158,20 +158,33 @@ pub(super) fn region(
                 _ => Vec::new(),
             }
         } else {
-            let stores = [&primary].into_iter().chain(replicas.iter().map(|(_, reached)| reached));
+            let stores = [&primary]
+                .into_iter()
+                .chain(replicas.iter().map(|(_, reached)| reached));
             named(stores, &test.pack_id, &limits, &mut faults).await
         };
         let mut examined = Vec::new();
         for (replica, reached) in &replicas {
             examined.push(
-                examine(context, replica, reached, &wanted, surveyed.as_ref(), test, &limits).await,
+                examine(
+                    context,
+                    replica,
+                    reached,
+                    &wanted,
+                    surveyed.as_ref(),
+                    test,
+                    &limits,
+                )
+                .await,
             );
         }
         Examined {
             name: region.name.clone(),
             reached: primary.as_ref().map(drop).map_err(Clone::clone),
             place: place(region, &primary).await,
-            packs: surveyed.as_ref().map(|packs| u64::try_from(packs.len()).unwrap_or(u64::MAX)),
+            packs: surveyed
+                .as_ref()
+                .map(|packs| u64::try_from(packs.len()).unwrap_or(u64::MAX)),
             sampled: u64::try_from(wanted.len()).unwrap_or(u64::MAX),
             faults,
             without_region: without_region(&replicas, &examined, &wanted, &limits).await,
@@ -216,7 +229,11 @@ async fn sample(
 ) -> Vec<Wanted> {
     let mut keys: Vec<&String> = packs.keys().collect();
     let wanted = usize::try_from(test.sample).unwrap_or(usize::MAX);
-    let taken = if test.all { keys.len() } else { wanted.min(keys.len()) };
+    let taken = if test.all {
+        keys.len()
+    } else {
+        wanted.min(keys.len())
+    };
     for at in 0..taken {
         let left = u64::try_from(keys.len().saturating_sub(at)).unwrap_or(u64::MAX);
         let random = crate::profiles::nonce().checked_rem(left).unwrap_or(0);
@@ -235,11 +252,7 @@ async fn sample(
     found
 }
 
-async fn id_of(
-    primary: &Storage,
-    location: &Location,
-    limits: &Limits,
-) -> Result<PackId, String> {
+async fn id_of(primary: &Storage, location: &Location, limits: &Limits) -> Result<PackId, String> {
     let subject = match (location, location.manifest_subject()) {
         (Location::Bundle { pack_id, .. }, _) => return Ok(*pack_id),
         (_, Some(subject)) => subject,
@@ -277,7 +290,11 @@ async fn named(
                 location,
                 pack_id: *pack_id,
             }),
-            None => fault(faults, &pack_id.to_string(), "neither the region nor a replica has it"),
+            None => fault(
+                faults,
+                &pack_id.to_string(),
+                "neither the region nor a replica has it",
+            ),
         }
     }
     found
@@ -288,7 +305,9 @@ async fn locate(
     pack_id: PackId,
     limits: &Limits,
 ) -> Option<Location> {
-    let found = reference::resolve(reader, pack_id, limits, LOOKED_MAX).await.ok()?;
+    let found = reference::resolve(reader, pack_id, limits, LOOKED_MAX)
+        .await
+        .ok()?;
     match (found.subject, found.bundle) {
         (Some(subject), _) => Some(Location::manifest(&subject)),
         (None, Some(key)) => Location::parse(key.as_str()),
@@ -485,19 +504,19 @@ async fn place(region: &Region, reached: &Reached) -> Place {
         Ok(Whereabouts::Trusted { .. }) => ("trusted", None, false),
         Ok(Whereabouts::Wrong { told }) => (
             "wrong",
-            Some(format!("it is elsewhere, location=`{location}` its_location=`{told}`")),
+            Some(format!(
+                "it is elsewhere, location=`{location}` its_location=`{told}`"
+            )),
             true,
         ),
         Ok(Whereabouts::Untold { why }) => (
             "untold",
-            Some(format!("where it is cannot be told ({why}), location=`{location}`")),
+            Some(format!(
+                "where it is cannot be told ({why}), location=`{location}`"
+            )),
             true,
         ),
-        Err(error) => (
-            "unknown",
-            Some(runpack_core::display::chain(&error)),
-            true,
-        ),
+        Err(error) => ("unknown", Some(runpack_core::display::chain(&error)), true),
     };
     Place {
         is,
