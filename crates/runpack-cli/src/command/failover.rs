@@ -138,7 +138,7 @@ impl Test {
 impl Examined {
     fn to_json(&self) -> Value {
         json!({
-            "region": self.name,
+            "region": self.name.as_str(),
             "takes_over": self.standing().as_str(),
             "reached": self.reached.is_ok(),
             "trouble": self.reached.as_ref().err(),
@@ -159,7 +159,7 @@ impl Examined {
 impl ReplicaExamined {
     fn to_json(&self) -> Value {
         json!({
-            "replica": self.name,
+            "replica": self.name.as_str(),
             "takes_over": self.standing.as_str(),
             "reached": self.reached.is_ok(),
             "trouble": self.reached.as_ref().err(),

@@ -50,7 +50,7 @@ fn files(directory: &Path) -> Vec<String> {
 fn export(tenant: &str, to: &str) -> String {
     format!(
         "export run --tenant {tenant} --namespace prod --scenario loan-approval --run-id run-42 \
-         --spec run/spec.json --created-at 2026-11-20T12:00:00Z {to}"
+         --spec run/spec.json --created-at 2026-11-20T12:00:00Z --label a=b {to}"
     )
 }
 
@@ -420,7 +420,7 @@ fn a_pull_goes_on_from_a_replica_when_its_region_dies_in_the_middle() {
     assert!(said.out.contains("replica `second-site`"), "{}", said.out);
     // Nothing is ever written to a replica in its place.
     let before = block_on(second.list_raw()).len();
-    line(&export("acme", "--run-id other")).expect(2);
+    line(&export("acme", "").replace("run-42", "other")).expect(2);
     assert_eq!(block_on(second.list_raw()).len(), before);
     // And what the replica does not have may be in the region all the same.
     let absent = crate::support::NO_PACK;
@@ -574,8 +574,8 @@ fn s22_a_bucket_that_is_elsewhere_or_does_not_say_is_not_written_to() {
         let eu = store(&bucket, &proxy.endpoint(), &format!("location: {rule}"));
         desk.write("runpack.yaml", config(&eu, &[]));
         let mut command = desk.command();
-        let export = export("acme", &format!("--run-id {rule}-{code}"));
-        command.args(export.replace("--run-id run-42", "").split_whitespace());
+        let export = export("acme", "").replace("run-42", &format!("{rule}-{code}"));
+        command.args(export.split_whitespace());
         let said = said(with_keys(&mut command, &moto, &[])).expect(code);
         let told = format!("{}{}", said.out, said.err);
         assert!(told.contains(why), "{why}: {told}");

@@ -73,13 +73,13 @@ fn bucket(context: &Context, named: Option<&StoreAddress>) -> Result<BucketAddre
     };
     match address {
         StoreAddress::S3(bucket) => Ok(bucket),
-        StoreAddress::File(_) => Err(no_bucket()),
+        StoreAddress::File(_) | StoreAddress::Region(_) => Err(no_bucket()),
     }
 }
 
 fn no_bucket() -> Failure {
     Failure::new(
-        "policies are of buckets, and the store is a directory",
+        "policies are of buckets, and the store is named as none",
         "give s3://BUCKET/PREFIX",
     )
 }

@@ -428,7 +428,8 @@ async fn of_bundle(
     ))
 }
 
-/// Compares what a replica lists with what the region has. Ages are told by the region's own clock.
+/// Compares what a replica lists with what the region has. Ages are from the
+/// region's time stamps to this machine's now.
 async fn compare(
     context: &Context,
     replica: &Storage,
