@@ -897,8 +897,9 @@ fn w08_a_runs_pack_does_not_come_before_those_of_its_steps() {
         let (from, to): (Arc<dyn Container>, Arc<dyn Store>) =
             (Arc::new(from), Arc::new(empty.clone()));
         block_on(async {
-            let staged = copy(&from, manifest, &to, &Limits::default(), &Arc::default());
-            staged.await?.commit().await
+            let (limits, progress) = (Limits::default(), Arc::default());
+            let staged = copy(&from, manifest, &to, &limits, &progress).await?;
+            staged.commit().await
         })
     };
     let refused = bring(&manifest).unwrap_err();
