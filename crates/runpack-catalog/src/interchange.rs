@@ -18,6 +18,7 @@ mod prov;
 mod ro_crate;
 
 use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::retention::RetentionPolicies;
 use runpack_core::time::Timestamp;
 
 use crate::entry::{ArtifactEntry, InputEntry, Labels, PackEntry, Whole};
@@ -64,12 +65,15 @@ pub struct StartError {
 impl Interchange {
     /// Of one manifest, without a catalog: what its artifacts were made from is claimed.
     pub fn of(manifest: &Manifest) -> Self {
-        let account = Account::of(Whole::of(manifest), |_, input| {
-            Some(Source {
-                input: input.clone(),
-                known: None,
-            })
-        });
+        let account = Account::of(
+            Whole::of(manifest, &RetentionPolicies::default()),
+            |_, input| {
+                Some(Source {
+                    input: input.clone(),
+                    known: None,
+                })
+            },
+        );
         Self {
             packs: vec![account],
             findings: Vec::new(),

@@ -11,8 +11,6 @@
 mod auditing;
 mod costing;
 mod failing;
-mod failing;
-mod filling;
 mod filling;
 mod gate;
 mod interchange;

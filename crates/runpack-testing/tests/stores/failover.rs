@@ -16,7 +16,7 @@ use runpack_core::pin::Pins;
 use runpack_core::store::failover::{FailoverReader, FailoverSettings, Role, Source};
 use runpack_core::store::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListStream, MemoryStore, ObjectBody, ObjectRef, ObjectStat, Receipt, StoreError,
+    ListStream, MemoryStore, ObjectBody, ObjectRef, ObjectStat, Protection, Receipt, StoreError,
 };
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Code, Pack, StorePack, Verdict, VerifyOptions, VerifyReport};
@@ -194,6 +194,14 @@ impl Housekeeping for ReadThrough {
 
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
         self.sink.remove(holding).await
+    }
+
+    async fn protected(
+        &self,
+        objects: &[ObjectRef],
+        now: Timestamp,
+    ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
+        self.sink.protected(objects, now).await
     }
 }
 
