@@ -150,6 +150,7 @@ impl Export {
         }
         let limits = context.limits(&self.limits)?;
         let target = Target::locate(&self.pack, &Locate::default(), context)?;
-        Ok(Interchange::of(&*manifest_of(&target, &limits, context)?))
+        let manifest = manifest_of(&target, &limits, context)?;
+        Ok(Interchange::of(&manifest))
     }
 }
