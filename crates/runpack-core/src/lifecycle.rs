@@ -125,7 +125,7 @@ impl Lifecycle {
         self.check()?;
         let rule = |name: &str| Rule::new(format!("{}{name}", rule_prefix(prefix)), prefix);
         let mut rules = Vec::new();
-        let archives = self.dangerous_noncurrent_expiry_days.is_some()
+        let has_archive = self.dangerous_noncurrent_expiry_days.is_some()
             || [&self.transitions, &self.noncurrent]
                 .into_iter()
                 .flatten()
@@ -138,7 +138,7 @@ impl Lifecycle {
         moved.larger_than = Some(self.larger_than);
         moved.transitions = readable(&self.transitions);
         moved.noncurrent_transitions = readable(&self.noncurrent);
-        if archives {
+        if has_archive {
             // What is larger has the rule below to itself.
             moved.smaller_than = self.archive_larger_than.checked_add(1);
         }
@@ -148,7 +148,7 @@ impl Lifecycle {
         if is_open && moved.does_something() {
             rules.push(moved);
         }
-        if archives {
+        if has_archive {
             let mut archived = rule("archive");
             archived.larger_than = Some(self.archive_larger_than);
             archived.transitions.clone_from(&self.transitions);
