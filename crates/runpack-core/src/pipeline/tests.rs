@@ -429,7 +429,7 @@ fn w14_one_finisher_wins_and_the_other_leaves_nothing() {
 fn w14_finishers_in_a_race_leave_one_whole_run() {
     for _ in 0..20 {
         let run = Run::begin().all_steps();
-        let finishers: Vec<_> = (0..4)
+        let finishers: Vec<_> = (0..4_u64)
             .map(|second| {
                 let mut one = Run {
                     store: run.store.clone(),
