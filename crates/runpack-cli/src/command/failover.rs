@@ -1,6 +1,7 @@
 //! `runpack failover test`: whether the replicas of a region could take its place.
 
 mod examine;
+mod examined;
 
 use clap::{Args, Subcommand};
 use runpack_core::id::PackId;
@@ -15,7 +16,7 @@ use crate::limits::LimitOptions;
 use crate::output::Format;
 use crate::regions::{Region, RegionName, Regions};
 use crate::table::{Align, columns, grouped, safe};
-use examine::{Examined, ReplicaExamined, Standing};
+use examined::{Examined, ReplicaExamined, Standing};
 
 /// Find out whether replicas could take over
 #[derive(Debug, Args)]

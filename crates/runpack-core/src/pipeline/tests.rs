@@ -33,7 +33,7 @@ const PLAN: &str = r#"{
 }"#;
 
 fn at(second: u64) -> Timestamp {
-    Timestamp::from_unix_seconds(1_795_000_000 + second).unwrap()
+    Timestamp::from_unix_seconds(1_795_000_000_u64.saturating_add(second)).unwrap()
 }
 
 fn tenant() -> PipelineTenant {
@@ -114,9 +114,9 @@ impl Run {
         let agent = planned.agent.as_ref().map(PlannedAgent::agent);
         let mut draft = PackDraft::new(subject(step), at(1), producer())
             .with_labels(labels(Outcome::Succeeded, agent.as_ref()));
-        artifacts
-            .into_iter()
-            .for_each(|artifact| draft.add(artifact));
+        for artifact in artifacts {
+            draft.add(artifact);
+        }
         Ok(draft)
     }
 
@@ -358,12 +358,10 @@ fn w02_a_run_that_ended_nowhere_verifies_as_nothing_and_goes_on() {
     let after = whole.store.snapshot();
     let written: Vec<&String> = after.keys().filter(|key| !before.contains(key)).collect();
     assert_eq!(written.len(), 3, "{written:?}");
-    for mask in 0..1_u8 << written.len() {
-        let lost = written
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| mask & (1 << at) != 0);
-        let lost: Vec<&&String> = lost.map(|(_, key)| key).collect();
+    for mask in 0..8_u8 {
+        let lost = written.iter().zip([1, 2, 4]);
+        let lost = lost.filter(|(_, bit)| mask & bit != 0);
+        let lost: Vec<&&String> = lost.map(|(key, _)| key).collect();
         for key in &lost {
             whole.store.tamper(key, None);
         }
@@ -431,7 +429,7 @@ fn w14_one_finisher_wins_and_the_other_leaves_nothing() {
 fn w14_finishers_in_a_race_leave_one_whole_run() {
     for _ in 0..20 {
         let run = Run::begin().all_steps();
-        let finishers: Vec<_> = (0..4)
+        let finishers: Vec<_> = (0..4_u64)
             .map(|second| {
                 let mut one = Run {
                     store: run.store.clone(),
@@ -440,7 +438,7 @@ fn w14_finishers_in_a_race_leave_one_whole_run() {
                     packs: run.packs.clone(),
                 };
                 let outcome = Outcome::Succeeded;
-                let at = at(10 + second);
+                let at = at(second.saturating_add(10));
                 one.trail.append(Ended { at, outcome }.event()).unwrap();
                 std::thread::spawn(move || one.finish().ok().map(|pack| pack.manifest.pack_id()))
             })
@@ -590,10 +588,10 @@ fn documents_that_do_not_agree_are_found_though_the_pack_is_whole() {
         rewritten
             .append(Event {
                 action,
-                agent,
                 at,
-                detail,
                 step,
+                agent,
+                detail,
             })
             .unwrap();
     }
@@ -650,10 +648,10 @@ fn s09_the_trail_of_another_run_is_found() {
         trail
             .append(Event {
                 action,
-                agent,
                 at,
-                detail,
                 step,
+                agent,
+                detail,
             })
             .unwrap();
     }

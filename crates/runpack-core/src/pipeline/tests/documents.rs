@@ -42,7 +42,7 @@ fn b15_depth_is_bounded_and_costs_no_stack() {
     assert_eq!(chain(1_001), Err(Disorder::Deep));
     assert_eq!(chain(100_000), Err(Disorder::Deep));
     let ring: Vec<BTreeSet<usize>> = (0..100_000_usize)
-        .map(|at| [(at + 1) % 100_000].into())
+        .map(|at| [at.wrapping_add(1) % 100_000].into())
         .collect();
     assert!(matches!(order(&ring, 1_000), Err(Disorder::Cycle(round)) if round.len() == 100_001));
 }
@@ -178,7 +178,7 @@ fn every_line_that_was_edited_removed_moved_or_cut_is_named() {
     longer.append(event("note", "more", 9)).unwrap();
     let error = longer.check(trail.head()).unwrap_err();
     assert_eq!((error.line, error.fault), (6, TrailFault::Added));
-    let torn = &trail.bytes()[..trail.bytes().len() - 3];
+    let torn = &trail.bytes()[..trail.bytes().len().saturating_sub(3)];
     let error = Trail::parse(torn).unwrap_err();
     assert_eq!((error.line, error.fault), (5, TrailFault::CutOff));
 }
@@ -188,10 +188,10 @@ fn a_line_has_one_spelling_and_bounds() {
     let mut trail = trail(1);
     let line = String::from_utf8(trail.bytes().to_vec()).unwrap();
     for other in [
-        line.replacen("{", "{ ", 1),
+        line.replacen('{', "{ ", 1),
         line.replacen("\"note\"", "\"Note\"", 1),
         line.replacen("\"sequence\":0", "\"sequence\":0,\"z\":1", 1),
-        line.replacen("\n", "\r\n", 1),
+        line.replacen('\n', "\r\n", 1),
         format!("\n{line}"),
         "[]\n".to_owned(),
     ] {
