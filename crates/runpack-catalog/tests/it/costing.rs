@@ -151,8 +151,8 @@ fn each_condition_narrows() {
     block_on(async {
         for catalog in both.open("narrow").await {
             filled(&catalog).await;
-            for (change, packs) in [
-                ((|_| ()) as Change, 13),
+            let cases: [(Change, u64); 10] = [
+                (|_| (), 13),
                 (|q| q.tenant = Some("acme".parse().unwrap()), 4),
                 (|q| q.namespace = Some("prod".parse().unwrap()), 12),
                 (|q| q.scenario = Some("other".parse().unwrap()), 0),
@@ -171,7 +171,8 @@ fn each_condition_narrows() {
                 ),
                 (|q| q.store = Some("s3://elsewhere/x".to_owned()), 0),
                 (|q| q.store = Some(store_name().place), 13),
-            ] {
+            ];
+            for (change, packs) in cases {
                 let mut narrow = query(CostBy::Tenant);
                 change(&mut narrow);
                 assert_eq!(costs(&catalog, &narrow, None).await[0].total.packs, packs);

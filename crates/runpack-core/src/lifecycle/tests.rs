@@ -82,8 +82,8 @@ fn l10_wishes_that_are_refused() {
         change(&mut wishes);
         wishes.rules("")
     };
-    for change in [
-        (|w| w.larger_than = SMALL_BYTES_MAX - 1) as fn(&mut Lifecycle),
+    let changes: [fn(&mut Lifecycle); 7] = [
+        |w| w.larger_than = SMALL_BYTES_MAX - 1,
         |w| w.archive_larger_than = ARCHIVE_BYTES_FLOOR - 1,
         |w| (w.larger_than, w.archive_larger_than) = (2 << 20, 1 << 20),
         |w| w.archive_larger_than = u64::MAX,
@@ -93,7 +93,8 @@ fn l10_wishes_that_are_refused() {
             w.noncurrent = vec![to(DeepArchive, 10)];
             w.dangerous_noncurrent_expiry_days = Some(189);
         },
-    ] {
+    ];
+    for change in changes {
         assert!(with(change).is_err());
     }
     assert!(with(|w| w.archive_larger_than = ARCHIVE_BYTES_FLOOR).is_ok());
