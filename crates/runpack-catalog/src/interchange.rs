@@ -20,6 +20,7 @@ mod ro_crate;
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::retention::RetentionPolicies;
 use runpack_core::time::Timestamp;
+use serde_json::Value;
 
 use crate::entry::{ArtifactEntry, InputEntry, Labels, PackEntry, Whole};
 use crate::lineage::Known;
@@ -220,5 +221,12 @@ fn is_given(subject: &Subject, artifact: &ArtifactEntry) -> bool {
     match subject {
         Subject::Step { .. } => artifact.name.starts_with("inputs/"),
         _ => artifact.kind == "spec",
+    }
+}
+
+/// Sets a member of what is an object.
+fn set(object: &mut Value, member: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(member.to_owned(), value);
     }
 }

@@ -158,14 +158,14 @@ pub(crate) async fn location(
 }
 
 /// Where a bucket that is away was when it was asked last. It is asked again before anything is brought to it.
-pub(crate) fn last_location(context: &Context, store: &S3Store) -> Result<BucketLocation, Failure> {
+pub(crate) fn last_location(context: &Context, store: &S3Store) -> BucketLocation {
     let last: Option<KeptLocation> = kept(context, LOCATIONS, store.settings());
-    Ok(last.map_or(
+    last.map_or(
         BucketLocation::NotTold {
             why: "it is away, and was never asked on this machine",
         },
         |kept| BucketLocation::Told(kept.location),
-    ))
+    )
 }
 
 fn safe(rules: &WritingRules) -> Result<CreateOnly, Failure> {

@@ -199,18 +199,14 @@ impl Regions {
 
     /// In which regions data of this owner may lie.
     fn allowed(&self, owner: &Owner) -> Result<BTreeSet<&RegionName>, RegionError> {
-        match &self.residency {
-            Some(residency) => match residency.first(owner) {
-                Some(allowed) => Ok(allowed.iter().collect()),
-                None => Err(RegionError::Nowhere {
-                    owner: owner.clone(),
-                }),
-            },
-            None => {
-                let region = self.route(owner)?;
-                Ok(region.replicas.iter().chain([&region.name]).collect())
-            }
-        }
+        let Some(residency) = &self.residency else {
+            let region = self.route(owner)?;
+            return Ok(region.replicas.iter().chain([&region.name]).collect());
+        };
+        let allowed = residency.first(owner).ok_or_else(|| RegionError::Nowhere {
+            owner: owner.clone(),
+        })?;
+        Ok(allowed.iter().collect())
     }
 
     /// Whether data of this owner may be written to a region, from which it goes on to its replicas.

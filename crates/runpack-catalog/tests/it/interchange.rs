@@ -42,9 +42,11 @@ async fn told(catalog: &Catalog, pack: &Manifest, ways: &[Direction]) -> Interch
 }
 
 fn events(told: &Interchange) -> String {
-    told.to_openlineage()
-        .map(|event| format!("{event}\n"))
-        .collect()
+    let events: Vec<String> = told
+        .to_openlineage()
+        .map(|event| event.to_string())
+        .collect();
+    events.join("\n") + "\n"
 }
 
 /// A directory with a crate: its description, and files where the pack would have them.

@@ -27,10 +27,10 @@ const WAITING_MAX: usize = 1_024;
 /// How many are taken up at once.
 const AT_ONCE: usize = 256;
 /// How long a batch may take. A database that stands still is left and asked again.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 /// How long a database that failed is left alone: at first, and at most.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+const AGAIN_AFTER_MAX: Duration = Duration::from_mins(1);
 
 /// A catalog that follows a server.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Following {
         let following = Self {
             address,
             store: name(storage),
-            reader: Arc::clone(seen) as Arc<dyn ArtifactReader>,
+            reader: seen.clone(),
             limits: limits.clone(),
             coming,
             has_missed,

@@ -138,17 +138,7 @@ impl Execute for Serve {
 impl Serve {
     async fn serve(&self, context: &Context, storage: &Storage) -> Result<(), Failure> {
         let transport = self.transport()?;
-        let behind = if self.behind_proxy {
-            BehindProxy::Yes
-        } else {
-            BehindProxy::No
-        };
-        listen::require_tls_outside_loopback(self.listen, &transport, behind)
-            .map_err(|error| unfit(&error))?;
-        listen::require_tls_outside_loopback(self.admin_listen, &listen::Transport::Plain, behind)
-            .map_err(|error| unfit(&error))?;
-        let public = bind(self.listen).await?;
-        let admin = bind(self.admin_listen).await?;
+        let (public, admin) = self.bind_both(&transport).await?;
         let stack = stack::Stack::build(self, context, storage).await?;
         let (stop, stopping) = watch::channel(false);
         // What goes on beside requests ends after them, so that it hears of the last ones.
@@ -175,14 +165,15 @@ impl Serve {
             spool = self.spool.is_some(),
             "serving"
         );
-        let beside = tokio::spawn(Arc::clone(&stack.service).run(until(&resting)));
-        let indexing = stack
-            .index
-            .map(|index| tokio::spawn(index.run(until(&resting))));
-        let mirroring = stack.mirror.map(|mut mirror| {
+        let mut beside = vec![tokio::spawn(
+            Arc::clone(&stack.service).run(until(&resting)),
+        )];
+        beside.extend(stack.mirror.map(|mut mirror| {
             let until = until(&resting);
             tokio::spawn(async move { mirror.run(until).await })
-        });
+        }));
+        let index = stack.index;
+        beside.extend(index.map(|index| tokio::spawn(index.run(until(&resting)))));
         let signals = signals::Signals::listen().map_err(|error| unfit(&error))?;
         let handling = signals.handle(stop, &stack.service, &transport);
         let serving = async {
@@ -212,12 +203,8 @@ impl Serve {
             // What is not brought to its end now is taken up by the next server: what waits for the store stays in the
             // spool, and the lists are built again.
             let resting = async {
-                let _ = beside.await;
-                if let Some(mirroring) = mirroring {
-                    let _ = mirroring.await;
-                }
-                if let Some(indexing) = indexing {
-                    let _ = indexing.await;
+                for one in beside {
+                    let _ = one.await;
                 }
             };
             if timeout(REST_WITHIN, resting).await.is_err() {
@@ -245,6 +232,22 @@ impl Serve {
         }
         tracing::info!("stopped");
         served
+    }
+
+    async fn bind_both(
+        &self,
+        transport: &listen::Transport,
+    ) -> Result<(TcpListener, TcpListener), Failure> {
+        let behind = if self.behind_proxy {
+            BehindProxy::Yes
+        } else {
+            BehindProxy::No
+        };
+        listen::require_tls_outside_loopback(self.listen, transport, behind)
+            .map_err(|error| unfit(&error))?;
+        listen::require_tls_outside_loopback(self.admin_listen, &listen::Transport::Plain, behind)
+            .map_err(|error| unfit(&error))?;
+        Ok((bind(self.listen).await?, bind(self.admin_listen).await?))
     }
 
     fn transport(&self) -> Result<listen::Transport, Failure> {

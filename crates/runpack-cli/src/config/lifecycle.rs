@@ -41,6 +41,7 @@ struct TransitionSection {
 ///
 /// # Errors
 /// There is none, or it is not one.
+#[cfg(feature = "catalog")]
 pub(crate) fn load(path: &Path) -> Result<Lifecycle, Failure> {
     let section = yaml::read::<LifecycleSection>(path)?.ok_or_else(|| {
         Failure::new(

@@ -37,6 +37,7 @@ impl Residency {
         Self { regions, region }
     }
 
+    #[cfg(feature = "server")]
     pub(crate) const fn region(&self) -> &Region {
         &self.region
     }

@@ -214,7 +214,7 @@ pub(super) async fn check_place(
 ) -> Result<(), Failure> {
     let told = match asked {
         Asked::Answered => profiles::location(context, store).await?,
-        Asked::Away(_) => profiles::last_location(context, store)?,
+        Asked::Away(_) => profiles::last_location(context, store),
     };
     let (name, location) = (&region.name, region.location().unwrap_or_default());
     match region.whereabouts(&told) {

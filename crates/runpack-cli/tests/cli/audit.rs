@@ -112,7 +112,9 @@ fn a_store_is_audited_and_what_is_wrong_is_named() {
     );
     let listed = lines(&desk.line("audit list --json").expect(0));
     assert_eq!(listed.len(), 6);
-    listed.iter().for_each(|line| check("audit", line));
+    for line in &listed {
+        check("audit", line);
+    }
     let id = named(&listed[0]);
     let told = desk
         .line(&format!("audit report {id} --html r.html"))

@@ -124,7 +124,9 @@ fn w23_what_has_expired_goes_by_plan_and_nothing_else() {
     check("show", &shown);
     assert_eq!(shown["removed"]["policy"], "ci");
     let listed = lines(&desk.line("list file:store --json").expect(0));
-    listed.iter().for_each(|line| check("list", line));
+    for line in &listed {
+        check("list", line);
+    }
     let removed = listed.iter().filter(|line| line.get("removed").is_some());
     assert_eq!(removed.count(), 1);
     let listed = desk.line("list file:store").expect(0).out;
@@ -197,7 +199,7 @@ fn w23_a_plan_is_not_carried_out_under_other_policies_in_another_store_or_change
     // What was touched since is not what was planned.
     let artifact = artifacts_of(&desk, "acme").remove(0);
     let later = fs::File::options().write(true).open(&artifact).unwrap();
-    let an_hour = std::time::Duration::from_secs(3_600);
+    let an_hour = std::time::Duration::from_hours(1);
     let modified = later.metadata().unwrap().modified().unwrap();
     later.set_modified(modified + an_hour).unwrap();
     let kept = desk.line(apply).expect(1);

@@ -691,7 +691,7 @@ fn a_step_without_a_pack_and_a_pack_without_a_step_are_found() {
         .iter()
         .find(|note| note.contains("residue"))
         .unwrap();
-    assert!(residue.contains("2"), "{residue}");
+    assert!(residue.contains('2'), "{residue}");
     run.packs.insert(step_id("extra"), extra.manifest);
     let found = forged(&run, &plan, &metadata.to_bytes(), &trail);
     assert_eq!(found, ["pipeline.step steps/extra/manifest.json"; 2]);

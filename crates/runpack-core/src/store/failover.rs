@@ -204,7 +204,7 @@ impl Shared {
                 (Role::Primary, error) => error.is_retryable(),
             };
             if !goes_on || among != Among::All {
-                return Err(self.told(source, error, key));
+                return Err(Self::told(source, error, key));
             }
             turned_away.push(format!(
                 "{}: {}",
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     /// A single source's error: a replica's "not there" is none.
-    fn told(&self, source: &Source, error: StoreError, key: &str) -> StoreError {
+    fn told(source: &Source, error: StoreError, key: &str) -> StoreError {
         match (source.role, error) {
             (Role::Replica, error @ StoreError::NotFound { .. }) => {
                 unavailable(key, format!("{}: {error}", source.shown()))

@@ -101,7 +101,7 @@ impl ArtifactReader for AwayStore {
 fn impatient() -> FailoverSettings {
     let mut settings = FailoverSettings::default();
     settings.answer_within = Duration::from_millis(200);
-    settings.leave_alone_for = Duration::from_secs(3_600);
+    settings.leave_alone_for = Duration::from_hours(1);
     settings
 }
 

@@ -118,7 +118,7 @@ fn manifest() -> impl Strategy<Value = Manifest> {
             "a manifest",
             |(subject, seconds, (program, version), artifacts, labels)| {
                 let artifacts = match &subject {
-                    Subject::Step { .. } => artifacts.into_iter().map(of_step).collect(),
+                    Subject::Step { .. } => artifacts.iter().map(of_step).collect(),
                     _ => artifacts,
                 };
                 let created_at = runpack_core::time::Timestamp::from_unix_seconds(seconds).unwrap();
@@ -137,8 +137,8 @@ fn manifest() -> impl Strategy<Value = Manifest> {
 }
 
 /// The same where a step may have it.
-fn of_step(artifact: Artifact) -> Artifact {
-    let folder = if artifact.bytes() % 2 == 0 {
+fn of_step(artifact: &Artifact) -> Artifact {
+    let folder = if artifact.bytes().is_multiple_of(2) {
         "inputs"
     } else {
         "outputs"

@@ -250,7 +250,7 @@ fn write_page(
             Exit::Trouble => runpack_core::verify::Verdict::Undecided,
         },
         because: &because(standing),
-        facts: &[
+        named: &[
             ("Audit", audit.id.to_string()),
             ("Begun", audit.begun_at.to_string()),
             ("Level", audit.level.as_str().to_owned()),

@@ -49,6 +49,10 @@ use crate::{file, place};
 #[command(mut_arg("scenario", |arg| arg.help("Only packs of this scenario")))]
 #[command(mut_arg("run_id", |arg| arg.help("Only packs of this run")))]
 #[command(group = clap::ArgGroup::new("whats_new").multiple(true).args(["deep", "presence", "since", "sample", "tenant", "namespace", "scenario", "run_id"]).conflicts_with("audit"))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Run {
     /// The store: file:PATH or s3://BUCKET/PREFIX [default: the store that is configured]
     #[arg(value_name = "STORE", value_parser = parse_store)]
@@ -74,7 +78,7 @@ pub(super) struct Run {
     #[arg(long)]
     presence: bool,
     #[command(flatten)]
-    run: RunOptions,
+    identity: RunOptions,
     /// Only packs made at this time or later, as they say: 2026-11-20T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -119,13 +123,11 @@ enum Rate {
 fn parse_rate(text: &str) -> Result<Rate, String> {
     let wrong = || "a rate is written 50MiB/s or 20packs/s, and is not 0".to_owned();
     let each = text.strip_suffix("/s").ok_or_else(wrong)?;
-    match each.strip_suffix("packs") {
-        Some(packs) => packs.parse().map(Rate::Packs).map_err(|_| wrong()),
-        None => {
-            let bytes = parse_bytes(each).map_err(|_| wrong())?;
-            NonZeroU64::new(bytes).map(Rate::Bytes).ok_or_else(wrong)
-        }
+    if let Some(packs) = each.strip_suffix("packs") {
+        return packs.parse().map(Rate::Packs).map_err(|_| wrong());
     }
+    let bytes = parse_bytes(each).map_err(|_| wrong())?;
+    NonZeroU64::new(bytes).map(Rate::Bytes).ok_or_else(wrong)
 }
 
 impl Execute for Run {
@@ -192,10 +194,10 @@ impl Run {
             (false, false) => Level::Full,
         };
         let scope = Scope {
-            tenant: self.run.tenant.clone(),
-            namespace: self.run.namespace.clone(),
-            scenario: self.run.scenario.clone(),
-            run_id: self.run.run_id.clone(),
+            tenant: self.identity.tenant.clone(),
+            namespace: self.identity.namespace.clone(),
+            scenario: self.identity.scenario.clone(),
+            run_id: self.identity.run_id.clone(),
             since: self.since,
             one_of: self.sample,
         };

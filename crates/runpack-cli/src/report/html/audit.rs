@@ -21,7 +21,7 @@ pub(crate) struct Facts<'a> {
     /// What it rests on.
     pub(crate) because: &'a str,
     /// Names and values.
-    pub(crate) facts: &'a [(&'a str, String)],
+    pub(crate) named: &'a [(&'a str, String)],
     /// When the page was written, by the local clock.
     pub(crate) written_at: Timestamp,
     /// The program.
@@ -50,7 +50,7 @@ impl<'a> Table<'a> {
             capital(&escape(facts.because))
         );
         add!(body, "<section><h2>The audit</h2>\n<dl>\n");
-        for (name, value) in facts.facts {
+        for (name, value) in facts.named {
             add!(
                 body,
                 "<div><dt>{}</dt><dd>{}</dd></div>\n",
