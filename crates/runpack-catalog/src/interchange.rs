@@ -19,6 +19,7 @@ mod ro_crate;
 
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::time::Timestamp;
+use serde_json::Value;
 
 use crate::entry::{ArtifactEntry, InputEntry, Labels, PackEntry, Whole};
 use crate::lineage::Known;
@@ -208,6 +209,13 @@ impl Account {
 
     fn sources(&self) -> impl Iterator<Item = &Source> {
         self.artifacts().flat_map(|told| &told.sources)
+    }
+}
+
+/// Gives an object a member.
+fn set(object: &mut Value, member: impl Into<String>, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(member.into(), value);
     }
 }
 

@@ -11,7 +11,7 @@ use runpack_core::manifest::Subject;
 use runpack_core::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Account, Interchange, Outcome, Source, Told, label, name};
+use super::{Account, Interchange, Outcome, Source, Told, label, name, set};
 use crate::entry::ArtifactEntry;
 
 /// What turned packs into events: these rules, whichever program follows them.
@@ -44,9 +44,13 @@ fn ended(account: &Account) -> Value {
         Outcome::Cancelled => "ABORT",
     };
     let mut event = event(account, kind, account.pack.created_at);
-    event["inputs"] = inputs(account);
+    set(&mut event, "inputs", inputs(account));
     let made = account.made.iter();
-    event["outputs"] = made.map(|told| output(account, told)).collect();
+    set(
+        &mut event,
+        "outputs",
+        made.map(|told| output(account, told)).collect(),
+    );
     event
 }
 
@@ -160,7 +164,7 @@ fn sourced(source: &Source) -> Value {
     let named = source.known.as_ref();
     if let Some((known, subject)) = named.and_then(|known| Some((known, known.subject.as_ref()?))) {
         let mut integrity = integrity(&known.artifact);
-        integrity["source"] = json!("named");
+        set(&mut integrity, "source", json!("named"));
         return input(subject, &known.artifact, integrity);
     }
     let input = &source.input;
@@ -185,7 +189,11 @@ fn input(subject: &Subject, artifact: &ArtifactEntry, integrity: Value) -> Value
     let mut input = dataset(subject, artifact, integrity);
     let statistics = json!({ "size": artifact.bytes, "fileCount": 1 });
     let statistics = standard("1-0-0", "InputStatisticsInputDatasetFacet", statistics);
-    input["inputFacets"] = json!({ "inputStatistics": statistics });
+    set(
+        &mut input,
+        "inputFacets",
+        json!({ "inputStatistics": statistics }),
+    );
     input
 }
 
@@ -193,12 +201,20 @@ fn output(account: &Account, told: &Told) -> Value {
     let mut integrity = integrity(&told.artifact);
     if !told.sources.is_empty() {
         let sources = told.sources.iter().map(|source| &source.input);
-        integrity["made_from"] = json!(sources.collect::<Vec<_>>());
+        set(
+            &mut integrity,
+            "made_from",
+            json!(sources.collect::<Vec<_>>()),
+        );
     }
     let mut output = dataset(&account.pack.subject, &told.artifact, integrity);
     let statistics = json!({ "size": told.artifact.bytes, "fileCount": 1 });
     let statistics = standard("1-0-2", "OutputStatisticsOutputDatasetFacet", statistics);
-    output["outputFacets"] = json!({ "outputStatistics": statistics });
+    set(
+        &mut output,
+        "outputFacets",
+        json!({ "outputStatistics": statistics }),
+    );
     output
 }
 
@@ -245,10 +261,10 @@ fn integrity(artifact: &ArtifactEntry) -> Value {
         "verified": false,
     });
     if let Some(claimed) = &artifact.claimed_sha256 {
-        integrity["claimed_sha256"] = json!(claimed);
+        set(&mut integrity, "claimed_sha256", json!(claimed));
     }
     if let Some(step) = &artifact.step {
-        integrity["step"] = json!(step);
+        set(&mut integrity, "step", json!(step));
     }
     integrity
 }
@@ -267,7 +283,7 @@ fn ours(facet: &str, members: Value) -> Value {
 }
 
 fn with_schema(schema: &str, mut members: Value) -> Value {
-    members["_producer"] = json!(PRODUCER);
-    members["_schemaURL"] = json!(schema);
+    set(&mut members, "_producer", json!(PRODUCER));
+    set(&mut members, "_schemaURL", json!(schema));
     members
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Account, Interchange, Outcome, Source, Told, name};
+use super::{Account, Interchange, Outcome, Source, Told, name, set};
 
 /// Prefixes, and what they stand for.
 const PREFIXES: [(&str, &str); 7] = [
@@ -59,7 +59,11 @@ impl Document {
             "runpack:verified": { "$": "false", "type": "xsd:boolean" },
         });
         for (key, value) in &account.labels {
-            attributes[format!("label:{}", name::encoded(key))] = json!(value);
+            set(
+                &mut attributes,
+                format!("label:{}", name::encoded(key)),
+                json!(value),
+            );
         }
         self.put("entity", &id, attributes);
         self.activity(account, &run);
@@ -133,10 +137,10 @@ impl Document {
             },
         });
         for (member, value) in subject.fields() {
-            attributes[format!("runpack:{member}")] = json!(value);
+            set(&mut attributes, format!("runpack:{member}"), json!(value));
         }
         if let Some(started_at) = account.started_at {
-            attributes["prov:startTime"] = json!(started_at);
+            set(&mut attributes, "prov:startTime", json!(started_at));
         }
         self.put("activity", run, attributes);
     }
@@ -154,10 +158,10 @@ impl Document {
             "runpack:commitment": artifact.commitment,
         });
         if let Some(claimed) = &artifact.claimed_sha256 {
-            attributes["runpack:claimedSha256"] = json!(claimed);
+            set(&mut attributes, "runpack:claimedSha256", json!(claimed));
         }
         if let Some(step) = &artifact.step {
-            attributes["runpack:step"] = json!(step);
+            set(&mut attributes, "runpack:step", json!(step));
         }
         self.put("entity", &id, attributes);
         id

@@ -11,7 +11,7 @@ use runpack_core::digest::Digest;
 use runpack_core::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Account, Interchange, Outcome, Source, Told, label, name};
+use super::{Account, Interchange, Outcome, Source, Told, label, name, set};
 use crate::entry::ArtifactEntry;
 
 const SPECIFICATION: &str = "https://w3id.org/ro/crate/1.3";
@@ -98,10 +98,14 @@ fn root(account: &Account) -> Value {
     });
     if !account.labels.is_empty() {
         let labels = account.labels.iter();
-        root["keywords"] = each(
-            labels
-                .map(|(key, value)| json!(format!("{key}={value}")))
-                .collect(),
+        set(
+            &mut root,
+            "keywords",
+            each(
+                labels
+                    .map(|(key, value)| json!(format!("{key}={value}")))
+                    .collect(),
+            ),
         );
     }
     root
@@ -129,13 +133,17 @@ fn action(account: &Account) -> Value {
         },
     });
     if let Some(started_at) = account.started_at {
-        action["startTime"] = json!(offset(started_at));
+        set(&mut action, "startTime", json!(offset(started_at)));
     }
     if account.outcome() != Outcome::Passed {
-        action["error"] = json!(
-            account
-                .label(label::ERROR)
-                .or(account.label(label::OUTCOME))
+        set(
+            &mut action,
+            "error",
+            json!(
+                account
+                    .label(label::ERROR)
+                    .or(account.label(label::OUTCOME))
+            ),
         );
     }
     let given = account.given.iter().map(|told| path(&told.artifact.name));
@@ -144,7 +152,7 @@ fn action(account: &Account) -> Value {
     sources.dedup();
     let objects: Vec<Value> = given.chain(sources).map(|object| id(&object)).collect();
     if !objects.is_empty() {
-        action["object"] = each(objects);
+        set(&mut action, "object", each(objects));
     }
     let made: Vec<Value> = account
         .made
@@ -152,7 +160,7 @@ fn action(account: &Account) -> Value {
         .map(|told| id(&path(&told.artifact.name)))
         .collect();
     if !made.is_empty() {
-        action["result"] = each(made);
+        set(&mut action, "result", each(made));
     }
     action
 }
@@ -252,15 +260,23 @@ fn file(told: &Told) -> Value {
         "contentSize": artifact.bytes.to_string(),
     });
     if is_chunked(artifact) {
-        file["identifier"] = id(&commitment_id(&artifact.commitment));
+        set(
+            &mut file,
+            "identifier",
+            id(&commitment_id(&artifact.commitment)),
+        );
     } else {
-        file["sha256"] = json!(artifact.commitment);
+        set(&mut file, "sha256", json!(artifact.commitment));
     }
     if !told.sources.is_empty() {
         let mut sources: Vec<String> = told.sources.iter().map(source_id).collect();
         sources.sort_unstable();
         sources.dedup();
-        file["isBasedOn"] = each(sources.iter().map(|source| id(source)).collect());
+        set(
+            &mut file,
+            "isBasedOn",
+            each(sources.iter().map(|source| id(source)).collect()),
+        );
     }
     file
 }
