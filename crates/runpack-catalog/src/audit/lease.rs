@@ -161,10 +161,10 @@ impl Queue {
             return Some(forget);
         }
         // What a store that lies shows is not what it is held against later.
-        let holds = match examined.conclusion {
-            Conclusion::Valid | Conclusion::Consistent | Conclusion::Older => true,
-            Conclusion::Invalid | Conclusion::Undecided => false,
-        };
+        let holds = matches!(
+            examined.conclusion,
+            Conclusion::Valid | Conclusion::Consistent | Conclusion::Older
+        );
         let pack_id = examined.pack_id.filter(|_| holds)?;
         let mut question = Question::new("INSERT INTO seen (store, key, pack_id) VALUES ");
         question.list([
