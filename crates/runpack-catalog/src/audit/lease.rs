@@ -9,7 +9,7 @@ use std::time::Duration;
 use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
 
-use super::{AuditId, Examined};
+use super::{AuditId, Conclusion, Examined};
 use crate::error::CatalogError;
 use crate::sql::{Beside, Catalog, Columns, Question, Value};
 
@@ -160,7 +160,12 @@ impl Queue {
             forget.add(" AND key = ").value(key);
             return Some(forget);
         }
-        let pack_id = examined.pack_id?;
+        // What a store that lies shows is not what it is held against later.
+        let holds = matches!(
+            examined.conclusion,
+            Conclusion::Valid | Conclusion::Consistent | Conclusion::Older
+        );
+        let pack_id = examined.pack_id.filter(|_| holds)?;
         let mut question = Question::new("INSERT INTO seen (store, key, pack_id) VALUES ");
         question.list([
             Value::from(self.store.as_str()),

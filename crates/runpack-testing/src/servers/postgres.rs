@@ -18,6 +18,8 @@ const PROGRAMS: &str = "/usr/lib/postgresql/17/bin";
 /// `nobody` of Debian.
 const NOBODY: u32 = 65_534;
 const USER: &str = "runpack";
+/// How often one that was killed is started until it does.
+const STARTS_AGAIN: usize = 200;
 
 /// A PostgreSQL that only one test uses.
 #[derive(Debug)]
@@ -163,7 +165,12 @@ impl PrivatePostgres {
     /// # Panics
     /// It does not start.
     pub fn start_again(&mut self) {
-        self.try_start_again().unwrap();
+        let mut tries = 0..STARTS_AGAIN;
+        // Those that were its children may have its memory for a moment more.
+        while let Err(error) = self.try_start_again() {
+            assert!(tries.next().is_some(), "{error}");
+            wait();
+        }
     }
 
     fn try_start_again(&mut self) -> io::Result<()> {
