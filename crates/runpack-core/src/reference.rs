@@ -135,7 +135,12 @@ pub async fn resolve(
     limits: &Limits,
     entries_max: usize,
 ) -> Result<Found, ReferenceError> {
-    let referred = follow(reader, pack_id, limits).await?;
+    let referred = match follow(reader, pack_id, limits).await {
+        // A hint that cannot be read is none. A store that is away says so when it is looked through, and a replica that
+        // stands in for one cannot tell that it has no reference.
+        Err(ReferenceError::Store(error)) if error.is_retryable() => Found::default(),
+        referred => referred?,
+    };
     if !referred.is_nothing() {
         return Ok(referred);
     }
@@ -182,6 +187,8 @@ pub async fn follow(
         match reader.stat(&key.clone().into()).await {
             Ok(_) => found.bundle = Some(key),
             Err(StoreError::NotFound { .. }) => {}
+            // Its files are there. A replica that stands in for its store cannot tell that there is no bundle.
+            Err(_) if found.subject.is_some() => {}
             Err(error) => return Err(error.into()),
         }
     }

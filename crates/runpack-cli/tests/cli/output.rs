@@ -380,5 +380,5 @@ fn completions_and_manual_pages() {
     }
     assert!(desk.line("man").expect(0).out.contains(".TH RUNPACK 1"));
     desk.line("man --out man").expect(0);
-    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 28);
+    assert_eq!(fs::read_dir(desk.path("man")).unwrap().count(), 32);
 }

@@ -289,12 +289,10 @@ fn l15_locks_and_holds_of_real_servers_keep_what_has_expired() {
     for kind in [Kind::Moto, Kind::Ceph] {
         let remote = Remote::expired(kind, BucketKind::Locked);
         if kind == Kind::Moto {
-            // It says of a version that nobody held neither that it is held nor that it is not, which is taken for held.
+            // It says of no version that it is neither held nor locked: so nothing of it goes.
             let plan = remote.line("retention plan @ --json").expect(0).json();
             assert_eq!(whys(&plan), ["locked"]);
-            for one in block_on(remote.bucket.versions_raw("ci/tenant/")) {
-                block_on(remote.bucket.clear_hold_raw(&one.name, &one.version)).unwrap();
-            }
+            continue;
         }
         let plan = remote
             .line("retention plan @ --out plan.json --json")
