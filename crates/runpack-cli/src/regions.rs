@@ -15,7 +15,7 @@
 //! Invariants: what no route takes goes nowhere; a pack is written only to a region, and only where that region and all
 //! its replicas are among those that its owner's packs may lie in; without `residency` these are the region of the owner's
 //! route and its replicas, with it what no rule names lies nowhere. A bucket is in its region only as its service says so,
-//! or where the configuration takes that upon itself ([`LocationRule`]). A region is whole: nothing that is said for
+//! or where the configuration takes that upon itself (`LocationRule`). A region is whole: nothing that is said for
 //! another store counts for it.
 
 mod guard;

@@ -1,7 +1,7 @@
 //! A step's pack: what its inputs were made by, and who made it.
 //!
 //! [`link`] says of each input which output of an earlier step, or which artifact of a named pack, it is: by its bytes,
-//! and by what the plan says. [`super::run`] holds the same against the plan again. Invariant: nothing is linked that was
+//! and by what the plan says. `super::run` holds the same against the plan again. Invariant: nothing is linked that was
 //! not found to be those bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
