@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select, try_join, try_join_all};
 use runpack_core::limits::Limits;
 use runpack_core::store::ArtifactReader;
+use tokio::sync::{RwLock, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::examine::{Examination, Examined, PinSource};
@@ -103,7 +104,9 @@ pub struct Auditor {
     pins: Arc<dyn PinSource>,
     options: AuditOptions,
     pace: Arc<Pace>,
-    held: Mutex<Vec<Lease>>,
+    held: Arc<Mutex<Vec<Lease>>>,
+    /// Is held while a place is being taken.
+    taking: Arc<RwLock<()>>,
 }
 
 impl fmt::Debug for Auditor {
@@ -134,7 +137,8 @@ impl Auditor {
                 lease: options.lease,
             },
             pace: Arc::new(Pace::new(options.rates)),
-            held: Mutex::default(),
+            held: Arc::default(),
+            taking: Arc::default(),
             audit,
             reader,
             pins,
@@ -156,9 +160,14 @@ impl Auditor {
                 Either::Right(_) => Ok(()),
             }
         };
-        let held = self.held().clone();
+        let given_back = async {
+            // What was being taken is here by then, or given back.
+            let _all_taken = self.taking.write().await;
+            let held = self.held().clone();
+            self.queue.give_back(&held).await
+        };
         // What cannot be given back is free when its lease ends.
-        let _ = timeout(GIVE_BACK_WITHIN, self.queue.give_back(&held)).await;
+        let _ = timeout(GIVE_BACK_WITHIN, given_back).await;
         ended?;
         let id = &self.audit.id;
         let standing = async || self.queue.catalog.audit_standing(id).await;
@@ -212,9 +221,8 @@ impl Auditor {
 
     async fn worker(&self) -> Result<(), AuditError> {
         loop {
-            let taken = self.patiently(async || self.queue.take().await).await?;
+            let taken = self.patiently(async || self.take().await).await?;
             if let Some(lease) = taken {
-                self.held().push(lease.clone());
                 self.one(&lease).await?;
                 self.held().retain(|held| *held != lease);
             } else {
@@ -224,6 +232,32 @@ impl Auditor {
                 }
             }
         }
+    }
+
+    /// Takes a place, to the end of it: a question that was asked is answered, whoever still waits, and what nobody waits for
+    /// any more is given back.
+    async fn take(&self) -> Result<Option<Lease>, CatalogError> {
+        let (queue, held) = (self.queue.clone(), Arc::clone(&self.held));
+        let turn = Arc::clone(&self.taking).read_owned().await;
+        let (tell, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let taken = queue.take().await;
+            if let Ok(Some(lease)) = &taken {
+                locked(&held).push(lease.clone());
+            }
+            if let Err(Ok(Some(lease))) = tell.send(taken) {
+                locked(&held).retain(|one| *one != lease);
+                // What cannot be given back is free when its lease ends.
+                let _ = queue.give_back(&[lease]).await;
+            }
+            drop(turn);
+        });
+        told.await.unwrap_or_else(|lost| {
+            Err(CatalogError::Unreachable {
+                action: "taking a place",
+                source: Box::new(lost),
+            })
+        })
     }
 
     async fn one(&self, lease: &Lease) -> Result<(), AuditError> {
@@ -283,7 +317,7 @@ impl Auditor {
     }
 
     fn held(&self) -> MutexGuard<'_, Vec<Lease>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.held)
     }
 
     /// The pause after the `tries`th try.
@@ -312,6 +346,10 @@ impl Auditor {
             wait.after(error).await?;
         }
     }
+}
+
+fn locked(held: &Mutex<Vec<Lease>>) -> MutexGuard<'_, Vec<Lease>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waiting for a database that is away, in pauses that grow.
