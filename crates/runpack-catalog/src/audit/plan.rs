@@ -5,6 +5,7 @@
 //! and the listing did not show, is added: whether it is gone is for the verifier to see.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt as _;
 use runpack_core::digest::Digest;
@@ -57,12 +58,14 @@ struct Candidate {
 }
 
 impl Queue {
-    /// Plans the audit, if nobody has and nobody is at it.
+    /// Plans the audit, if nobody has and nobody is at it. While it is at it, `at_it` has the fence by which a caller who
+    /// drops this leaves the planning to others ([`Queue::leave_planning`]).
     pub(super) async fn plan(
         &self,
         scope: &Scope,
         reader: &dyn ArtifactReader,
         bounds: ListingBounds,
+        at_it: &AtomicU64,
     ) -> Result<Planning, AuditError> {
         let Some(fence) = self.take_planning().await? else {
             return Ok(if self.is_planned().await? {
@@ -71,6 +74,7 @@ impl Queue {
                 Planning::Elsewhere
             });
         };
+        at_it.store(fence, Ordering::Relaxed);
         let mut pass = Pass {
             queue: self,
             fence,
@@ -98,7 +102,8 @@ impl Queue {
             .transpose()
     }
 
-    async fn leave_planning(&self, fence: u64) -> Result<(), CatalogError> {
+    /// Leaves the planning to others, where it is still held by this fence.
+    pub(super) async fn leave_planning(&self, fence: u64) -> Result<(), CatalogError> {
         let mut question = Question::new("UPDATE audits SET ready_at = 0 WHERE audit = ");
         question.value(self.audit.as_str());
         question

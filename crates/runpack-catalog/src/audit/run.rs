@@ -105,6 +105,8 @@ pub struct Auditor {
     options: AuditOptions,
     pace: Arc<Pace>,
     held: Arc<Mutex<Vec<Lease>>>,
+    /// The fence of the planning that was begun here; 0 before one was.
+    planning: AtomicU64,
     /// Is held while a place is being taken.
     taking: Arc<RwLock<()>>,
 }
@@ -138,6 +140,7 @@ impl Auditor {
             },
             pace: Arc::new(Pace::new(options.rates)),
             held: Arc::default(),
+            planning: AtomicU64::new(0),
             taking: Arc::default(),
             audit,
             reader,
@@ -164,7 +167,9 @@ impl Auditor {
             // What was being taken is here by then, or given back.
             let _all_taken = self.taking.write().await;
             let held = self.held().clone();
-            self.queue.give_back(&held).await
+            self.queue.give_back(&held).await?;
+            let planning = self.planning.load(Ordering::Relaxed);
+            self.queue.leave_planning(planning).await
         };
         // What cannot be given back is free when its lease ends.
         let _ = timeout(GIVE_BACK_WITHIN, given_back).await;
@@ -211,7 +216,8 @@ impl Auditor {
     async fn patiently_planned(&self, bounds: ListingBounds) -> Result<Planning, AuditError> {
         let mut wait = Wait::new(self.options.patience);
         loop {
-            let planned = self.queue.plan(&self.audit.scope, &*self.reader, bounds);
+            let (scope, reader) = (&self.audit.scope, &*self.reader);
+            let planned = self.queue.plan(scope, reader, bounds, &self.planning);
             match planned.await {
                 Err(AuditError::Catalog(error)) => wait.after(error).await?,
                 planned => return planned,
