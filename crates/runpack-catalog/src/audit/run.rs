@@ -167,9 +167,12 @@ impl Auditor {
             // What was being taken is here by then, or given back.
             let _all_taken = self.taking.write().await;
             let held = self.held().clone();
-            self.queue.give_back(&held).await?;
             let planning = self.planning.load(Ordering::Relaxed);
-            self.queue.leave_planning(planning).await
+            // Again while others write: what was dropped midway may still be on its way back.
+            self.patiently(async || self.queue.give_back(&held).await)
+                .await?;
+            self.patiently(async || self.queue.leave_planning(planning).await)
+                .await
         };
         // What cannot be given back is free when its lease ends.
         let _ = timeout(GIVE_BACK_WITHIN, given_back).await;
