@@ -143,8 +143,8 @@ fn many_workers_conclude_every_place_once() {
             let progress = [&one, &two, &three].map(|options| Arc::clone(&options.progress));
             let [one, two, three] =
                 [one, two, three].map(|options| auditor(&catalog, &audit, reader(&store), options));
-            let (one, two, three) =
-                join3(one.run(pending()), two.run(pending()), three.run(pending())).await;
+            let all = join3(one.run(pending()), two.run(pending()), three.run(pending()));
+            let (one, two, three) = Box::pin(all).await;
             for standing in [one.unwrap(), two.unwrap(), three.unwrap()] {
                 assert!(standing.complete, "{standing:?}");
                 assert_eq!((standing.valid, standing.concluded()), (90, 90));
