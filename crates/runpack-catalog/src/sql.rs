@@ -168,17 +168,25 @@ impl Catalog {
         }
     }
 
-    /// Begins what is done wholly or not at all.
+    /// Begins what is done wholly or not at all. Whoever drops this midway leaves no transaction open behind: it is begun to
+    /// the end and rolled back, since sqlx rolls back only what it knows to have begun.
     pub(crate) async fn begin(
         &self,
         action: &'static str,
         beside: Beside,
     ) -> Result<Writing, CatalogError> {
-        let begun = match self.dialect {
-            // So that whoever writes waits here, and not in the middle.
-            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            Dialect::Postgres => self.pool.begin().await,
-        };
+        let (pool, dialect) = (self.pool.clone(), self.dialect);
+        let begun = tokio::spawn(async move {
+            match dialect {
+                // So that whoever writes waits here, and not in the middle.
+                Dialect::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await,
+                Dialect::Postgres => pool.begin().await,
+            }
+        });
+        let begun = begun.await.map_err(|lost| CatalogError::Unreachable {
+            action,
+            source: Box::new(lost),
+        })?;
         let transaction = begun.map_err(|error| CatalogError::of(action, error))?;
         let mut writing = Writing {
             transaction,

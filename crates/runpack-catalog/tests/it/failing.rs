@@ -1,7 +1,10 @@
 //! A database that is killed, full, corrupt, newer or lost.
 
 use std::fs;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use runpack_catalog::{Catalog, CatalogError, Form, Found};
 use runpack_core::key::Location;
@@ -56,6 +59,40 @@ fn w19_a_database_that_was_killed_is_away_and_then_catches_up() {
             .await
             .unwrap();
         assert_eq!((checked.packs, checked.differences.len()), (4, 0));
+    });
+}
+
+/// Dropped at its every step, as whoever lets another time run out, or is told to stop, drops it.
+#[test]
+fn what_is_dropped_midway_leaves_no_transaction_open() {
+    let both = Both::start();
+    let [_, address] = both.addresses("dropped");
+    block_on(async {
+        let (catalog, name) = (Catalog::open(&address).await.unwrap(), store_name());
+        let mut finished = 0;
+        for polls in 0..40 {
+            let one = found(polls);
+            let mut admission = Box::pin(catalog.admit(&name, std::slice::from_ref(&one)));
+            let mut left = polls;
+            finished += poll_fn(|context| match left.checked_sub(1) {
+                None => Poll::Ready(0),
+                Some(fewer) => {
+                    left = fewer;
+                    admission.as_mut().poll(context).map(|done| {
+                        done.unwrap();
+                        1
+                    })
+                }
+            })
+            .await;
+        }
+        assert!((1..40).contains(&finished), "{finished}");
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+        let mut looks = 0..500;
+        while both.postgres.ask("dropped", open).trim() != "0" {
+            assert!(looks.next().is_some(), "a transaction stays open");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     });
 }
 
