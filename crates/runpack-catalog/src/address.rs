@@ -1,6 +1,7 @@
 //! Where a catalog is.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -13,6 +14,9 @@ use std::str::FromStr;
 /// assert_eq!(address.to_string(), "postgres://me@db.example/catalog");
 /// assert!("mysql://db".parse::<CatalogAddress>().is_err());
 /// ```
+///
+/// A server of PostgreSQL on another machine has to prove who it is, by TLS (`sslmode=verify-full`, with `sslrootcert` where
+/// its authority is one's own), unless the URL names another `sslmode` (PostgreSQL's manual, 32.19).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CatalogAddress {
@@ -34,8 +38,55 @@ pub struct PostgresUrl(String);
 pub struct AddressError;
 
 impl PostgresUrl {
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
+    /// All of it, as it is connected to: a server on another machine has to prove who it is (`sslmode=verify-full`), where the
+    /// URL does not say otherwise.
+    pub(crate) fn reveal(&self) -> String {
+        let says_otherwise = self.parameter("sslmode").is_some();
+        if says_otherwise || self.is_of_this_machine() {
+            return self.0.clone();
+        }
+        let (url, fragment) = match self.0.split_once('#') {
+            Some((url, fragment)) => (url, format!("#{fragment}")),
+            None => (self.0.as_str(), String::new()),
+        };
+        let sign = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{sign}sslmode=verify-full{fragment}")
+    }
+
+    /// A parameter, as it is written.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, _, parameters) = self.parts()?;
+        let query = parameters.strip_prefix('?')?;
+        let query = query.split('#').next().unwrap_or_default();
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(known, _)| *known == name).map(|pair| pair.1)
+    }
+
+    /// A socket or the loopback network: nobody is in between.
+    fn is_of_this_machine(&self) -> bool {
+        let Some((_, head, _)) = self.parts() else {
+            return false;
+        };
+        let authority = head.rsplit_once('@').map_or(head, |(_, host)| host);
+        let authority = authority.split('/').next().unwrap_or_default();
+        let host = match authority.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        // What stands among the parameters counts more.
+        ["hostaddr", "host"]
+            .into_iter()
+            .filter_map(|name| self.parameter(name))
+            .chain([host])
+            .next()
+            .is_some_and(|host| {
+                let is_socket = host.is_empty()
+                    || host.starts_with('/')
+                    || host.to_ascii_lowercase().starts_with("%2f");
+                let is_loopback =
+                    |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+                is_socket || host == "localhost" || is_loopback(host)
+            })
     }
 
     /// The scheme, what names user, host and database, and the parameters.
@@ -125,6 +176,38 @@ impl fmt::Debug for PostgresUrl {
 #[cfg(test)]
 mod tests {
     use super::CatalogAddress;
+
+    #[test]
+    fn a_server_elsewhere_has_to_prove_who_it_is() {
+        for (text, is_added) in [
+            ("postgres://me@localhost/db", false),
+            ("postgres://me@127.0.0.1:5433/db", false),
+            ("postgres://me@[::1]:5433/db", false),
+            ("postgres:///db", false),
+            ("postgres://%2Fvar%2Frun%2Fpostgresql/db", false),
+            ("postgres://db.example/db?host=/run/postgresql", false),
+            ("postgres://localhost/db?host=db.example", true),
+            ("postgres://localhost/db?hostaddr=192.0.2.1", true),
+            ("postgres://me:p@db.example/db", true),
+            ("postgres://db.example:5432/db?application_name=a", true),
+            ("postgres://localhost.example/db", true),
+            ("postgres://[2001:db8::1]/db", true),
+            ("postgres://db.example/db?sslmode=require", false),
+            ("postgres://db.example/db?a=sslmode", true),
+        ] {
+            let CatalogAddress::Postgres(url) = text.parse().unwrap() else {
+                panic!("{text}");
+            };
+            let told = url.reveal();
+            let expected = if is_added {
+                let sign = if text.contains('?') { '&' } else { '?' };
+                format!("{text}{sign}sslmode=verify-full")
+            } else {
+                text.to_owned()
+            };
+            assert_eq!(told, expected);
+        }
+    }
 
     #[test]
     fn k01_no_password_is_shown() {

@@ -13,6 +13,7 @@
 mod examine;
 mod lease;
 mod pace;
+mod patience;
 mod plan;
 mod report;
 mod run;
@@ -30,7 +31,7 @@ use runpack_core::verify::{Level, Verdict};
 
 pub use examine::{Examined, Objection, PinSource};
 pub use pace::Rates;
-pub use report::{AuditedPlace, Standing};
+pub use report::{AuditedPlace, Standing, Which};
 pub use run::{AuditOptions, AuditProgress, Auditor};
 pub use scope::Scope;
 
@@ -98,17 +99,20 @@ pub enum Conclusion {
     Undecided,
     /// Something is wrong.
     Invalid,
+    /// A retention plan removed the artifacts or the pack, as the store says, which proves nothing; the rest holds.
+    Removed,
     /// The pack is older than what the audit is about; its manifest is one, and nothing more was looked at.
     Older,
 }
 
 impl Conclusion {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Valid,
         Self::Consistent,
         Self::Undecided,
         Self::Invalid,
+        Self::Removed,
         Self::Older,
     ];
 
@@ -119,6 +123,7 @@ impl Conclusion {
             Self::Consistent => "consistent",
             Self::Undecided => "undecided",
             Self::Invalid => "invalid",
+            Self::Removed => "removed",
             Self::Older => "older",
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a catalog says of a store what is there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use runpack_core::id::PackId;
@@ -9,12 +9,15 @@ use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::ArtifactReader;
 
 use crate::entry::Whole;
-use crate::fill::{Found, StoreName};
-use crate::rebuild::{batch, is_there, mark};
-use crate::sql::{Catalog, Columns, Question};
-use crate::survey::{self, Fault, SurveyError};
+use crate::fill::{self, Found, StoreName};
+use crate::read::PlaceEntry;
+use crate::rebuild::{Odd, batch, is_there};
+use crate::sql::{Catalog, Columns};
+use crate::survey::{self, Listed, SurveyError, mark};
 
 const PLACES_AT_ONCE: usize = 500;
+/// How much that differs is looked at again.
+const AGAIN_MAX: usize = 1_000;
 
 /// What a catalog says, and the store does not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,14 +59,13 @@ pub struct Checked {
     pub packs: u64,
     /// What the catalog says, and the store does not.
     pub differences: Vec<Difference>,
-    /// What stands where a pack should, and is none.
-    pub faults: Vec<Fault>,
-    /// What could not be read, and was compared with nothing.
-    pub unread: Vec<Fault>,
+    /// What stands where a pack should, and is none, and what could not be read, and was compared with nothing.
+    pub odd: Odd,
 }
 
 impl Catalog {
-    /// Compares what the catalog says of a store with what is there. Every manifest is read.
+    /// Compares what the catalog says of a store with what is there. Every manifest is read. What differs is looked at once
+    /// more in the end, since others may write meanwhile.
     ///
     /// # Errors
     /// The store or the database failed.
@@ -75,28 +77,60 @@ impl Catalog {
     ) -> Result<Checked, SurveyError> {
         let mut checked = Checked::default();
         let policies = self.policies().await?;
-        let mut seen = HashSet::new();
-        let candidates = survey::candidates(reader);
+        let (mut seen, mut again) = (HashSet::new(), Vec::new());
+        let candidates = survey::candidates(reader, &Listed::default());
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
         loop {
-            let some = batch(&mut found, &mut checked.faults, &mut checked.unread).await?;
+            let some = batch(&mut found, &mut checked.odd).await?;
             if some.is_empty() {
                 break;
             }
             seen.extend(some.iter().map(|found| mark(found.key.as_str())));
-            self.compare(store, &some, &policies, &mut checked).await?;
+            let packs = u64::try_from(some.len()).unwrap_or(u64::MAX);
+            checked.packs = checked.packs.saturating_add(packs);
+            let compared = self.compare(store, &some, &policies).await?;
+            for (found, difference) in some.into_iter().zip(compared) {
+                match difference {
+                    Some(_) if again.len() < AGAIN_MAX => again.push(found),
+                    difference => checked.differences.extend(difference),
+                }
+            }
         }
+        // A pack that came meanwhile was told to the catalog a moment after it came to the store.
+        let compared = self.compare(store, &again, &policies).await?;
+        checked.differences.extend(compared.into_iter().flatten());
         // Of what could not be read nobody can tell; what is none is no pack any more.
-        seen.extend(checked.unread.iter().map(|unread| mark(&unread.key)));
-        let faulty: HashSet<u128> = checked
-            .faults
-            .iter()
-            .map(|fault| mark(&fault.key))
-            .collect();
+        seen.extend(checked.odd.unread.iter().map(|unread| mark(&unread.key)));
+        self.look_for_gone(store, reader, &seen, &mut checked)
+            .await?;
+        for row in self
+            .rows("looking for packs without a place", fill::placeless(None))
+            .await?
+        {
+            let pack_id = PackId::new(Columns::of(&row).digest()?);
+            checked.differences.push(Difference::Placeless { pack_id });
+        }
+        checked.differences.sort_unstable();
+        checked.odd.sort();
+        Ok(checked)
+    }
+
+    /// Places in the catalog where the store has no pack.
+    async fn look_for_gone(
+        &self,
+        store: &StoreName,
+        reader: &Arc<dyn ArtifactReader>,
+        seen: &HashSet<u128>,
+        checked: &mut Checked,
+    ) -> Result<(), SurveyError> {
+        let faults = checked.odd.faults.iter();
+        let faulty: HashSet<u128> = faults.map(|fault| mark(&fault.key)).collect();
         let mut after = String::new();
         loop {
             let page = self.places_after(store, &after, PLACES_AT_ONCE).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
             after.clone_from(&last.key);
             for place in page {
                 let mark = mark(&place.key);
@@ -110,38 +144,24 @@ impl Catalog {
                 }
             }
         }
-        let placeless = Question::new(
-            "SELECT pack_id FROM packs WHERE NOT EXISTS (SELECT 1 FROM places WHERE places.pack_id = packs.pack_id) \
-             ORDER BY pack_id",
-        );
-        for row in self
-            .rows("looking for packs without a place", placeless)
-            .await?
-        {
-            let pack_id = PackId::new(Columns::of(&row).digest()?);
-            checked.differences.push(Difference::Placeless { pack_id });
-        }
-        checked.differences.sort_unstable();
-        checked.faults.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(checked)
     }
 
+    /// What the catalog says otherwise of each of these packs.
     async fn compare(
         &self,
         store: &StoreName,
         some: &[Found],
         policies: &RetentionPolicies,
-        checked: &mut Checked,
-    ) -> Result<(), SurveyError> {
+    ) -> Result<Vec<Option<Difference>>, SurveyError> {
         let packs: Vec<PackId> = some.iter().map(|found| found.manifest.pack_id()).collect();
         let wholes = self.wholes(&packs).await?;
         let places = self.places(&packs).await?;
-        for found in some {
+        let places = places.iter().filter(|place| place.store == store.place);
+        let places: HashMap<&str, &PlaceEntry> =
+            places.map(|place| (place.key.as_str(), place)).collect();
+        let compared = some.iter().map(|found| {
             let (key, pack_id) = (found.key.to_string(), found.manifest.pack_id());
-            checked.packs = checked.packs.saturating_add(1);
-            let place = places
-                .iter()
-                .find(|place| place.store == store.place && place.key == key);
+            let place = places.get(key.as_str());
             let whole = wholes.get(&pack_id);
             let is_same = whole.is_some_and(|whole| *whole == Whole::of(&found.manifest, policies))
                 && place.is_some_and(|place| {
@@ -150,16 +170,14 @@ impl Catalog {
                         && (store.region.is_none() || place.region == store.region)
                 });
             if is_same {
-                continue;
+                return None;
             }
-            checked
-                .differences
-                .push(if place.is_some() && whole.is_some() {
-                    Difference::Other { key, pack_id }
-                } else {
-                    Difference::Missing { key, pack_id }
-                });
-        }
-        Ok(())
+            Some(if place.is_some() && whole.is_some() {
+                Difference::Other { key, pack_id }
+            } else {
+                Difference::Missing { key, pack_id }
+            })
+        });
+        Ok(compared.collect())
     }
 }

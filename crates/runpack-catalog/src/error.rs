@@ -24,9 +24,7 @@ pub enum CatalogError {
         action: &'static str,
     },
     /// There is no space left for it.
-    #[error(
-        "there is no space left for the catalog, {action} was not done: free some, then catch up"
-    )]
+    #[error("there is no space left for the catalog, {action} was not done")]
     Full {
         /// What was tried.
         action: &'static str,
@@ -40,7 +38,7 @@ pub enum CatalogError {
         found: i64,
     },
     /// What it holds is no catalog.
-    #[error("the catalog is damaged, remove it and rebuild it: {reason}")]
+    #[error("the catalog is damaged: {reason}")]
     Damaged {
         /// In what way.
         reason: String,

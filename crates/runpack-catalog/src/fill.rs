@@ -237,12 +237,20 @@ pub(crate) async fn forget(writing: &mut Writing, packs: &[PackId]) -> Result<()
     Ok(())
 }
 
-/// Forgets the packs that lie nowhere any more.
-pub(crate) async fn forget_placeless(writing: &mut Writing) -> Result<(), CatalogError> {
-    let placeless = Question::new(
+/// Packs that lie nowhere any more, or the first of them.
+pub(crate) fn placeless(most: Option<u64>) -> Question {
+    let mut question = Question::new(
         "SELECT pack_id FROM packs WHERE NOT EXISTS (SELECT 1 FROM places WHERE places.pack_id = packs.pack_id)",
     );
-    let rows = writing.rows(placeless).await?;
+    if let Some(most) = most {
+        question.add(" LIMIT ").value(most);
+    }
+    question
+}
+
+/// Forgets the packs that lie nowhere any more.
+pub(crate) async fn forget_placeless(writing: &mut Writing) -> Result<(), CatalogError> {
+    let rows = writing.rows(placeless(None)).await?;
     let packs: Result<Vec<_>, _> = rows
         .iter()
         .map(|row| Columns::of(row).digest().map(PackId::new))

@@ -1,7 +1,8 @@
 //! An index of packs: what manifests say of them, for questions that no listing of a store answers.
 //!
 //! A [`Catalog`] lies in SQLite, for one machine, or in PostgreSQL, for several. It is filled from manifests as they are
-//! committed ([`Catalog::admit`]) and from what a store holds ([`Catalog::catch_up`], [`Catalog::rebuild`]). Invariants:
+//! committed ([`Catalog::admit`]) and from what a store holds ([`Catalog::take_up`], [`Catalog::catch_up`],
+//! [`Catalog::rebuild`]). Invariants:
 //!
 //! - it is never the source of truth: whatever becomes of it, the stores have everything that it says, and no verifier asks
 //!   it;
@@ -9,7 +10,7 @@
 //!   database it lies in, whatever order they came in and however often;
 //! - both databases are asked the same questions in the same words.
 //!
-//! Beside the index lie the results of [`audit`]s, which verify what whole stores hold.
+//! Beside the index lie the results of [`audit`]s, which verify what whole stores hold. Those come from nowhere else.
 
 mod address;
 pub mod audit;
@@ -18,11 +19,11 @@ pub mod cost;
 mod duplicates;
 mod entry;
 mod error;
+mod explain;
 mod export;
 mod fill;
 mod interchange;
 mod lineage;
-mod plan;
 mod read;
 mod rebuild;
 mod retention;
@@ -35,12 +36,12 @@ pub use check::{Checked, Difference};
 pub use duplicates::{Duplicate, Duplicates};
 pub use entry::{ArtifactEntry, InputEntry, PackEntry, RetentionEntry};
 pub use error::CatalogError;
+pub use explain::Plan;
 pub use fill::{Form, Found, StoreName};
 pub use interchange::{Interchange, StartError};
 pub use lineage::{Direction, Edge, Known, Lineage, LineageFinding, Node, Origin, Reach, Starting};
-pub use plan::Plan;
 pub use read::PlaceEntry;
-pub use rebuild::Filled;
+pub use rebuild::{Filled, Gone, Odd};
 pub use search::{Cursor, CursorError, Hit, Page, Query};
 pub use sql::Catalog;
 pub use survey::{Fault, SurveyError};

@@ -33,8 +33,11 @@ impl Catalog {
     /// # Errors
     /// As the database fails: then everything is as it was.
     pub async fn set_policies(&self, policies: &RetentionPolicies) -> Result<u64, CatalogError> {
-        if self.policies().await?.digest() == policies.digest() {
-            return Ok(0);
+        match self.policies().await {
+            Ok(remembered) if remembered.digest() == policies.digest() => return Ok(0),
+            // What cannot be read is replaced.
+            Ok(_) | Err(CatalogError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
         let mut writing = self.begin(CHANGING, Beside::Nobody).await?;
         writing.run(Question::new("DELETE FROM retention")).await?;
@@ -65,6 +68,19 @@ impl Catalog {
 /// The policies that count for whatever is written now.
 pub(crate) async fn remembered(writing: &mut Writing) -> Result<RetentionPolicies, CatalogError> {
     parsed(&writing.rows(Question::new(REMEMBERED)).await?)
+}
+
+/// As [`remembered`]; what cannot be read is forgotten: whoever makes a catalog anew mends that too.
+pub(crate) async fn remembered_or_none(
+    writing: &mut Writing,
+) -> Result<RetentionPolicies, CatalogError> {
+    match remembered(writing).await {
+        Err(CatalogError::Damaged { .. }) => {
+            writing.run(Question::new("DELETE FROM retention")).await?;
+            Ok(RetentionPolicies::default())
+        }
+        other => other,
+    }
 }
 
 fn parsed(rows: &[AnyRow]) -> Result<RetentionPolicies, CatalogError> {

@@ -24,6 +24,10 @@ use crate::error::CatalogError;
 use crate::read::PlaceEntry;
 use crate::sql::{Catalog, Question};
 
+/// What a cursor in the order of expiry begins with.
+const EXPIRES: &str = "expires:";
+/// How many places of an artifact are told.
+const URIS_MAX: usize = 100;
 /// The most artifacts of a page.
 pub(crate) const PAGE_MAX: u64 = 10_000;
 
@@ -79,7 +83,8 @@ pub struct Query {
 /// Where a page ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// When the pack was made or, where what expires is asked for, when it expires.
+    order: Order,
+    /// When the pack was made or, in the order of expiry, when it expires.
     at: Timestamp,
     pack_id: PackId,
     name: String,
@@ -92,8 +97,12 @@ pub struct CursorError;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, pack_id, name } = self;
-        write!(f, "{at}/{}/{name}", pack_id.digest())
+        let by = match self.order {
+            Order::Newest => "",
+            Order::Expiry => EXPIRES,
+        };
+        let (at, pack_id, name) = (&self.at, self.pack_id.digest(), &self.name);
+        write!(f, "{by}{at}/{pack_id}/{name}")
     }
 }
 
@@ -101,12 +110,17 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (order, text) = match text.strip_prefix(EXPIRES) {
+            Some(text) => (Order::Expiry, text),
+            None => (Order::Newest, text),
+        };
         let mut parts = text.splitn(3, '/');
         let mut part = || parts.next().ok_or(CursorError);
         let at = part()?.parse().map_err(|_| CursorError)?;
         let pack_id = PackId::new(part()?.parse().map_err(|_| CursorError)?);
         let name: ArtifactName = part()?.parse().map_err(|_| CursorError)?;
         Ok(Self {
+            order,
             at,
             pack_id,
             name: name.to_string(),
@@ -122,7 +136,7 @@ pub struct Hit {
     pub artifact: ArtifactEntry,
     /// Whose its pack is.
     pub subject: Subject,
-    /// Where it is: as the stores are named, for people, in no way believed.
+    /// Where it is: as the stores are named, for people, in no way believed; at most 100.
     pub uris: Vec<String>,
 }
 
@@ -137,7 +151,7 @@ pub struct Page {
 }
 
 impl Catalog {
-    /// Searches for artifacts.
+    /// Searches for artifacts. Where [`Query::goes_on`] is `false`, the page begins at no place that means anything.
     ///
     /// # Errors
     /// As the database fails.
@@ -150,6 +164,7 @@ impl Catalog {
         let is_more = artifacts.len() > page;
         artifacts.truncate(page);
         let next = artifacts.last().filter(|_| is_more).map(|last| Cursor {
+            order: query.order(),
             at: match query.order() {
                 Order::Newest => last.created_at,
                 Order::Expiry => last.retention.expires_at.unwrap_or(Timestamp::MAX),
@@ -183,6 +198,7 @@ impl Catalog {
             let places = places.get(&artifact.pack_id).into_iter().flatten();
             let uris = places
                 .filter_map(|place| uri(place, &subject, &artifact))
+                .take(URIS_MAX)
                 .collect();
             Some(Hit {
                 artifact,
@@ -225,6 +241,12 @@ enum Order {
 }
 
 impl Query {
+    /// Whether the page that it begins after was in the same order: a search by another order begins somewhere else.
+    pub fn goes_on(&self) -> bool {
+        let after = self.start_after.as_ref();
+        after.is_none_or(|cursor| cursor.order == self.order())
+    }
+
     /// Whoever asks what expires wants to see what expires first.
     fn order(&self) -> Order {
         if self.expires_after.is_some() || self.expires_before.is_some() {

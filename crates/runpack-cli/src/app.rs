@@ -215,7 +215,7 @@ fn run<M: Run>(
         config: cli.global.config,
         service: cli.global.service,
         #[cfg(feature = "catalog")]
-        catalog: crate::upkeep::Upkeep::default(),
+        catalog: crate::catalog::Upkeep::default(),
         runtime: OnceLock::new(),
     };
     match cli.command {

@@ -14,7 +14,7 @@ use runpack_catalog::{Catalog, CatalogAddress, CatalogError, StoreName, SurveyEr
 
 #[cfg(feature = "server")]
 pub(crate) use following::Following;
-pub(crate) use upkeep::{caught_up, tell};
+pub(crate) use upkeep::{Missed, Upkeep, tell};
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -23,8 +23,8 @@ use crate::storage::Storage;
 /// Which catalog.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CatalogOption {
-    /// The catalog: sqlite:PATH or postgres://USER@HOST/DATABASE [env: RUNPACK_CATALOG] [default: `catalog.db` where
-    /// receipts are kept]
+    /// The catalog: sqlite:PATH or postgres://USER@HOST/DATABASE [env: RUNPACK_CATALOG] [default: catalog.db in the state
+    /// directory of this machine]
     #[arg(long, value_name = "CATALOG")]
     // Parsed later: what cannot be read may hold a password, and is not quoted.
     catalog: Option<String>,
@@ -37,6 +37,23 @@ impl CatalogOption {
     /// It cannot be used; the error says what to do.
     pub(crate) fn open(&self, context: &Context) -> Result<Catalog, Failure> {
         let address = self.address(context)?;
+        Ok(context.wait(Catalog::open(&address))??)
+    }
+
+    /// Opens one that is there: nobody is answered from a catalog that was made for the question.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be used; the error says what to do.
+    pub(crate) fn open_filled(&self, context: &Context) -> Result<Catalog, Failure> {
+        let address = self.address(context)?;
+        if let CatalogAddress::Sqlite(file) = &address
+            && !file.exists()
+        {
+            return Err(Failure::new(
+                format!("there is no catalog here, catalog=`{address}`"),
+                "fill one by `runpack catalog update STORE`, or name the one that is there with --catalog",
+            ));
+        }
         Ok(context.wait(Catalog::open(&address))??)
     }
 
@@ -97,7 +114,8 @@ impl From<CatalogError> for Failure {
     fn from(error: CatalogError) -> Self {
         let help = match &error {
             CatalogError::Unreachable { .. } => {
-                "check that the database runs and may be written to; what the stores have is not touched by this"
+                "check that the database runs, may be written to and, on another machine, proves who it is by TLS \
+                 (sslmode=verify-full); what the stores have is not touched by this"
             }
             CatalogError::Busy { .. } => "wait until others have written, then run the same again",
             CatalogError::Full { .. } => "free some space, then run `runpack catalog update`",
@@ -105,7 +123,8 @@ impl From<CatalogError> for Failure {
                 "update this program, or name another catalog with --catalog and fill it by `runpack catalog rebuild`"
             }
             CatalogError::Damaged { .. } => {
-                "remove it and run `runpack catalog rebuild`: everything in it comes from the stores"
+                "run `runpack catalog rebuild`: what it says of packs comes from the stores. Where that says the same, \
+                 save what audits found (`runpack audit report --json`), which comes from nowhere else, and remove it"
             }
             _ => {
                 "see what the database says; a catalog can be made anew by `runpack catalog rebuild`"

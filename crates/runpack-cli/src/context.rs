@@ -39,7 +39,7 @@ pub struct Context {
     pub(crate) service: ServiceOptions,
     /// The catalog that is kept up with commits.
     #[cfg(feature = "catalog")]
-    pub(crate) catalog: crate::upkeep::Upkeep,
+    pub(crate) catalog: crate::catalog::Upkeep,
     /// One for the whole command: connections to a store live as long as it does.
     pub(crate) runtime: OnceLock<tokio::runtime::Runtime>,
 }

@@ -52,7 +52,6 @@ pub mod target;
 mod terraform;
 mod unsound;
 #[cfg(feature = "catalog")]
-mod upkeep;
 pub mod yaml;
 
 pub use app::{NoMore, Program, Run, main, main_with};

@@ -12,6 +12,7 @@ use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::pin::Pins;
+use runpack_core::retention::{Removed, removed};
 use runpack_core::store::{ArtifactReader, StoreError, Stored};
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Code, Finding, Level, Pack, StorePack, VerifyOptions, VerifyReport};
@@ -25,6 +26,8 @@ use super::{BoxError, Conclusion};
 const VANISHED: &str = "place.vanished";
 /// There was another pack.
 const CHANGED: &str = "place.changed";
+/// A retention plan took the pack's artifacts or all of it, as the store says.
+const REMOVED: &str = "place.removed";
 /// The pack is there, and the store does not list it.
 const HIDDEN: &str = "place.hidden";
 /// What vouches for the pack could not be read.
@@ -47,7 +50,7 @@ pub trait PinSource: Send + Sync {
 }
 
 /// One thing that an audit objects to: a finding of the verifier, or what differs from what was known of the place
-/// (`place.vanished`, `place.changed`, `place.hidden`, `place.given_up`, `pins.unread`).
+/// (`place.vanished`, `place.changed`, `place.removed`, `place.hidden`, `place.given_up`, `pins.unread`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -73,15 +76,18 @@ impl Objection {
 
 impl From<Finding> for Objection {
     fn from(finding: Finding) -> Self {
-        let short = |text: String| match text.char_indices().nth(TEXT_MAX) {
-            Some((at, _)) => text.get(..at).unwrap_or_default().to_owned(),
-            None => text,
-        };
         Self {
             code: finding.code.as_str().to_owned(),
             about: finding.about.map(short),
             detail: short(finding.detail),
         }
+    }
+}
+
+fn short(text: String) -> String {
+    match text.char_indices().nth(TEXT_MAX) {
+        Some((at, _)) => text.get(..at).unwrap_or_default().to_owned(),
+        None => text,
     }
 }
 
@@ -141,9 +147,23 @@ impl Examined {
         self.findings.insert(0, Objection::new(code, detail));
     }
 
-    /// Whether there was a pack, and is none any more.
+    /// What the store says of a removal by plan. Its word proves nothing, and nothing else is held against the pack.
+    fn removed(&mut self, removed: &Removed) {
+        let detail = format!(
+            "a retention plan removed it, as the store says, policy=`{}` completed_at=`{}` by=`{}` receipt=`{}`",
+            removed.policy, removed.completed_at, removed.by, removed.receipt
+        );
+        self.conclusion = Conclusion::Removed;
+        self.findings = vec![Objection::new(REMOVED, short(detail))];
+    }
+
+    fn has(&self, code: &str) -> bool {
+        self.findings.iter().any(|finding| finding.code == code)
+    }
+
+    /// Whether there was a pack, and is none any more, for whatever reason.
     pub(super) fn has_vanished(&self) -> bool {
-        self.findings.iter().any(|finding| finding.code == VANISHED)
+        self.has(VANISHED) || (self.has(REMOVED) && self.pack_id.is_none())
     }
 
     pub(super) fn findings_as_json(&self) -> Option<String> {
@@ -179,21 +199,42 @@ impl Examination<'_> {
     }
 
     async fn files(&self, lease: &Lease, subject: Subject) -> Examined {
-        let place = Arc::new(StorePack::new(self.reader(), subject));
+        let place = Arc::new(StorePack::new(self.reader(), subject.clone()));
         let pack = match Pack::open(place, self.limits).await {
             Ok(pack) => pack,
             Err(report) => return Examined::of(*report),
         };
-        if self.is_older(pack.manifest()) {
-            return older(pack.manifest());
-        }
-        let pins = match self.pins.pins(&lease.key, pack.manifest()) {
+        let manifest = pack.manifest();
+        let pins = match self.pins.pins(&lease.key, manifest) {
             Ok(pins) => pins,
-            Err(error) => return unpinnable(pack.manifest(), &*error),
+            Err(error) => return unpinnable(manifest, &*error),
         };
+        if *manifest.subject() == subject && self.is_older(manifest, &pins) {
+            return older(manifest);
+        }
         let mut options = VerifyOptions::level(self.level);
         options.limits = self.limits.clone();
-        Examined::of(pack.verify(&pins, &options).await)
+        let mut examined = Examined::of(pack.verify(&pins, &options).await);
+        if examined.has(Code::ArtifactMissing.as_str())
+            && let Some(removed) = removed(&*self.reader(), manifest.pack_id()).await
+            && self.has_nothing_but_a_manifest(&pack, &pins).await
+        {
+            examined.removed(&removed);
+        }
+        examined
+    }
+
+    /// Whether no artifact is there, and nothing else is wrong.
+    async fn has_nothing_but_a_manifest(&self, pack: &Pack, pins: &Pins) -> bool {
+        let mut options = VerifyOptions::level(Level::Presence);
+        let artifacts = pack.manifest().artifacts().len();
+        options.limits = self.limits.clone();
+        options.limits.findings_max = artifacts.saturating_add(1);
+        let findings = pack.verify(pins, &options).await.findings;
+        findings.len() == artifacts
+            && findings
+                .iter()
+                .all(|finding| finding.code == Code::ArtifactMissing)
     }
 
     async fn bundle(&self, lease: &Lease) -> Examined {
@@ -215,11 +256,20 @@ impl Examination<'_> {
 
     async fn bundled(&self, lease: &Lease) -> Result<Examined, StoreError> {
         let stored = Stored::find(self.reader(), &lease.key).await?;
+        let placed = match &lease.location {
+            Location::Bundle { pack_id, .. } => Some(*pack_id),
+            _ => None,
+        };
+        let pins_of = |manifest: &Manifest| {
+            let mut pins = self.pins.pins(&lease.key, manifest)?;
+            pins.placed = placed;
+            Ok::<_, BoxError>(pins)
+        };
         if self.since.is_some() {
             let limits = self.limits.clone();
             let first = stored.read(move |source| first_manifest(source, limits));
             if let Ok(manifest) = first.await?
-                && self.is_older(&manifest)
+                && pins_of(&manifest).is_ok_and(|pins| self.is_older(&manifest, &pins))
             {
                 return Ok(older(&manifest));
             }
@@ -228,30 +278,35 @@ impl Examination<'_> {
         let outcome = stored
             .read(move |source| verify_bundle(source, &limits, level))
             .await?;
-        let pins = match &outcome.manifest {
-            Some(manifest) => match self.pins.pins(&lease.key, manifest) {
-                Ok(pins) => pins,
-                Err(error) => return Ok(unpinnable(manifest, &*error)),
-            },
+        let mut unread = None;
+        let pins = match outcome.manifest.as_deref().map(pins_of) {
+            Some(Ok(pins)) => pins,
+            Some(Err(error)) => {
+                unread = Some(Objection::new(PINS_UNREAD, chain(&*error)));
+                let mut pins = Pins::none();
+                pins.placed = placed;
+                pins
+            }
             None => Pins::none(),
         };
-        let placed = match &lease.location {
-            Location::Bundle { pack_id, .. } => Some(*pack_id),
-            _ => None,
-        };
-        let pins = |_: &Manifest| {
-            let mut pins = pins;
-            pins.placed = placed;
-            pins
-        };
-        Ok(Examined::of(VerifyReport::of_bundle(
-            outcome, pins, self.level,
-        )))
+        let mut examined = Examined::of(VerifyReport::of_bundle(outcome, |_| pins, self.level));
+        if let Some(objection) = unread {
+            // What is wrong with it stays wrong.
+            if examined.conclusion != Conclusion::Invalid {
+                examined.conclusion = Conclusion::Undecided;
+            }
+            examined.findings.insert(0, objection);
+        }
+        Ok(examined)
     }
 
-    fn is_older(&self, manifest: &Manifest) -> bool {
-        self.since
-            .is_some_and(|since| manifest.created_at() < since)
+    /// Whether the pack is older than what the audit is about, as far as that is not what somebody made up: the manifest is
+    /// all that is looked at, so nothing may be known that it contradicts.
+    fn is_older(&self, manifest: &Manifest, pins: &Pins) -> bool {
+        let is_older = self
+            .since
+            .is_some_and(|since| manifest.created_at() < since);
+        is_older && pins.check(manifest).1.is_empty()
     }
 
     /// Holds what was found against what was known.
@@ -266,6 +321,10 @@ impl Examination<'_> {
                 examined.object(CHANGED, detail);
             }
             (Some(known), None) if is_missing => {
+                if let Some(removed) = removed(&*self.reader(), known).await {
+                    examined.removed(&removed);
+                    return;
+                }
                 let detail =
                     format!("a pack lay here when it was last seen, and is gone, known=`{known}`");
                 examined.object(VANISHED, detail);

@@ -96,13 +96,13 @@ impl Queue {
         self.write("keeping places", question).await.map(drop)
     }
 
-    /// Gives places back that were not finished, as if they had not been taken.
+    /// Gives places back that were not finished, as if they had not been tried. Asked again it changes nothing.
     pub(super) async fn give_back(&self, held: &[Lease]) -> Result<(), CatalogError> {
         if held.is_empty() {
             return Ok(());
         }
         let mut question = Question::new(
-            "UPDATE audit_places SET ready_at = 0, attempts = attempts - 1, worker = NULL WHERE ",
+            "UPDATE audit_places SET ready_at = 0, attempts = attempts - 1, fence = fence + 1, worker = NULL WHERE ",
         );
         self.only(&mut question, held);
         self.write("giving places back", question).await.map(drop)

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use runpack_core::digest::Digest;
@@ -13,6 +14,7 @@ use runpack_core::key::Location;
 use runpack_core::store::ArtifactReader;
 
 use super::lease::{Queue, millis};
+use super::patience::patiently;
 use super::{AuditError, Scope};
 use crate::error::CatalogError;
 use crate::sql::{Beside, Columns, Question, Value, Writing};
@@ -46,6 +48,8 @@ pub(super) enum Planning {
 struct Pass<'a> {
     queue: &'a Queue,
     fence: u64,
+    /// How long a database that is away is waited for, each time: the store is not listed again because of it.
+    patience: Duration,
     shown: u64,
     places: u64,
     repeats: u64,
@@ -57,6 +61,16 @@ struct Candidate {
     known: Option<Digest>,
 }
 
+/// What a page of what is known beforehand came to.
+enum Page {
+    /// Somebody else plans by now.
+    Elsewhere,
+    /// There is no more.
+    End,
+    /// Up to this key.
+    UpTo(String),
+}
+
 impl Queue {
     /// Plans the audit, if nobody has and nobody is at it. While it is at it, `at_it` has the fence by which a caller who
     /// drops this leaves the planning to others ([`Queue::leave_planning`]).
@@ -65,10 +79,12 @@ impl Queue {
         scope: &Scope,
         reader: &dyn ArtifactReader,
         bounds: ListingBounds,
+        patience: Duration,
         at_it: &AtomicU64,
     ) -> Result<Planning, AuditError> {
-        let Some(fence) = self.take_planning().await? else {
-            return Ok(if self.is_planned().await? {
+        let Some(fence) = patiently(patience, async || self.take_planning().await).await? else {
+            let is_planned = patiently(patience, async || self.is_planned().await).await?;
+            return Ok(if is_planned {
                 Planning::Done
             } else {
                 Planning::Elsewhere
@@ -78,6 +94,7 @@ impl Queue {
         let mut pass = Pass {
             queue: self,
             fence,
+            patience,
             shown: 0,
             places: 0,
             repeats: 0,
@@ -102,16 +119,34 @@ impl Queue {
             .transpose()
     }
 
-    /// Leaves the planning to others, where it is still held by this fence.
-    pub(super) async fn leave_planning(&self, fence: u64) -> Result<(), CatalogError> {
-        let mut question = Question::new("UPDATE audits SET ready_at = 0 WHERE audit = ");
-        question.value(self.audit.as_str());
-        question
-            .add(" AND planned_at IS NULL AND fence = ")
-            .value(fence);
+    /// Keeps the planning for another while, where it is still held by this fence: a store may list for long without showing
+    /// a place. No fence is 0.
+    pub(super) async fn renew_planning(&self, fence: u64) -> Result<(), CatalogError> {
+        if fence == 0 {
+            return Ok(());
+        }
+        let mut question = Question::new("UPDATE audits SET ready_at = ");
+        question.now().add(" + ").value(millis(self.lease));
+        self.planned_by(&mut question, fence);
         let mut writing = self.catalog.begin(PLANNING, Beside::Anybody).await?;
         writing.run(question).await?;
         writing.commit().await
+    }
+
+    /// Leaves the planning to others, where it is still held by this fence.
+    pub(super) async fn leave_planning(&self, fence: u64) -> Result<(), CatalogError> {
+        let mut question = Question::new("UPDATE audits SET ready_at = 0");
+        self.planned_by(&mut question, fence);
+        let mut writing = self.catalog.begin(PLANNING, Beside::Anybody).await?;
+        writing.run(question).await?;
+        writing.commit().await
+    }
+
+    /// Only where the planning is held by this fence.
+    fn planned_by(&self, question: &mut Question, fence: u64) {
+        question.add(" WHERE audit = ").value(self.audit.as_str());
+        question.add(" AND planned_at IS NULL AND fence = ");
+        question.value(fence);
     }
 
     async fn is_planned(&self) -> Result<bool, CatalogError> {
@@ -139,9 +174,9 @@ impl Pass<'_> {
                 }
                 batch.extend(self.place(scope, &entry.key));
             }
-            // Also where there is no place for long, so that others see that somebody is at it.
-            let is_due = batch.len() >= PLACES_AT_ONCE || self.shown.is_multiple_of(100_000);
-            if (is_end || is_due) && !self.list(std::mem::take(&mut batch)).await? {
+            if (is_end || batch.len() >= PLACES_AT_ONCE)
+                && !self.list(std::mem::take(&mut batch)).await?
+            {
                 return Ok(Planning::Elsewhere);
             }
             if self.places > bounds.places_max {
@@ -159,7 +194,7 @@ impl Pass<'_> {
                 return Ok(Planning::Elsewhere);
             }
         }
-        self.end().await
+        Ok(patiently(self.patience, async || self.end().await).await?)
     }
 
     fn senseless(&self, reason: &'static str) -> AuditError {
@@ -176,29 +211,36 @@ impl Pass<'_> {
         is_in.then(|| key.to_owned())
     }
 
-    /// Writes down places that the store listed, each with the pack that is known to lie there; `false` where somebody
-    /// else plans by now.
+    /// Writes down places that the store listed; `false` where somebody else plans by now.
     async fn list(&mut self, mut keys: Vec<String>) -> Result<bool, CatalogError> {
         let all = u64::try_from(keys.len()).unwrap_or(u64::MAX);
         keys.sort_unstable();
         keys.dedup();
+        let listed = patiently(self.patience, async || self.write(&keys).await).await?;
+        let Some(new) = listed else { return Ok(false) };
+        self.places = self.places.saturating_add(new);
+        self.repeats = self.repeats.saturating_add(all.saturating_sub(new));
+        Ok(true)
+    }
+
+    /// Writes places down, each with the pack that is known to lie there; tells how many were not shown before.
+    async fn write(&self, keys: &[String]) -> Result<Option<u64>, CatalogError> {
         let Some(mut writing) = self.hold().await? else {
-            return Ok(false);
+            return Ok(None);
         };
+        let mut new = 0;
         if !keys.is_empty() {
-            let mut known = self.known_of(&mut writing, "places", &keys).await?;
+            let mut known = self.known_of(&mut writing, "places", keys).await?;
             // What an audit saw itself counts more than what was told to the catalog.
-            known.extend(self.known_of(&mut writing, "seen", &keys).await?);
-            let candidates = keys.into_iter().map(|key| Candidate {
-                known: known.get(&key).copied(),
-                key,
+            known.extend(self.known_of(&mut writing, "seen", keys).await?);
+            let candidates = keys.iter().map(|key| Candidate {
+                known: known.get(key).copied(),
+                key: key.clone(),
             });
-            let new = self.insert(&mut writing, candidates.collect(), 1).await?;
-            self.places = self.places.saturating_add(new);
-            self.repeats = self.repeats.saturating_add(all.saturating_sub(new));
+            new = self.insert(&mut writing, candidates.collect(), 1).await?;
         }
         writing.commit().await?;
-        Ok(true)
+        Ok(Some(new))
     }
 
     async fn known_of(
@@ -225,35 +267,48 @@ impl Pass<'_> {
     async fn known(&self, scope: &Scope, table: &'static str) -> Result<bool, CatalogError> {
         let mut after = String::new();
         loop {
-            let Some(mut writing) = self.hold().await? else {
-                return Ok(false);
-            };
-            let mut question = Question::new("SELECT key, pack_id FROM ");
-            question.add(table).add(" known WHERE store = ");
-            question.value(self.queue.store.as_str());
-            question.add(" AND key > ").value(after.as_str());
-            question.add(" AND NOT EXISTS (SELECT 1 FROM audit_places WHERE audit = ");
-            question.value(self.queue.audit.as_str());
-            question.add(" AND audit_places.key = known.key) ORDER BY key LIMIT ");
-            question.value(PAGE);
-            let rows = writing.rows(question).await?;
-            let mut candidates = Vec::new();
-            for row in &rows {
-                let mut columns = Columns::of(row);
-                let (key, pack_id) = (columns.text()?, columns.digest()?);
-                after.clone_from(&key);
-                let place = self.place(scope, &key);
-                candidates.extend(place.map(|key| Candidate {
-                    key,
-                    known: Some(pack_id),
-                }));
-            }
-            self.add(&mut writing, candidates).await?;
-            writing.commit().await?;
-            if rows.is_empty() {
-                return Ok(true);
+            let page = async || self.known_after(scope, table, &after).await;
+            match patiently(self.patience, page).await? {
+                Page::Elsewhere => return Ok(false),
+                Page::End => return Ok(true),
+                Page::UpTo(last) => after = last,
             }
         }
+    }
+
+    /// Adds a page of it.
+    async fn known_after(
+        &self,
+        scope: &Scope,
+        table: &'static str,
+        after: &str,
+    ) -> Result<Page, CatalogError> {
+        let Some(mut writing) = self.hold().await? else {
+            return Ok(Page::Elsewhere);
+        };
+        let mut question = Question::new("SELECT key, pack_id FROM ");
+        question.add(table).add(" known WHERE store = ");
+        question.value(self.queue.store.as_str());
+        question.add(" AND key > ").value(after);
+        question.add(" AND NOT EXISTS (SELECT 1 FROM audit_places WHERE audit = ");
+        question.value(self.queue.audit.as_str());
+        question.add(" AND audit_places.key = known.key) ORDER BY key LIMIT ");
+        question.value(PAGE);
+        let rows = writing.rows(question).await?;
+        let (mut candidates, mut page) = (Vec::new(), Page::End);
+        for row in &rows {
+            let mut columns = Columns::of(row);
+            let (key, pack_id) = (columns.text()?, columns.digest()?);
+            page = Page::UpTo(key.clone());
+            let place = self.place(scope, &key);
+            candidates.extend(place.map(|key| Candidate {
+                key,
+                known: Some(pack_id),
+            }));
+        }
+        self.add(&mut writing, candidates).await?;
+        writing.commit().await?;
+        Ok(page)
     }
 
     /// Adds places that were not listed, where they have no row yet.
@@ -315,29 +370,23 @@ impl Pass<'_> {
         let mut writing = queue.catalog.begin(PLANNING, Beside::Anybody).await?;
         let mut question = Question::new("UPDATE audits SET ready_at = ");
         question.now().add(" + ").value(millis(queue.lease));
-        self.only(&mut question);
+        queue.planned_by(&mut question, self.fence);
         let is_held = writing.run(question).await? == 1;
         Ok(is_held.then_some(writing))
     }
 
-    async fn end(&self) -> Result<Planning, AuditError> {
+    async fn end(&self) -> Result<Planning, CatalogError> {
         let mut question = Question::new("UPDATE audits SET planned_at = ");
         question.now();
-        self.only(&mut question);
+        self.queue.planned_by(&mut question, self.fence);
         let mut writing = self.queue.catalog.begin(PLANNING, Beside::Anybody).await?;
         let is_ours = writing.run(question).await? == 1;
         writing.commit().await?;
-        Ok(if is_ours {
+        // Also where it was ours, and the answer to the question before was lost.
+        Ok(if is_ours || self.queue.is_planned().await? {
             Planning::Done
         } else {
             Planning::Elsewhere
         })
-    }
-
-    fn only(&self, question: &mut Question) {
-        let audit = self.queue.audit.as_str();
-        question.add(" WHERE audit = ").value(audit);
-        question.add(" AND planned_at IS NULL AND fence = ");
-        question.value(self.fence);
     }
 }

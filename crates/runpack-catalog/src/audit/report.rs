@@ -25,6 +25,8 @@ pub struct Standing {
     pub undecided: u64,
     /// Places with something wrong.
     pub invalid: u64,
+    /// Packs that a retention plan removed, or their artifacts, as the store says.
+    pub removed: u64,
     /// Packs that are older than what the audit is about.
     pub older: u64,
     /// Bytes that were read of what is concluded.
@@ -41,6 +43,7 @@ impl Standing {
             self.consistent,
             self.undecided,
             self.invalid,
+            self.removed,
             self.older,
         ]
         .into_iter()
@@ -54,6 +57,7 @@ impl Standing {
             Some(Conclusion::Consistent) => &mut self.consistent,
             Some(Conclusion::Undecided) => &mut self.undecided,
             Some(Conclusion::Invalid) => &mut self.invalid,
+            Some(Conclusion::Removed) => &mut self.removed,
             Some(Conclusion::Older) => &mut self.older,
         }
     }
@@ -91,6 +95,17 @@ pub struct AuditedPlace {
     pub attempts: u64,
 }
 
+/// Which places of an audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those without a conclusion.
+    Open,
+    /// Those with this one.
+    Concluded(Conclusion),
+}
+
 impl Catalog {
     /// How far an audit is.
     ///
@@ -117,14 +132,14 @@ impl Catalog {
         Ok(standing)
     }
 
-    /// The places of an audit after a key, by their keys, at most so many. With `only` those of one conclusion.
+    /// The places of an audit after a key, by their keys, at most so many.
     ///
     /// # Errors
     /// As the database fails.
     pub async fn audit_places(
         &self,
         id: &AuditId,
-        only: Option<Conclusion>,
+        which: Which,
         after: &str,
         most: u64,
     ) -> Result<Vec<AuditedPlace>, CatalogError> {
@@ -133,8 +148,16 @@ impl Catalog {
              attempts FROM audit_places WHERE audit = ",
         );
         question.value(id.as_str()).add(" AND key > ").value(after);
-        if let Some(only) = only {
-            question.add(" AND conclusion = ").value(only.as_str());
+        match which {
+            Which::All => {}
+            Which::Open => {
+                question.add(" AND conclusion IS NULL");
+            }
+            Which::Concluded(conclusion) => {
+                question
+                    .add(" AND conclusion = ")
+                    .value(conclusion.as_str());
+            }
         }
         question.add(" ORDER BY key LIMIT ").value(most);
         let rows = self.rows(REPORTING, question).await?;

@@ -19,18 +19,15 @@ use tokio::time::{sleep, timeout};
 use super::examine::{Examination, Examined, PinSource};
 use super::lease::{Lease, Left, Queue};
 use super::pace::{Pace, Rates};
+use super::patience::patiently;
 use super::plan::{ListingBounds, Planning};
 use super::watch::Watch;
 use super::{Audit, AuditError, Conclusion, Standing};
 use crate::error::CatalogError;
 use crate::sql::Catalog;
 
-/// How long one question to the database may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often it is asked what is left, by whoever waits for others.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// The shortest and the longest pause before a database is asked again.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 /// How long giving back may take.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(10);
 /// How many findings of one place are kept.
@@ -200,9 +197,13 @@ impl Auditor {
         };
         let mut tries = 1;
         loop {
-            // A database that is away is waited for; a store that fails is listed again from its beginning.
-            let planned = self.patiently_planned(bounds).await;
-            match planned {
+            let (scope, reader) = (&self.audit.scope, &*self.reader);
+            let patience = self.options.patience;
+            let planned = self
+                .queue
+                .plan(scope, reader, bounds, patience, &self.planning);
+            // A store that fails is listed again from its beginning.
+            match planned.await {
                 Ok(Planning::Done) => return Ok(()),
                 Ok(Planning::Elsewhere) => sleep(LOOK_EVERY).await,
                 Err(AuditError::Store(error))
@@ -212,18 +213,6 @@ impl Auditor {
                     tries = tries.saturating_add(1);
                 }
                 Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn patiently_planned(&self, bounds: ListingBounds) -> Result<Planning, AuditError> {
-        let mut wait = Wait::new(self.options.patience);
-        loop {
-            let (scope, reader) = (&self.audit.scope, &*self.reader);
-            let planned = self.queue.plan(scope, reader, bounds, &self.planning);
-            match planned.await {
-                Err(AuditError::Catalog(error)) => wait.after(error).await?,
-                planned => return planned,
             }
         }
     }
@@ -314,13 +303,16 @@ impl Auditor {
         }
     }
 
-    /// Keeps what is held, for ever.
+    /// Keeps what is held, and the planning if it is done here, for ever.
     async fn keep(&self) -> Result<Infallible, AuditError> {
         let every = self.options.lease.checked_div(3).unwrap_or_default();
         loop {
             sleep(every).await;
             let held = self.held().clone();
             self.patiently(async || self.queue.renew(&held).await)
+                .await?;
+            let planning = self.planning.load(Ordering::Relaxed);
+            self.patiently(async || self.queue.renew_planning(planning).await)
                 .await?;
         }
     }
@@ -341,50 +333,10 @@ impl Auditor {
         &self,
         ask: impl AsyncFn() -> Result<T, CatalogError>,
     ) -> Result<T, CatalogError> {
-        let mut wait = Wait::new(self.options.patience);
-        loop {
-            let answer = timeout(ANSWER_WITHIN, ask()).await;
-            let error = match answer {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error,
-                Err(elapsed) => CatalogError::Unreachable {
-                    action: "working on an audit",
-                    source: Box::new(elapsed),
-                },
-            };
-            wait.after(error).await?;
-        }
+        patiently(self.options.patience, ask).await
     }
 }
 
 fn locked(held: &Mutex<Vec<Lease>>) -> MutexGuard<'_, Vec<Lease>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waiting for a database that is away, in pauses that grow.
-struct Wait {
-    pause: Duration,
-    left: Duration,
-}
-
-impl Wait {
-    fn new(patience: Duration) -> Self {
-        let [pause, _] = PAUSES;
-        Self {
-            pause,
-            left: patience,
-        }
-    }
-
-    /// Waits once more; gives the error back where that is of no use, or has been done for long enough.
-    async fn after(&mut self, error: CatalogError) -> Result<(), CatalogError> {
-        if !error.is_retryable() || self.left.is_zero() {
-            return Err(error);
-        }
-        sleep(self.pause).await;
-        self.left = self.left.saturating_sub(self.pause);
-        let [_, longest] = PAUSES;
-        self.pause = self.pause.saturating_mul(2).min(longest);
-        Ok(())
-    }
 }

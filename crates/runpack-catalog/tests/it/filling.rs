@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use runpack_catalog::{Catalog, CatalogError, Difference, Form, Found};
+use runpack_catalog::{Catalog, CatalogError, Difference, Form, Found, Gone, SurveyError};
 use runpack_core::id::PackId;
-use runpack_core::key::Location;
+use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
-use runpack_core::store::MemoryStore;
-use runpack_testing::block_on;
+use runpack_core::store::{ArtifactReader, ListEntry, MemoryStore};
+use runpack_testing::{Lie, LyingStore, block_on};
 use std::sync::Arc;
 
 use crate::support::{
@@ -132,13 +132,18 @@ fn what_is_gone_is_forgotten_and_what_is_none_is_a_fault() {
                     pack_id: pack.pack_id(),
                 });
             assert_eq!(checked.differences, expected);
-            assert_eq!(checked.faults.len(), 1, "{:?}", checked.faults);
-            assert_eq!(checked.faults[0].key, broken.as_str());
+            assert_eq!(checked.odd.faults.len(), 1, "{:?}", checked.odd.faults);
+            assert_eq!(checked.odd.faults[0].key, broken.as_str());
             let filled = catalog
                 .catch_up(&name, &reader(&bad), &limits)
                 .await
                 .unwrap();
             assert_eq!((filled.added, filled.removed), (0, 1));
+            let named = |key: &ObjectKey, pack: &Manifest| Gone {
+                key: key.to_string(),
+                pack_id: pack.pack_id(),
+            };
+            assert_eq!(filled.gone, [named(&gone, &packs[0])]);
             let told = exported(&catalog).await;
             assert!(!told.contains(&packs[0].pack_id().to_string()), "{told}");
             // A rebuild also forgets what is no pack any more.
@@ -146,9 +151,58 @@ fn what_is_gone_is_forgotten_and_what_is_none_is_a_fault() {
                 .rebuild(&name, &reader(&bad), &limits)
                 .await
                 .unwrap();
-            assert_eq!((filled.added, filled.faults.len()), (1, 1));
+            assert_eq!((filled.added, filled.odd.faults.len()), (1, 1));
+            assert_eq!((filled.known, filled.removed), (1, 1));
+            assert_eq!(filled.gone, [named(&broken, &packs[1])]);
             let checked = catalog.check(&name, &reader(&bad), &limits).await.unwrap();
             assert_eq!((checked.packs, checked.differences.len()), (1, 0));
+        }
+    });
+}
+
+/// As a server fills it: nobody has said that what is gone may be forgotten.
+#[test]
+fn s11_what_a_store_hides_stays_known_to_whoever_only_takes_up() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let (name, limits) = (store_name(), Limits::default());
+        for catalog in both.open("hidden").await {
+            let (whole, empty) = (reader(&store), reader(&MemoryStore::new()));
+            let taken = catalog.take_up(&name, &whole, &limits);
+            assert_eq!(taken.await.unwrap().added, 3);
+            let before = exported(&catalog).await;
+            let taken = catalog.take_up(&name, &empty, &limits);
+            let taken = taken.await.unwrap();
+            assert_eq!((taken.added, taken.removed), (0, 0));
+            assert_eq!(exported(&catalog).await, before);
+            assert!(before.contains(&packs[0].pack_id().to_string()));
+        }
+    });
+}
+
+#[test]
+fn s16_a_listing_that_shows_the_same_again_and_again_ends() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let key = Location::manifest(packs[0].subject()).key().unwrap();
+        let again = vec![ListEntry::new(key.to_string(), 1); 5_000];
+        let lying = LyingStore::new(Arc::new(store), Lie::List(again));
+        let lying: Arc<dyn ArtifactReader> = Arc::new(lying);
+        let (name, limits) = (store_name(), Limits::default());
+        for catalog in both.open("again").await {
+            let ended = [
+                catalog.take_up(&name, &lying, &limits).await.err(),
+                catalog.rebuild(&name, &lying, &limits).await.err(),
+                catalog.check(&name, &lying, &limits).await.err(),
+            ];
+            for error in ended {
+                assert!(
+                    matches!(error, Some(SurveyError::Listing { .. })),
+                    "{error:?}"
+                );
+            }
         }
     });
 }
@@ -231,6 +285,25 @@ fn w18_whatever_somebody_changes_in_the_catalog_a_check_finds_and_a_rebuild_mend
                 .unwrap();
             assert_eq!(exported(&catalog).await, before, "{change}");
         }
+        // Policies that are none.
+        let before = exported(&catalog).await;
+        both.postgres.ask(
+            "changed",
+            "INSERT INTO retention (policies) VALUES ('no policies')",
+        );
+        let checked = catalog.check(&name, &reader(&store), &limits).await;
+        assert!(
+            matches!(
+                checked,
+                Err(SurveyError::Catalog(CatalogError::Damaged { .. }))
+            ),
+            "{checked:?}"
+        );
+        catalog
+            .rebuild(&name, &reader(&store), &limits)
+            .await
+            .unwrap();
+        assert_eq!(exported(&catalog).await, before);
         // A pack of nobody's.
         let nobody = format!(
             "INSERT INTO packs SELECT decode(repeat('00', 32), 'hex'), subject, tenant, namespace, scenario, run_id, step_id, \
@@ -269,18 +342,26 @@ fn a_bundle_is_a_place_too_and_is_what_its_key_says_or_nothing() {
         let bytes = Bytes::from(writer.finish().unwrap());
         let key = Location::bundle(&pack).unwrap().key().unwrap();
         store.tamper(key.as_str(), Some(bytes.clone()));
-        let other = key
-            .as_str()
-            .replace(&pack.pack_id().digest().to_string(), &"0".repeat(64));
-        store.tamper(&other, Some(bytes));
+        // Under another pack's id, and under a month and a run that are not its own.
+        let mut others = [
+            (pack.pack_id().digest().to_string(), "0".repeat(64)),
+            ("/11/".to_owned(), "/12/".to_owned()),
+            ("r1".to_owned(), "r2".to_owned()),
+        ]
+        .map(|(from, to)| key.as_str().replace(&from, &to));
+        others.sort();
+        for other in &others {
+            store.tamper(other, Some(bytes.clone()));
+        }
         for catalog in both.open("bundles").await {
             let filled = catalog
                 .catch_up(&name, &reader(&store), &limits)
                 .await
                 .unwrap();
             assert_eq!(filled.added, 1);
-            assert_eq!(filled.faults.len(), 1, "{:?}", filled.faults);
-            assert_eq!(filled.faults[0].key, other);
+            let faults = filled.odd.faults.iter();
+            let faults: Vec<&String> = faults.map(|fault| &fault.key).collect();
+            assert_eq!(faults, others.iter().collect::<Vec<_>>());
             let told = exported(&catalog).await;
             assert!(told.contains("\"form\":\"bundle\""), "{told}");
         }

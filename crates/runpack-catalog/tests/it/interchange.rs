@@ -33,7 +33,7 @@ async fn filled(catalog: &Catalog, packs: &[Arc<Manifest>]) {
     let filled = catalog
         .rebuild(&store_name(), &reader(&store), &Limits::default())
         .await;
-    assert_eq!(filled.unwrap().faults, []);
+    assert_eq!(filled.unwrap().odd.faults, []);
 }
 
 async fn told(catalog: &Catalog, pack: &Manifest, ways: &[Direction]) -> Interchange {

@@ -9,6 +9,7 @@
 )]
 
 mod auditing;
+mod concluding;
 mod costing;
 mod failing;
 mod filling;

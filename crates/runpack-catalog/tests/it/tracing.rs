@@ -22,7 +22,7 @@ async fn fill(catalog: &Catalog, packs: &[Arc<Manifest>]) {
     let filled = catalog
         .rebuild(&store_name(), &reader(&store), &Limits::default())
         .await;
-    assert_eq!(filled.unwrap().faults, []);
+    assert_eq!(filled.unwrap().odd.faults, []);
 }
 
 async fn trace(catalog: &Catalog, start: &str, direction: Direction) -> Lineage {

@@ -7,25 +7,38 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runpack_catalog::{Catalog, CatalogAddress, Form, Found};
+use runpack_catalog::{Catalog, CatalogAddress, Filled, Form, Found};
 use runpack_core::digest::Digest;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::{name, wanted};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::storage::Storage;
+use crate::table::safe;
+
+/// The catalog while a command runs.
+#[derive(Debug, Default)]
+pub(crate) struct Upkeep {
+    opened: OnceCell<Catalog>,
+    /// It failed once, and is left alone until the next command.
+    has_failed: AtomicBool,
+    /// What was missed before was taken up.
+    has_caught_up: AtomicBool,
+}
 
 /// How long a commit waits for the catalog.
 const WITHIN: Duration = Duration::from_secs(15);
-/// How many packs that were missed are taken up by one command.
-const MISSED_AT_ONCE: usize = 1_000;
+/// How many packs that were missed are taken up by one command, and how many of them at once.
+const MISSED_MAX: usize = 1_000;
+const MISSED_AT_ONCE: usize = 50;
 /// No key is longer.
 const KEY_BYTES_MAX: u64 = 1_024;
 
@@ -97,7 +110,7 @@ async fn admit<'a>(
     Ok(catalog)
 }
 
-/// Takes up what was missed before, once. What cannot be taken up now stays remembered.
+/// Takes up what was missed before, once, some at a time. What cannot be taken up now stays remembered.
 async fn take_up_missed(
     context: &Context,
     storage: &Storage,
@@ -107,26 +120,61 @@ async fn take_up_missed(
     if context.catalog.has_caught_up.swap(true, Ordering::Relaxed) {
         return;
     }
-    let missed = missed(context, storage, address);
-    let keys: Vec<String> = missed.iter().map(|(_, key)| key.clone()).collect();
-    if keys.is_empty() {
-        return;
-    }
+    let missed = Missed::of(context, storage, address);
     let (store, reader, limits) = (name(storage), storage.reader(), Limits::default());
-    let taken = timeout(WITHIN, catalog.admit_keys(&store, &reader, &keys, &limits)).await;
-    let Ok(Ok(filled)) = taken else { return };
-    for (path, key) in missed {
-        if filled.unread.iter().all(|unread| unread.key != key) {
-            // What stays is taken up once more, which changes nothing.
-            let _ = fs::remove_file(path);
+    let taking_up = async {
+        for some in missed.chunks() {
+            let keys: Vec<String> = some.0.iter().map(|(_, key)| key.clone()).collect();
+            let taken = catalog.admit_keys(&store, &reader, &keys, &limits).await;
+            let Ok(filled) = taken else { return };
+            if let Some(fault) = filled.odd.faults.first() {
+                context.output.remark(&format!(
+                    "warning: what was committed here is no pack any more, or is beyond the limits; `runpack catalog update` \
+                     takes it up where its own limits allow: {}: {}",
+                    safe(&fault.key),
+                    safe(&fault.reason)
+                ));
+            }
+            some.forget(&filled);
         }
-    }
+    };
+    // The next command goes on.
+    let _ = timeout(WITHIN, taking_up).await;
 }
 
-/// Forgets what a catalog missed of a store, when it has caught up with all of it.
-pub(crate) fn caught_up(context: &Context, storage: &Storage, address: &CatalogAddress) {
-    if let Some(place) = place(context, storage, address) {
-        let _ = fs::remove_dir_all(place);
+/// What a catalog missed of a store, as it was remembered at one time: the files that say so, and the keys.
+#[derive(Debug)]
+pub(crate) struct Missed(Vec<(PathBuf, String)>);
+
+impl Missed {
+    pub(crate) fn of(context: &Context, storage: &Storage, address: &CatalogAddress) -> Self {
+        let entries = place(context, storage, address).and_then(|place| fs::read_dir(place).ok());
+        let entries = entries.into_iter().flatten().take(MISSED_MAX);
+        let read = entries.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let is_short = entry.metadata().ok()?.len() <= KEY_BYTES_MAX;
+            let key = fs::read_to_string(entry.path()).ok().filter(|_| is_short)?;
+            Some((entry.path(), key))
+        });
+        Self(read.collect())
+    }
+
+    fn chunks(self) -> impl Iterator<Item = Self> {
+        let mut left = self.0.into_iter();
+        std::iter::from_fn(move || {
+            let some: Vec<_> = left.by_ref().take(MISSED_AT_ONCE).collect();
+            (!some.is_empty()).then_some(Self(some))
+        })
+    }
+
+    /// Forgets it, now that the catalog has been filled; not what could not be read.
+    pub(crate) fn forget(self, filled: &Filled) {
+        for (path, key) in self.0 {
+            if filled.odd.unread.iter().all(|unread| unread.key != key) {
+                // What stays is taken up once more, which changes nothing.
+                let _ = fs::remove_file(path);
+            }
+        }
     }
 }
 
@@ -146,21 +194,4 @@ fn remember(context: &Context, storage: &Storage, address: &CatalogAddress, key:
         let file = Digest::of(key.as_str().as_bytes()).to_string();
         let _ = fs::write(place.join(file), key.as_str());
     }
-}
-
-/// What was missed, and the files that say so.
-fn missed(
-    context: &Context,
-    storage: &Storage,
-    address: &CatalogAddress,
-) -> Vec<(PathBuf, String)> {
-    let entries = place(context, storage, address).and_then(|place| fs::read_dir(place).ok());
-    let entries = entries.into_iter().flatten().take(MISSED_AT_ONCE);
-    let read = entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let is_short = entry.metadata().ok()?.len() <= KEY_BYTES_MAX;
-        let key = fs::read_to_string(entry.path()).ok().filter(|_| is_short)?;
-        Some((entry.path(), key))
-    });
-    read.collect()
 }

@@ -53,7 +53,7 @@ struct List {
 
 impl Execute for List {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let header = [
             "AUDIT",
             "BEGUN",
@@ -108,17 +108,39 @@ fn summary(audit: &Audit, standing: &Standing) -> Value {
     })
 }
 
-/// What an audit as a whole says: something wrong comes before something open, that before something unproven.
-fn exit_of(standing: &Standing, allows_unpinned: bool) -> Exit {
-    if standing.invalid > 0 {
+/// What is let pass of what nobody but the store vouches for.
+#[derive(Debug, Clone, Copy, Default, Args)]
+struct Allowed {
+    /// Exit with 0 instead of 3 where everything holds but nothing vouches for some packs
+    #[arg(long)]
+    allow_unpinned: bool,
+    /// Exit as if packs were not there that a retention plan removed, or their artifacts, as the store says
+    #[arg(long)]
+    allow_removed: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes, the first that fits: 1 something is invalid, or removed by plan as the store says (not with --allow-removed), 2
+something is undecided or not done, or nothing was verified at all, 3 nothing vouches for some packs (0 with
+--allow-unpinned), 0 all are valid";
+
+/// What an audit as a whole says: something wrong comes before something open, that before something unproven. An audit that
+/// verified nothing says nothing.
+fn exit_of(standing: &Standing, allowed: Allowed) -> Exit {
+    if standing.invalid > 0 || (standing.removed > 0 && !allowed.allow_removed) {
         Exit::Invalid
-    } else if standing.undecided > 0 || !standing.complete {
+    } else if standing.undecided > 0 || !standing.complete || verified(standing) == 0 {
         Exit::Trouble
-    } else if standing.consistent > 0 && !allows_unpinned {
+    } else if standing.consistent > 0 && !allowed.allow_unpinned {
         Exit::Consistent
     } else {
         Exit::Success
     }
+}
+
+/// How many packs were looked at whole, and hold.
+fn verified(standing: &Standing) -> u64 {
+    standing.valid.saturating_add(standing.consistent)
 }
 
 /// The audit of this name.

@@ -65,7 +65,7 @@ struct DuplicatesCommand {
 
 impl Execute for DuplicatesCommand {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let duplicates = context.wait(catalog.duplicates(self.limit))??;
         match context.output.format() {
             Format::Json => context.output.print_json(&duplicates)?,
@@ -123,7 +123,7 @@ struct Export {
 
 impl Execute for Export {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let mut lines = catalog.export();
         while let Some(some) = context.wait(lines.try_next())?? {
             context.output.print_foreign(some.as_bytes())?;

@@ -75,7 +75,7 @@ impl Execute for LineageCommand {
             Way::Down(trace) => (trace, Direction::Down),
             Way::Export(export) => return export.execute(context),
         };
-        let catalog = trace.catalog.open(context)?;
+        let catalog = trace.catalog.open_filled(context)?;
         let starting = context.wait(catalog.starting(&trace.start))??;
         let starting = starting.ok_or_else(|| {
             Failure::new(

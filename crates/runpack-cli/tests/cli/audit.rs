@@ -104,7 +104,9 @@ fn a_store_is_audited_and_what_is_wrong_is_named() {
     fs::remove_dir_all(desk.path(format!("store/{}", place(1)))).unwrap();
     desk.export("--run-id r4");
     let said = desk.line("audit run file:store").expect(1);
-    assert!(said.out.contains("invalid"), "{}", said.out);
+    for says in ["invalid", "artifact.digest", "place.vanished"] {
+        assert!(said.out.contains(says), "{says}: {}", said.out);
+    }
     assert!(
         said.err.contains("others join with --audit"),
         "{}",
@@ -164,6 +166,10 @@ fn what_cannot_be_audited_is_told() {
         ("audit run file:store --rate 5".to_owned(), "50MiB/s"),
         ("audit run file:store --workers 0".to_owned(), "0"),
         (
+            "audit run file:store --lease 0s".to_owned(),
+            "a second is the least",
+        ),
+        (
             "audit run file:store --key key.pub.pem".to_owned(),
             "--signatures",
         ),
@@ -178,8 +184,70 @@ fn what_cannot_be_audited_is_told() {
     let slow = "audit run file:store --rate 1000packs/s --rate 1MiB/s --sample 1 --since 2026-01-01T00:00:00Z";
     desk.line(slow).expect(0);
     let older = "audit run file:store --since 2027-01-01T00:00:00Z --json";
-    let older = desk.line(older).expect(0).json();
+    let older = desk.line(older).expect(2).json();
     assert_eq!(older["audit"]["standing"]["older"], 1);
+    // What verified nothing says nothing.
+    for nothing in ["--since 2027-01-01T00:00:00Z", "--tenant nobody"] {
+        let said = desk.line(&format!("audit run file:store {nothing}"));
+        let said = said.expect(2);
+        assert!(
+            said.out.contains("nothing was verified"),
+            "{nothing}: {}",
+            said.out
+        );
+    }
+}
+
+/// Packs whose artifacts went by a plan are no damage, and the store's word is not believed by itself.
+#[test]
+fn what_a_retention_plan_removed_is_told_apart_from_what_was_lost() {
+    let desk = Desk::with_run();
+    desk.write(
+        "runpack.yaml",
+        "runpacks: {retention: {policies: [{name: ci, kind: run, keep_for: 30d}]}}\n",
+    );
+    desk.export("--created-at 2026-01-01T00:00:00Z");
+    desk.export("--run-id run-43 --created-at 2026-01-01T00:00:00Z");
+    desk.export("--run-id run-44 --created-at 9990-01-01T00:00:00Z");
+    desk.line("audit run file:store").expect(0);
+    desk.line("retention plan file:store --out plan.json")
+        .expect(0);
+    desk.line("retention apply plan.json --store file:store --operator maria")
+        .expect(0);
+    let said = desk.line("audit run file:store --json").expect(1).json();
+    check("audit", &said);
+    let standing = &said["audit"]["standing"];
+    assert_eq!(
+        (&standing["removed"], &standing["invalid"]),
+        (&2.into(), &0.into())
+    );
+    let said = desk.line("audit run file:store").expect(1);
+    assert!(said.out.contains("as the store says"), "{}", said.out);
+    let allowed = "audit run file:store --allow-removed";
+    let said = desk.line(allowed).expect(0);
+    assert!(said.out.contains("1 valid, 2 removed"), "{}", said.out);
+
+    // One artifact that came back as something else is no removal.
+    let audit = named(&lines(&desk.line("audit list --json").expect(0))[0]);
+    let (places, _) = report(&desk, &audit, "", 1);
+    let removed: Vec<&Value> = places
+        .iter()
+        .filter(|place| place["conclusion"] == "removed")
+        .collect();
+    assert_eq!(removed.len(), 2);
+    assert_eq!(removed[0]["findings"][0]["code"], "place.removed");
+    let key = text(removed[0], "key");
+    let manifest = fs::read(desk.path(format!("store/{key}"))).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let artifact = &manifest["artifacts"][0];
+    let place = key.trim_end_matches("manifest.json");
+    let commitment = text(artifact, "sha256").trim_start_matches("sha256:");
+    let name = text(artifact, "name");
+    desk.write(
+        format!("store/{place}{commitment}/{name}"),
+        "something else",
+    );
+    desk.line(allowed).expect(1);
 }
 
 /// A bucket whose objects are served through a proxy, and a database that programs share.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use runpack_catalog::Catalog;
-use runpack_catalog::audit::{Audit, AuditId, AuditedPlace, Conclusion, Standing};
+use runpack_catalog::audit::{Audit, AuditId, AuditedPlace, Conclusion, Standing, Which};
 use serde_json::json;
 
-use super::{exit_of, find, summary};
+use super::{Allowed, EXIT_CODES, exit_of, find, summary, verified};
 use crate::catalog::CatalogOption;
 use crate::command::Execute;
 use crate::context::Context;
@@ -24,7 +24,7 @@ const NAMED_MAX: usize = 50;
 
 /// Tell what an audit concluded
 ///
-/// Text names the places with something wrong or open; --json writes a line for every place, by their keys, and one for the
+/// Text names the places with something wrong, unread or open; --json writes a line for every place, by their keys, and one for the
 /// audit as a whole at the end.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -37,43 +37,58 @@ pub(super) struct Report {
     /// Write a report for people: one HTML page that needs nothing else
     #[arg(long, value_name = "OUT.html")]
     html: Option<PathBuf>,
-    /// Exit with 0 instead of 3 where everything holds but nothing vouches for some packs
-    #[arg(long)]
-    allow_unpinned: bool,
+    #[command(flatten)]
+    allowed: Allowed,
 }
-
-const EXIT_CODES: &str = "\
-Exit codes, the first that fits: 1 something is invalid, 2 something is undecided or the audit is not complete, 3 nothing
-vouches for some packs (0 with --allow-unpinned), 0 all are valid";
 
 impl Execute for Report {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         if let Some(path) = &self.html {
             file::check_free(path)?;
         }
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let audit = find(context, &catalog, &self.audit)?;
+        if context.output.format() == Format::Json {
+            each(context, &catalog, &audit, Which::All, |place| {
+                context.output.print_json(&json!({ "place": place }))?;
+                Ok(true)
+            })?;
+        }
+        // Asked last: nothing that was shown is missing in it.
         let standing = context.wait(catalog.audit_standing(&audit.id))??;
         match context.output.format() {
-            Format::Json => {
-                each(context, &catalog, &audit, None, |place| {
-                    context.output.print_json(&json!({ "place": place }))?;
-                    Ok(true)
-                })?;
-                context.output.print_json(&summary(&audit, &standing))?;
-            }
+            Format::Json => context.output.print_json(&summary(&audit, &standing))?,
             Format::Text => {
-                context.output.print(&told(context, &audit, &standing))?;
-                for conclusion in [Conclusion::Invalid, Conclusion::Undecided] {
-                    name(context, &catalog, &audit, conclusion)?;
-                }
+                tell(context, &catalog, &audit, &standing, self.allowed)?;
+                name(context, &catalog, &audit, "open", Which::Open)?;
             }
         }
         if let Some(path) = &self.html {
             write_page(context, &catalog, &audit, &standing, path)?;
         }
-        Ok(exit_of(&standing, self.allow_unpinned))
+        Ok(exit_of(&standing, self.allowed))
     }
+}
+
+/// Tells of the audit as a whole, and of every place with something wrong.
+pub(super) fn tell(
+    context: &Context,
+    catalog: &Catalog,
+    audit: &Audit,
+    standing: &Standing,
+    allowed: Allowed,
+) -> Result<(), Failure> {
+    let text = told(context, audit, standing, allowed);
+    context.output.print(&text)?;
+    for conclusion in [
+        Conclusion::Invalid,
+        Conclusion::Undecided,
+        Conclusion::Removed,
+    ] {
+        let which = Which::Concluded(conclusion);
+        name(context, catalog, audit, conclusion.as_str(), which)?;
+    }
+    Ok(())
 }
 
 /// Hands out the places of an audit, until `take` has had enough.
@@ -81,12 +96,12 @@ fn each(
     context: &Context,
     catalog: &Catalog,
     audit: &Audit,
-    only: Option<Conclusion>,
+    which: Which,
     mut take: impl FnMut(&AuditedPlace) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let mut after = String::new();
     loop {
-        let page = context.wait(catalog.audit_places(&audit.id, only, &after, PAGE))??;
+        let page = context.wait(catalog.audit_places(&audit.id, which, &after, PAGE))??;
         for place in &page {
             if !take(place)? {
                 return Ok(());
@@ -100,18 +115,20 @@ fn each(
 }
 
 /// The audit as a whole.
-pub(super) fn told(context: &Context, audit: &Audit, standing: &Standing) -> String {
-    let (tone, word) = match exit_of(standing, false) {
+fn told(context: &Context, audit: &Audit, standing: &Standing, allowed: Allowed) -> String {
+    let (tone, word) = match exit_of(standing, shown(allowed)) {
+        Exit::Invalid if standing.invalid == 0 => (Tone::Open, "removed"),
         Exit::Success => (Tone::Good, "valid"),
         Exit::Invalid => (Tone::Bad, "invalid"),
         Exit::Consistent => (Tone::Open, "consistent"),
         Exit::Trouble if !standing.complete => (Tone::Open, "not complete"),
+        Exit::Trouble if standing.undecided == 0 => (Tone::Open, "nothing was verified"),
         Exit::Trouble => (Tone::Open, "undecided"),
     };
     let mut text = format!(
         "{}: {}\n",
         context.output.tone(tone, word),
-        because(standing)
+        because(standing, allowed)
     );
     let mut facts = vec![
         ("audit", audit.id.to_string()),
@@ -127,16 +144,36 @@ pub(super) fn told(context: &Context, audit: &Audit, standing: &Standing) -> Str
     ]);
     text.push_str(&fields(&facts));
     if !standing.complete {
-        add!(text, "go on with: runpack audit run --audit {}\n", audit.id);
+        add!(
+            text,
+            "go on with: runpack audit run STORE --audit {}, where STORE is as above, and with the same --catalog\n",
+            audit.id
+        );
     }
     text
 }
 
+/// The word stays what it is: that a pack is unpinned is seen.
+fn shown(allowed: Allowed) -> Allowed {
+    Allowed {
+        allow_unpinned: false,
+        ..allowed
+    }
+}
+
 /// What the whole says, after its name.
-pub(super) fn because(standing: &Standing) -> String {
+fn because(standing: &Standing, allowed: Allowed) -> String {
     let places = |number, what: &str| format!("{} {what}", count(number, "place"));
     if standing.invalid > 0 {
         places(standing.invalid, "with something wrong")
+    } else if standing.removed > 0 && !allowed.allow_removed {
+        format!(
+            "{}; --allow-removed believes it",
+            places(
+                standing.removed,
+                "of which the store alone says that a retention plan removed what is missing"
+            )
+        )
     } else if !standing.complete {
         format!(
             "{} so far, and more to come",
@@ -144,11 +181,17 @@ pub(super) fn because(standing: &Standing) -> String {
         )
     } else if standing.undecided > 0 {
         places(standing.undecided, "that could not be read")
+    } else if verified(standing) == 0 {
+        "no pack that the audit is about was found: see the store, its prefix and the scope"
+            .to_owned()
     } else if standing.consistent > 0 {
         format!(
             "everything that was looked at is as committed, and nothing outside the store vouches for {}",
             count(standing.consistent, "pack")
         )
+    } else if standing.older > 0 || standing.removed > 0 {
+        "every pack that was looked at is the one that was made, and every byte is as committed"
+            .to_owned()
     } else {
         "every pack is the one that was made, and every byte is as committed".to_owned()
     }
@@ -160,6 +203,7 @@ pub(super) fn concluded(standing: &Standing) -> String {
         (standing.consistent, "consistent"),
         (standing.invalid, "invalid"),
         (standing.undecided, "undecided"),
+        (standing.removed, "removed by plan, as the store says"),
         (standing.older, "older and left out"),
         (standing.open, "open"),
     ]
@@ -202,16 +246,17 @@ fn name(
     context: &Context,
     catalog: &Catalog,
     audit: &Audit,
-    conclusion: Conclusion,
+    what: &str,
+    which: Which,
 ) -> Result<(), Failure> {
     let (mut named, mut text) = (0usize, String::new());
-    each(context, catalog, audit, Some(conclusion), |place| {
+    each(context, catalog, audit, which, |place| {
         if named == NAMED_MAX {
             text.push_str("and more: --json names all of them\n");
             return Ok(false);
         }
         named = named.saturating_add(1);
-        add!(text, "{}: {}\n", conclusion.as_str(), safe(&place.key));
+        add!(text, "{what}: {}\n", safe(&place.key));
         for finding in &place.findings {
             let about = finding.about.as_deref().unwrap_or_default();
             add!(
@@ -243,13 +288,13 @@ fn write_page(
     };
     let facts = page::Facts {
         store: &audit.store,
-        conclusion: match exit_of(standing, false) {
+        conclusion: match exit_of(standing, Allowed::default()) {
             Exit::Success => runpack_core::verify::Verdict::Valid,
             Exit::Invalid => runpack_core::verify::Verdict::Invalid,
             Exit::Consistent => runpack_core::verify::Verdict::Consistent,
             Exit::Trouble => runpack_core::verify::Verdict::Undecided,
         },
-        because: &because(standing),
+        because: &because(standing, Allowed::default()),
         named: &[
             ("Audit", audit.id.to_string()),
             ("Begun", audit.begun_at.to_string()),
@@ -270,14 +315,21 @@ fn write_page(
         for conclusion in [
             Conclusion::Invalid,
             Conclusion::Undecided,
+            Conclusion::Removed,
             Conclusion::Consistent,
             Conclusion::Valid,
             Conclusion::Older,
         ] {
-            each(context, catalog, audit, Some(conclusion), |place| {
-                table.row(place);
-                Ok(true)
-            })?;
+            each(
+                context,
+                catalog,
+                audit,
+                Which::Concluded(conclusion),
+                |place| {
+                    table.row(place);
+                    Ok(true)
+                },
+            )?;
         }
         table.end().map_err(|error| failed(&error))
     })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::select;
@@ -22,7 +23,7 @@ use runpack_core::time::Timestamp;
 use runpack_core::verify::Level;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{exit_of, find, summary};
+use super::{Allowed, EXIT_CODES, exit_of, find, summary};
 use crate::catalog::CatalogOption;
 use crate::command::Execute;
 use crate::context::Context;
@@ -43,7 +44,7 @@ use crate::{file, place};
 /// With --audit one that is there is joined, or taken up again after whatever ended it, with its own level and scope. Several
 /// programs may work on one audit, on one machine or on many that share a catalog.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 #[command(mut_arg("tenant", |arg| arg.help("Only packs of this tenant")))]
 #[command(mut_arg("namespace", |arg| arg.help("Only packs of this namespace")))]
 #[command(mut_arg("scenario", |arg| arg.help("Only packs of this scenario")))]
@@ -69,7 +70,7 @@ pub(super) struct Run {
     #[arg(long = "rate", value_name = "RATE", value_parser = parse_rate)]
     rates: Vec<Rate>,
     /// How long a pack stays with a program that died or stands still, before another takes it
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_lease)]
     lease: DurationArgument,
     /// Also check the digests that producers claim for files over 8 MiB as a whole
     #[arg(long, conflicts_with = "presence")]
@@ -94,9 +95,8 @@ pub(super) struct Run {
     /// Do not consult the receipts of this machine
     #[arg(long)]
     no_receipts: bool,
-    /// Exit with 0 instead of 3 where everything holds but nothing vouches for some packs
-    #[arg(long)]
-    allow_unpinned: bool,
+    #[command(flatten)]
+    allowed: Allowed,
     #[command(flatten)]
     limits: LimitOptions,
 }
@@ -108,10 +108,10 @@ Examples:
   runpack audit run s3://evidence/ci --catalog postgres://audit@db.example/runpack --audit 01JD...   # on others
   runpack audit run file:/srv/packs --sample 100 --tenant acme
 
-Ctrl-C gives back what is not done; the same command with --audit goes on.
+Ctrl-C gives back what is not done; the same command with --audit goes on.";
 
-Exit codes, the first that fits: 1 something is invalid, 2 something is undecided or not done, 3 nothing vouches for some
-packs (0 with --allow-unpinned), 0 all are valid";
+/// The shortest lease.
+const LEASE_MIN: Duration = Duration::from_secs(1);
 
 /// At most so much a second.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +128,15 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
     let bytes = parse_bytes(each).map_err(|_| wrong())?;
     NonZeroU64::new(bytes).map(Rate::Bytes).ok_or_else(wrong)
+}
+
+/// One that ends at once gives every pack to everybody.
+fn parse_lease(text: &str) -> Result<DurationArgument, String> {
+    let lease = parse_duration(text)?;
+    if lease.duration() < LEASE_MIN {
+        return Err("a second is the least, and a minute is usual".to_owned());
+    }
+    Ok(lease)
 }
 
 impl Execute for Run {
@@ -166,9 +175,9 @@ impl Execute for Run {
         let standing = worked?;
         match context.output.format() {
             Format::Json => context.output.print_json(&summary(&audit, &standing))?,
-            Format::Text => context
-                .output
-                .print(&super::report::told(context, &audit, &standing))?,
+            Format::Text => {
+                super::report::tell(context, &catalog, &audit, &standing, self.allowed)?
+            }
         }
         let late = progress.late.load(Ordering::Relaxed);
         if late > 0 {
@@ -177,7 +186,7 @@ impl Execute for Run {
                 count(late, "conclusion")
             ));
         }
-        Ok(exit_of(&standing, self.allow_unpinned))
+        Ok(exit_of(&standing, self.allowed))
     }
 }
 

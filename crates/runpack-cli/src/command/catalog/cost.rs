@@ -139,7 +139,7 @@ struct Told {
 impl Execute for CostCommand {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let prices = self.prices()?;
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let storage = match &self.store {
             Some(address) => Some(Storage::open(context, address, Access::Read)?),
             None => None,

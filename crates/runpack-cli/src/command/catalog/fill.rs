@@ -1,10 +1,10 @@
 //! `runpack catalog update`, `rebuild` and `check`: what stores have, and what the catalog says of it.
 
 use clap::Args;
-use runpack_catalog::{Catalog, Checked, Difference, Fault, Filled};
+use runpack_catalog::{Catalog, Checked, Difference, Fault, Filled, Gone, Odd};
 use serde_json::{Value, json};
 
-use crate::catalog::{self, CatalogOption};
+use crate::catalog::{self, CatalogOption, Missed};
 use crate::command::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -40,6 +40,8 @@ impl Both {
 
 /// Take up what a store has and the catalog has not, and forget what is gone from the store
 ///
+/// What is forgotten is named: nobody else would miss a pack that a store hides.
+///
 /// The store is listed; manifests are read of packs that are new alone. Where the policies of retention in runpack.yaml have
 /// changed, every pack in the catalog gets its policy and expiry by the new ones.
 #[derive(Debug, Args)]
@@ -61,8 +63,9 @@ impl Execute for Update {
         let catalog = self.both.catalog.open(context)?;
         set_policies(context, &catalog)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
+        let missed = Missed::of(context, &storage, catalog.address());
         let filled = context.wait(catalog.catch_up(&name, &reader, &limits))??;
-        catalog::caught_up(context, &storage, catalog.address());
+        missed.forget(&filled);
         tell(context, &filled)
     }
 }
@@ -83,10 +86,14 @@ impl Execute for Rebuild {
         let catalog = self.both.catalog.open(context)?;
         set_policies(context, &catalog)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
-        let filled = context.wait(catalog.rebuild(&name, &reader, &limits))??;
+        let missed = Missed::of(context, &storage, catalog.address());
+        let mut filled = context.wait(catalog.rebuild(&name, &reader, &limits))??;
         // What came meanwhile was told that the catalog is busy.
-        context.wait(catalog.catch_up(&name, &reader, &limits))??;
-        catalog::caught_up(context, &storage, catalog.address());
+        let since = context.wait(catalog.take_up(&name, &reader, &limits))??;
+        filled.added = filled.added.saturating_add(since.added);
+        filled.artifacts = filled.artifacts.saturating_add(since.artifacts);
+        filled.odd = since.odd;
+        missed.forget(&filled);
         tell(context, &filled)
     }
 }
@@ -114,8 +121,10 @@ fn tell(context: &Context, filled: &Filled) -> Result<Exit, Failure> {
             "artifacts": filled.artifacts,
             "known": filled.known,
             "removed": filled.removed,
-            "faults": filled.faults.iter().map(fault).collect::<Vec<_>>(),
-            "unread": filled.unread.iter().map(fault).collect::<Vec<_>>(),
+            "gone": filled.gone.iter().map(gone).collect::<Vec<_>>(),
+            "faults": filled.odd.faults.iter().map(fault).collect::<Vec<_>>(),
+            "faults_unlisted": filled.odd.faults_unlisted,
+            "unread": filled.odd.unread.iter().map(fault).collect::<Vec<_>>(),
         }))?,
         Format::Text => {
             let artifacts = count(filled.artifacts, "artifact");
@@ -127,12 +136,20 @@ fn tell(context: &Context, filled: &Filled) -> Result<Exit, Failure> {
                 ("known", grouped(filled.known)),
                 ("removed", grouped(filled.removed)),
             ]);
-            text.push_str(&faults("no pack", &filled.faults));
-            text.push_str(&faults("not read", &filled.unread));
+            for gone in filled.gone.iter().take(NAMED_MAX) {
+                add!(
+                    text,
+                    "not in the store any more: {}\n  {}\n",
+                    gone.pack_id,
+                    safe(&gone.key)
+                );
+            }
+            more(&mut text, filled.removed);
+            text.push_str(&odd(&filled.odd));
             context.output.print(&text)?;
         }
     }
-    Ok(if filled.unread.is_empty() {
+    Ok(if filled.odd.unread.is_empty() {
         Exit::Success
     } else {
         Exit::Trouble
@@ -143,26 +160,35 @@ fn fault(fault: &Fault) -> Value {
     json!({ "key": fault.key, "reason": fault.reason })
 }
 
-/// What stands where a pack should.
-fn faults(what: &str, faults: &[Fault]) -> String {
+fn gone(gone: &Gone) -> Value {
+    json!({ "key": gone.key, "pack_id": gone.pack_id })
+}
+
+/// What stands where a pack should, and what could not be read.
+fn odd(odd: &Odd) -> String {
     let mut text = String::new();
-    for fault in faults.iter().take(NAMED_MAX) {
-        add!(
-            text,
-            "{what}: {}\n  {}\n",
-            safe(&fault.key),
-            safe(&fault.reason)
-        );
+    for (what, faults, unlisted) in [
+        ("no pack", &odd.faults, odd.faults_unlisted),
+        ("not read", &odd.unread, 0),
+    ] {
+        for fault in faults.iter().take(NAMED_MAX) {
+            let (key, reason) = (safe(&fault.key), safe(&fault.reason));
+            add!(text, "{what}: {key}\n  {reason}\n");
+        }
+        more(&mut text, number(faults.len()).saturating_add(unlisted));
     }
-    more(&mut text, faults.len());
     text
 }
 
-fn more(text: &mut String, all: usize) {
-    let more = all.saturating_sub(NAMED_MAX);
+fn more(text: &mut String, all: u64) {
+    let more = all.saturating_sub(number(NAMED_MAX));
     if more > 0 {
-        add!(text, "and {more} more\n");
+        add!(text, "and {} more\n", grouped(more));
     }
+}
+
+fn number(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Compare what the catalog says of a store with what is there
@@ -181,21 +207,22 @@ impl Execute for Check {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.both.limits)?;
         let storage = self.both.storage(context)?;
-        let catalog = self.both.catalog.open(context)?;
+        let catalog = self.both.catalog.open_filled(context)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let checked = context.wait(catalog.check(&name, &reader, &limits))??;
         match context.output.format() {
             Format::Json => context.output.print_json(&json!({
                 "packs": checked.packs,
                 "differences": checked.differences.iter().map(difference).collect::<Vec<_>>(),
-                "faults": checked.faults.iter().map(fault).collect::<Vec<_>>(),
-                "unread": checked.unread.iter().map(fault).collect::<Vec<_>>(),
+                "faults": checked.odd.faults.iter().map(fault).collect::<Vec<_>>(),
+                "faults_unlisted": checked.odd.faults_unlisted,
+                "unread": checked.odd.unread.iter().map(fault).collect::<Vec<_>>(),
             }))?,
             Format::Text => context.output.print(&told(&checked))?,
         }
         Ok(if !checked.differences.is_empty() {
             Exit::Invalid
-        } else if checked.unread.is_empty() {
+        } else if checked.odd.unread.is_empty() {
             Exit::Success
         } else {
             Exit::Trouble
@@ -225,7 +252,7 @@ fn told(checked: &Checked) -> String {
         format!("the catalog says what is there: {packs}\n")
     } else {
         let differences = checked.differences.len();
-        let differences = count(u64::try_from(differences).unwrap_or(u64::MAX), "difference");
+        let differences = count(number(differences), "difference");
         format!("the catalog does not say what is there: {differences} in {packs}\n")
     };
     for difference in checked.differences.iter().take(NAMED_MAX) {
@@ -241,8 +268,7 @@ fn told(checked: &Checked) -> String {
             add!(text, "  {}\n", safe(key));
         }
     }
-    more(&mut text, checked.differences.len());
-    text.push_str(&faults("no pack", &checked.faults));
-    text.push_str(&faults("not read", &checked.unread));
+    more(&mut text, number(checked.differences.len()));
+    text.push_str(&odd(&checked.odd));
     text
 }

@@ -2,10 +2,12 @@
 
 use clap::Args;
 use runpack_catalog::{Cursor, Hit, Page, Query};
+use runpack_core::digest::Digest;
 use runpack_core::id::{
     AgentId, AgentVersion, ExecutionId, Namespace, PackId, PolicyName, RunId, Scenario, StepId,
     Tenant,
 };
+use runpack_core::manifest::{Kind, MediaType};
 use runpack_core::time::Timestamp;
 use serde_json::json;
 
@@ -49,13 +51,13 @@ pub(super) struct Search {
     step: Option<StepId>,
     /// Of this kind
     #[arg(long, value_name = "KIND")]
-    kind: Option<String>,
+    kind: Option<Kind>,
     /// Of this media type
     #[arg(long, value_name = "TYPE")]
-    media_type: Option<String>,
+    media_type: Option<MediaType>,
     /// With these bytes, by their commitment: sha256:HEX
-    #[arg(long, value_name = "DIGEST")]
-    digest: Option<PackId>,
+    #[arg(long, value_name = "DIGEST", value_parser = commitment)]
+    digest: Option<Digest>,
     /// Of packs with this label, as KEY=VALUE; may be given several times
     #[arg(long = "label", value_name = "LABEL", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -112,11 +114,23 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((label.to_owned(), value.to_owned()))
 }
 
+fn commitment(text: &str) -> Result<Digest, String> {
+    let hex = text.strip_prefix("sha256:");
+    let digest = hex.and_then(|hex| hex.parse().ok());
+    digest.ok_or_else(|| "a commitment is written sha256: and 64 hex digits".to_owned())
+}
+
 impl Execute for Search {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let is_explained = self.explain;
         let query = self.query(context.now.time);
+        if !query.goes_on() {
+            return Err(Failure::new(
+                "--start-after is of another order: by expiry is one, newest first the other",
+                "give what the page before said, with the same options",
+            ));
+        }
         if is_explained {
             let plan = context.wait(catalog.plan(&query))??;
             let lines: Vec<String> = plan.lines.iter().map(|line| safe(line)).collect();
@@ -155,10 +169,9 @@ impl Search {
             execution_id: self.execution_id,
             pack_id: self.pack_id,
             step: self.step,
-            kind: self.kind,
-            media_type: self.media_type,
-            // Both are written `sha256:HEX`.
-            commitment: self.digest.map(|digest| *digest.digest()),
+            kind: self.kind.map(|kind| kind.to_string()),
+            media_type: self.media_type.map(|media_type| media_type.to_string()),
+            commitment: self.digest,
             labels: self.labels,
             after: self.after,
             before: self.before,
@@ -195,9 +208,14 @@ fn told(page: &Page) -> String {
     ];
     let mut text = columns(&align, &rows);
     if let Some(next) = &page.next {
-        add!(text, "more: --start-after {}\n", safe(&next.to_string()));
+        add!(text, "more: --start-after {}\n", quoted(&next.to_string()));
     }
     text
+}
+
+/// As a shell takes it. A cursor has no control characters.
+fn quoted(cursor: &str) -> String {
+    format!("'{}'", cursor.replace('\'', r"'\''"))
 }
 
 fn row(hit: &Hit) -> Vec<String> {

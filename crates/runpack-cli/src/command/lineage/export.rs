@@ -130,7 +130,7 @@ impl Export {
             .collect();
         let mut reach = Reach::default();
         (reach.depth_max, reach.nodes_max) = (self.depth, self.limit);
-        let catalog = self.catalog.open(context)?;
+        let catalog = self.catalog.open_filled(context)?;
         let known = context.wait(catalog.interchange(pack_id, &ways, reach))??;
         known.ok_or_else(|| {
             Failure::new(
