@@ -123,8 +123,8 @@ impl Catalog {
         seen: &HashSet<u128>,
         checked: &mut Checked,
     ) -> Result<(), SurveyError> {
-        let faults = checked.odd.faults.iter();
-        let faulty: HashSet<u128> = faults.map(|fault| mark(&fault.key)).collect();
+        let none = checked.odd.faults.iter();
+        let faulty: HashSet<u128> = none.map(|fault| mark(&fault.key)).collect();
         let mut after = String::new();
         loop {
             let page = self.places_after(store, &after, PLACES_AT_ONCE).await?;

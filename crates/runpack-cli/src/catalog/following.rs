@@ -167,7 +167,7 @@ impl Following {
                         is_listed = true;
                         *again_after = AGAIN_AFTER;
                         self.tell(&filled);
-                        unread_at = Instant::now() + unread_after;
+                        unread_at = in_a_while(unread_after);
                     }
                     came = self.coming.recv_many(&mut some, AT_ONCE) => {
                         if came == 0 && !is_listed {
@@ -184,7 +184,7 @@ impl Following {
                         let read = catalog.admit_keys(&store, &reader, &keys, &limits);
                         self.tell(&answered(read).await??);
                         unread_after = unread_after.saturating_mul(2).min(UNREAD_AFTER_MAX);
-                        unread_at = Instant::now() + unread_after;
+                        unread_at = in_a_while(unread_after);
                     }
                     () = shutdown.as_mut(), if !self.coming.is_closed() => self.coming.close(),
                 }
@@ -232,6 +232,11 @@ impl Following {
         let unread = filled.odd.unread.iter();
         self.unread = unread.map(|unread| unread.key.clone()).collect();
     }
+}
+
+fn in_a_while(wait: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or(now)
 }
 
 fn found(manifest: Arc<Manifest>) -> Option<Found> {

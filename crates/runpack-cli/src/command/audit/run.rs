@@ -50,10 +50,6 @@ use crate::{file, place};
 #[command(mut_arg("scenario", |arg| arg.help("Only packs of this scenario")))]
 #[command(mut_arg("run_id", |arg| arg.help("Only packs of this run")))]
 #[command(group = clap::ArgGroup::new("whats_new").multiple(true).args(["deep", "presence", "since", "sample", "tenant", "namespace", "scenario", "run_id"]).conflicts_with("audit"))]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of the command line"
-)]
 pub(super) struct Run {
     /// The store: file:PATH or s3://BUCKET/PREFIX [default: the store that is configured]
     #[arg(value_name = "STORE", value_parser = parse_store)]
@@ -176,7 +172,7 @@ impl Execute for Run {
         match context.output.format() {
             Format::Json => context.output.print_json(&summary(&audit, &standing))?,
             Format::Text => {
-                super::report::tell(context, &catalog, &audit, &standing, self.allowed)?
+                super::report::tell(context, &catalog, &audit, &standing, self.allowed)?;
             }
         }
         let late = progress.late.load(Ordering::Relaxed);
