@@ -64,7 +64,7 @@ impl Execute for Report {
             }
         }
         if let Some(path) = &self.html {
-            write_page(context, &catalog, &audit, &standing, path)?;
+            write_page(context, &catalog, &audit, &standing, self.allowed, path)?;
         }
         Ok(exit_of(&standing, self.allowed))
     }
@@ -85,6 +85,9 @@ pub(super) fn tell(
         Conclusion::Undecided,
         Conclusion::Removed,
     ] {
+        if conclusion == Conclusion::Removed && allowed.allow_removed {
+            continue;
+        }
         let which = Which::Concluded(conclusion);
         name(context, catalog, audit, conclusion.as_str(), which)?;
     }
@@ -143,6 +146,9 @@ fn told(context: &Context, audit: &Audit, standing: &Standing, allowed: Allowed)
         ("known before", known(standing)),
     ]);
     text.push_str(&fields(&facts));
+    if standing.removed > 0 && !allowed.allow_removed {
+        text.push_str("where you know of that plan: --allow-removed\n");
+    }
     if !standing.complete {
         add!(
             text,
@@ -167,12 +173,9 @@ fn because(standing: &Standing, allowed: Allowed) -> String {
     if standing.invalid > 0 {
         places(standing.invalid, "with something wrong")
     } else if standing.removed > 0 && !allowed.allow_removed {
-        format!(
-            "{}; --allow-removed believes it",
-            places(
-                standing.removed,
-                "of which the store alone says that a retention plan removed what is missing"
-            )
+        places(
+            standing.removed,
+            "of which the store alone says that a retention plan removed what is missing",
         )
     } else if !standing.complete {
         format!(
@@ -258,14 +261,11 @@ fn name(
         named = named.saturating_add(1);
         add!(text, "{what}: {}\n", safe(&place.key));
         for finding in &place.findings {
-            let about = finding.about.as_deref().unwrap_or_default();
-            add!(
-                text,
-                "  {} {}\n    {}\n",
-                safe(&finding.code),
-                safe(about),
-                safe(&finding.detail)
-            );
+            add!(text, "  {}", safe(&finding.code));
+            if let Some(about) = &finding.about {
+                add!(text, " {}", safe(about));
+            }
+            add!(text, "\n    {}\n", safe(&finding.detail));
         }
         Ok(true)
     })?;
@@ -277,6 +277,7 @@ fn write_page(
     catalog: &Catalog,
     audit: &Audit,
     standing: &Standing,
+    allowed: Allowed,
     path: &std::path::Path,
 ) -> Result<(), Failure> {
     let failed = |error: &std::io::Error| {
@@ -288,13 +289,14 @@ fn write_page(
     };
     let facts = page::Facts {
         store: &audit.store,
-        conclusion: match exit_of(standing, Allowed::default()) {
+        conclusion: match exit_of(standing, shown(allowed)) {
+            Exit::Invalid if standing.invalid == 0 => runpack_core::verify::Verdict::Undecided,
             Exit::Success => runpack_core::verify::Verdict::Valid,
             Exit::Invalid => runpack_core::verify::Verdict::Invalid,
             Exit::Consistent => runpack_core::verify::Verdict::Consistent,
             Exit::Trouble => runpack_core::verify::Verdict::Undecided,
         },
-        because: &because(standing, Allowed::default()),
+        because: &because(standing, allowed),
         named: &[
             ("Audit", audit.id.to_string()),
             ("Begun", audit.begun_at.to_string()),
