@@ -8,10 +8,11 @@ use runpack_core::limits::Limits;
 use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::ArtifactReader;
 
+use crate::catch_up::is_there;
 use crate::entry::Whole;
 use crate::fill::{self, Found, StoreName};
+use crate::filled::{Odd, batch};
 use crate::read::PlaceEntry;
-use crate::rebuild::{Odd, batch, is_there};
 use crate::sql::{Catalog, Columns};
 use crate::survey::{self, Listed, SurveyError, mark};
 

@@ -11,6 +11,7 @@ use runpack_core::manifest::Manifest;
 
 use crate::entry::Whole;
 use crate::error::CatalogError;
+use crate::read::PlaceEntry;
 use crate::retention;
 use crate::sql::{Beside, Catalog, Columns, Question, Value, Writing};
 
@@ -256,4 +257,19 @@ pub(crate) async fn forget_placeless(writing: &mut Writing) -> Result<(), Catalo
         .map(|row| Columns::of(row).digest().map(PackId::new))
         .collect();
     forget(writing, &packs?).await
+}
+
+/// Forgets places of a store.
+pub(crate) async fn forget_places(
+    writing: &mut Writing,
+    store: &StoreName,
+    places: &[PlaceEntry],
+) -> Result<(), CatalogError> {
+    if places.is_empty() {
+        return Ok(());
+    }
+    let mut forget = Question::new("DELETE FROM places WHERE store = ");
+    forget.value(store.place.as_str()).add(" AND key IN ");
+    forget.list(places.iter().map(|place| place.key.as_str().into()));
+    writing.run(forget).await.map(drop)
 }

@@ -14,6 +14,7 @@
 
 mod address;
 pub mod audit;
+mod catch_up;
 mod check;
 pub mod cost;
 mod duplicates;
@@ -22,6 +23,7 @@ mod error;
 mod explain;
 mod export;
 mod fill;
+mod filled;
 mod interchange;
 mod lineage;
 mod read;
@@ -38,10 +40,10 @@ pub use entry::{ArtifactEntry, InputEntry, PackEntry, RetentionEntry};
 pub use error::CatalogError;
 pub use explain::Plan;
 pub use fill::{Form, Found, StoreName};
+pub use filled::{Filled, Gone, Odd};
 pub use interchange::{Interchange, StartError};
 pub use lineage::{Direction, Edge, Known, Lineage, LineageFinding, Node, Origin, Reach, Starting};
 pub use read::PlaceEntry;
-pub use rebuild::{Filled, Gone, Odd};
 pub use search::{Cursor, CursorError, Hit, Page, Query};
 pub use sql::Catalog;
 pub use survey::{Fault, SurveyError};

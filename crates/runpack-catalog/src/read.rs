@@ -6,6 +6,7 @@ use runpack_core::id::PackId;
 
 use crate::entry::{ArtifactEntry, InputEntry, Labels, PackEntry, Whole};
 use crate::error::CatalogError;
+use crate::fill::StoreName;
 use crate::sql::{Catalog, Columns, Question};
 
 const READING: &str = "reading packs";
@@ -30,6 +31,16 @@ pub struct PlaceEntry {
 impl PlaceEntry {
     pub(crate) const SELECT: &str = "SELECT store, key, pack_id, form, region FROM places WHERE ";
 
+    /// Asks for the places of a store after a key, in order.
+    pub(crate) fn after(store: &StoreName, after: &str, most: usize) -> Question {
+        let mut question = Question::new(Self::SELECT);
+        question.add("store = ").value(store.place.as_str());
+        question.add(" AND key > ").value(after);
+        question.add(" ORDER BY key LIMIT ");
+        question.value(u64::try_from(most).unwrap_or(u64::MAX));
+        question
+    }
+
     pub(crate) fn read(row: &sqlx::any::AnyRow) -> Result<Self, CatalogError> {
         let mut columns = Columns::of(row);
         Ok(Self {
@@ -43,6 +54,18 @@ impl PlaceEntry {
 }
 
 impl Catalog {
+    /// The places of a store after a key, in order.
+    pub(crate) async fn places_after(
+        &self,
+        store: &StoreName,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<PlaceEntry>, CatalogError> {
+        let question = PlaceEntry::after(store, after, most);
+        let rows = self.rows("reading places", question).await?;
+        rows.iter().map(PlaceEntry::read).collect()
+    }
+
     /// What is known of these packs.
     pub(crate) async fn packs(
         &self,
