@@ -1,5 +1,5 @@
-//! Writes the manifests of many packs, and nothing else of them, into a directory that is laid out as a store: to measure what
-//! reads manifests. The same numbers give the same bytes.
+//! Writes the manifests of many packs, and with `--contents` their artifacts, into a directory that is laid out as a store: to
+//! measure what reads them. The same numbers give the same bytes.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -15,7 +15,7 @@ use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Input, Labels, Manifest, Producer, Subject};
 use runpack_core::time::Timestamp;
 
-/// Write the manifests of packs that hold nothing.
+/// Write the manifests of many packs.
 #[derive(Debug, Parser)]
 struct Cli {
     /// The directory
@@ -26,6 +26,9 @@ struct Cli {
     /// How many artifacts each has
     #[arg(long, default_value_t = 100)]
     artifacts: u32,
+    /// Write the artifacts too; without, the manifests are of packs that hold nothing
+    #[arg(long)]
+    contents: bool,
 }
 
 type Failed = Box<dyn std::error::Error>;
@@ -58,6 +61,9 @@ fn write(cli: &Cli) -> Result<(), Failed> {
         let before = last.filter(|_| !number.is_multiple_of(CHAIN));
         let manifest = manifest(number, cli.artifacts, before.as_ref())?;
         put(&cli.directory, &manifest)?;
+        if cli.contents {
+            put_artifacts(&cli.directory, number, &manifest)?;
+        }
         last = Some(manifest);
     }
     Ok(())
@@ -70,6 +76,19 @@ fn put(directory: &Path, manifest: &Manifest) -> Result<(), Failed> {
         fs::create_dir_all(parent)?;
     }
     Ok(fs::write(path, manifest.to_bytes())?)
+}
+
+fn put_artifacts(directory: &Path, number: u32, manifest: &Manifest) -> Result<(), Failed> {
+    for (position, artifact) in (0..).zip(manifest.artifacts()) {
+        let location =
+            Location::artifact(manifest.subject(), artifact.name(), artifact.commitment());
+        let path = directory.join(location.key()?.as_str());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, content(number, position))?;
+    }
+    Ok(())
 }
 
 fn manifest(number: u32, artifacts: u32, before: Option<&Manifest>) -> Result<Manifest, Failed> {
@@ -111,11 +130,7 @@ fn manifest(number: u32, artifacts: u32, before: Option<&Manifest>) -> Result<Ma
 }
 
 fn artifact(number: u32, position: u32) -> Result<Artifact, Failed> {
-    let content = if position < SHARED {
-        format!("shared {position}")
-    } else {
-        format!("{number} {position}")
-    };
+    let content = content(number, position);
     let one_of = |all: &'static [&'static str]| {
         let mut around = all.iter().cycle();
         around
@@ -127,9 +142,21 @@ fn artifact(number: u32, position: u32) -> Result<Artifact, Failed> {
         name(position).parse()?,
         one_of(&KINDS).parse()?,
         one_of(&MEDIA_TYPES).parse()?,
-        u64::from(position).saturating_mul(37).saturating_add(1_000),
+        u64::try_from(content.len())?,
         Content::Whole(Digest::of(content.as_bytes())),
     )?)
+}
+
+/// About a kilobyte of text, and a little more for each artifact of a pack.
+fn content(number: u32, position: u32) -> String {
+    let text = if position < SHARED {
+        format!("shared {position}")
+    } else {
+        format!("{number} {position}")
+    };
+    let bytes = usize::try_from(position).unwrap_or(0);
+    let bytes = bytes.saturating_mul(37).saturating_add(1_000);
+    format!("{text:<bytes$}")
 }
 
 fn name(position: u32) -> String {

@@ -17,12 +17,17 @@ use crate::command::{self, Result, read, stopwatch};
 const MEMORY_MIB_MAX: u64 = 512;
 const ARTIFACTS: u64 = 100;
 
+/// Every pack expires, so that every column and index has something.
+const POLICIES: &str =
+    "runpacks: {retention: {policies: [{name: quarter, kind: run, keep_for: 90d}]}}\n";
+
 /// What the figures are of, for the page.
 pub(super) const TEXT: &str = "\
     What runs: `runpack catalog` and `runpack lineage` on a catalog in SQLite, each time as a process of its own, which \
     takes a part of each figure. The packs are manifests in a directory and nothing else: a catalog reads no more. Beside \
     each question stands how SQLite answers it (`catalog search --explain`). Rebuilding reads every manifest and writes \
-    all of it in one transaction; an update that finds nothing new lists the store.\n";
+    all of it in one transaction; an update that finds nothing new lists the store. An audit reads every byte, of packs \
+    that have theirs, on all cores.\n";
 
 /// What is measured of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,7 +49,32 @@ impl Bench<'_> {
         command::run(&mut make)?;
         let mut rows = self.filled(&store, packs.saturating_mul(ARTIFACTS))?;
         rows.extend(self.asked()?);
+        rows.push(self.audited(packs.div_ceil(5))?);
         Ok(rows)
+    }
+
+    /// Packs of ten small artifacts, all of them verified.
+    fn audited(&self, packs: u64) -> Result<Row> {
+        const ARTIFACTS: u64 = 10;
+        let store = self.directory.join("audited");
+        let program = self.workspace.target.join("release/runpack-manifests");
+        let mut make = self.workspace.command(program);
+        make.arg(&store).args(["--packs", &packs.to_string()]);
+        make.args(["--artifacts", &ARTIFACTS.to_string(), "--contents"]);
+        command::run(&mut make)?;
+        let run = format!("audit run file:{} --allow-unpinned", store.display());
+        let mut times = Vec::new();
+        for _ in 0..self.rounds {
+            times.push(timed(&mut self.catalog(&run))?);
+        }
+        let rate = f64::from(u32::try_from(packs)?) / middle(&times);
+        println!("audit                        {rate:>9.0} packs a second");
+        let job = format!("{packs} packs of {ARTIFACTS} artifacts of 1 KiB");
+        Ok(Row::told(
+            &job,
+            "audit run, a directory and SQLite",
+            format!("{rate:.0} packs a second"),
+        ))
     }
 
     fn catalog(&self, line: &str) -> std::process::Command {
@@ -62,7 +92,12 @@ impl Bench<'_> {
     }
 
     fn filled(&self, store: &Path, artifacts: u64) -> Result<Vec<Row>> {
-        let rebuild = || self.catalog(&format!("catalog rebuild file:{}", store.display()));
+        let policies = self.directory.join("policies.yaml");
+        fs::write(&policies, POLICIES)?;
+        let rebuild = || {
+            let (store, policies) = (store.display(), policies.display());
+            self.catalog(&format!("catalog rebuild file:{store} --config {policies}"))
+        };
         let job = format!("{artifacts} artifacts");
         let mut times = Vec::new();
         for _ in 0..self.rounds {
@@ -160,11 +195,21 @@ impl Bench<'_> {
                 "with bytes that every pack has",
                 format!("catalog search --digest sha256:{shared}"),
             ),
+            (
+                "what of a tenant expires in a month",
+                "catalog search --tenant tenant-3 --expires-after 2024-02-20T00:00:00Z \
+                 --expires-before 2024-03-20T00:00:00Z"
+                    .to_owned(),
+            ),
             ("what a pack came from", format!("lineage up {pack}")),
             ("what came from a pack", format!("lineage down {pack}")),
             (
                 "everything that is there twice",
                 "catalog duplicates".to_owned(),
+            ),
+            (
+                "what each tenant costs a month",
+                "catalog cost --by tenant".to_owned(),
             ),
         ] {
             let mut times = Vec::new();
