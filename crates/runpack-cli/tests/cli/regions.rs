@@ -64,6 +64,9 @@ fn desk(config: &str) -> (Desk, Value) {
     ))
     .expect(0);
     desk.write("runpack.yaml", config);
+    for region in ["eu", "eu-2", "us", "vault"] {
+        fs::create_dir(desk.path(region)).unwrap();
+    }
     (desk, exported)
 }
 
@@ -160,6 +163,12 @@ fn residency_is_kept_whichever_way_the_destination_came() {
             "{untouched}"
         );
     }
+    #[cfg(feature = "server")]
+    {
+        fs::create_dir(desk.path("strange")).unwrap();
+        let line = "server rebuild file:strange";
+        refused(desk.line(line), "none of the regions");
+    }
     // The control: where it may lie it comes, to a replica too.
     desk.line("push b.tar.gz --to region:eu-2").expect(0);
     desk.line("mirror file:plain region:eu-2").expect(0);
@@ -173,6 +182,58 @@ fn without_residency_a_pack_may_lie_where_its_route_leads_and_in_its_replicas() 
     desk.line("push pack --to region:us").expect(2);
     desk.line("push pack --to region:eu").expect(0);
     desk.line("push pack --to region:eu-2").expect(0);
+}
+
+#[test]
+fn what_goes_to_a_region_goes_to_the_replicas_of_its_replicas() {
+    let chained = CONFIG.replace(
+        "eu-2: {root: eu-2, location: trusted}",
+        "eu-2: {root: eu-2, location: trusted, replicas: [us]}",
+    );
+    let (desk, _) = desk(&chained);
+    for to in ["region:eu", "region:eu-2"] {
+        let said = desk.line(&export("acme", &format!("--to {to}"))).expect(2);
+        assert!(
+            said.err
+                .contains("has a replica in which this must not lie")
+                && said.err.contains("replica=`us`"),
+            "{}",
+            said.err
+        );
+    }
+    // Also where they are replicas of each other.
+    let both = CONFIG.replace(
+        "eu-2: {root: eu-2, location: trusted}",
+        "eu-2: {root: eu-2, location: trusted, replicas: [eu]}",
+    );
+    desk.write("runpack.yaml", both);
+    desk.line(&export("acme", "")).expect(0);
+    // Without residency they may lie wherever they go on to.
+    let config = chained.split("    residency").next().unwrap();
+    desk.write("runpack.yaml", config);
+    desk.line(&export("acme", "--to region:us")).expect(0);
+}
+
+/// A disk that is not mounted leaves a path without a directory, which would fill another disk.
+#[test]
+fn the_directory_of_a_region_is_never_made() {
+    let (desk, _) = desk(CONFIG);
+    fs::remove_dir(desk.path("eu")).unwrap();
+    for line in [
+        export("acme", ""),
+        "push pack --to region:eu".to_owned(),
+        "mirror file:plain region:eu".to_owned(),
+    ] {
+        let said = desk.line(&line).expect(2);
+        assert!(
+            said.err.contains("mount what belongs there"),
+            "{}",
+            said.err
+        );
+        assert!(!desk.path("eu").exists(), "{line}");
+    }
+    fs::create_dir(desk.path("eu")).unwrap();
+    desk.line(&export("acme", "")).expect(0);
 }
 
 #[cfg(feature = "server")]
