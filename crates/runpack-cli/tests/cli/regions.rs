@@ -713,3 +713,83 @@ fn a_failover_is_tested_by_reading() {
     let said = desk.line("failover test --region-name us").expect(2);
     assert!(said.err.contains("has no replicas"), "{}", said.err);
 }
+
+/// A bucket behind a proxy with a directory as its replica, and one pack in both.
+fn with_a_vault(rule: &str) -> (Desk, FaultProxy, TestBucket) {
+    let moto = shared(Kind::Moto);
+    let bucket = block_on(moto.bucket(BucketKind::Versioned));
+    let proxy = FaultProxy::start(&moto.endpoint);
+    let (desk, _) = desk("{}\n");
+    let eu = store(
+        &bucket,
+        &proxy.endpoint(),
+        &format!("location: {rule}, replicas: [vault]"),
+    );
+    let vault = ("vault", "{root: vault, location: trusted}");
+    desk.write("runpack.yaml", config(&eu, &[vault]));
+    (desk, proxy, bucket)
+}
+
+#[test]
+fn a_failover_test_needs_no_more_than_reading_and_says_what_it_lacks() {
+    let (desk, proxy, bucket) = with_a_vault(TRUSTED.trim_start_matches("location: "));
+    let line = |line: &str, code: i32| {
+        let mut command = desk.command();
+        command.args(line.split_whitespace());
+        said(with_keys(&mut command, bucket.server(), &[])).expect(code)
+    };
+    let test = |code: i32| {
+        let found = line("failover test --json", code).json();
+        check("failover", &found);
+        found
+    };
+    // Nothing is there to be verified.
+    assert_eq!(test(2)["takes_over"], "undecided");
+    line(&export("acme", ""), 0);
+    line("mirror region:eu region:vault", 0);
+    let denied = |of: &str| {
+        let answer = Fault::Answer(Answer::error(403, "AccessDenied"));
+        proxy.plan(Rule::new(answer).method("GET").query(of).always());
+    };
+    denied("uploads");
+    let found = test(0);
+    let region = &found["regions"][0];
+    assert_eq!(
+        (&region["packs"], &region["trouble"]),
+        (&1.into(), &Value::Null)
+    );
+    denied("versions");
+    let found = test(2);
+    let region = &found["regions"][0];
+    assert_eq!(region["takes_over"], "undecided", "{found}");
+    assert_eq!(region["replicas"][0]["takes_over"], "undecided", "{found}");
+    assert_eq!(
+        (&region["reached"], &region["packs"]),
+        (&true.into(), &Value::Null)
+    );
+    let trouble = text(region, "trouble").to_owned();
+    assert!(trouble.contains("does not allow listing"), "{trouble}");
+    assert!(line("failover test", 2).out.contains(&trouble));
+}
+
+#[test]
+fn a_failover_test_counts_where_the_region_itself_is() {
+    let (desk, proxy, bucket) = with_a_vault("trusted");
+    let line = |line: &str, code: i32| {
+        let mut command = desk.command();
+        command.args(line.split_whitespace());
+        said(with_keys(&mut command, bucket.server(), &[])).expect(code)
+    };
+    line(&export("acme", ""), 0);
+    line("mirror region:eu region:vault", 0);
+    line("failover test", 0);
+    let elsewhere = Fault::SetHeader("x-amz-bucket-region".to_owned(), Some("mars-1".to_owned()));
+    proxy.plan(Rule::new(elsewhere).method("HEAD").always());
+    let found = line("failover test --json", 1).json();
+    let region = &found["regions"][0];
+    assert_eq!(
+        (&region["place"], &region["takes_over"]),
+        (&"wrong".into(), &"no".into())
+    );
+    assert_eq!(region["replicas"][0]["takes_over"], "yes");
+}
