@@ -24,7 +24,7 @@ use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreE
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
 pub use policy::{PlainStorage, Route, StoragePolicy};
-pub(crate) use regional::{open_region, whereabouts};
+pub(crate) use regional::{bucket_named, open_region, whereabouts};
 
 use crate::context::Context;
 use crate::failure::Failure;

@@ -12,7 +12,7 @@ use runpack_core::store::s3::{BucketLocation, S3Store};
 use runpack_core::store::{FileStore, StoreError};
 
 use super::{
-    Access, Asked, Backend, IfAway, Storage, StoreAddress, ask_bucket, if_away,
+    Access, Asked, Backend, BucketAddress, IfAway, Storage, StoreAddress, ask_bucket, if_away,
     ready_to_write, warn,
 };
 use crate::context::Context;
@@ -160,6 +160,27 @@ fn in_directory(context: &Context, root: &Path) -> Result<Storage, Failure> {
         let help = "mount what belongs there, or make the directory: a region's is never made by writing to it";
         Failure::new(error.to_string(), help)
     })
+}
+
+/// The bucket that is meant by an address, with the settings that count for it; `None` for a directory. Nothing is asked of
+/// anybody.
+pub(crate) fn bucket_named(
+    context: &Context,
+    address: &StoreAddress,
+) -> Result<Option<(Settings, BucketAddress)>, Failure> {
+    let settings = context.settings()?;
+    let region = match settings.regions() {
+        Some(regions) => at(regions, &settings, address)?,
+        None => None,
+    };
+    match (region, address) {
+        (Some(region), _) => Ok(region
+            .bucket_address()
+            .map(|bucket| (settings.of_region(region), bucket))),
+        (None, StoreAddress::S3(bucket)) => Ok(Some((settings, bucket.clone()))),
+        (None, StoreAddress::File(_)) => Ok(None),
+        (None, StoreAddress::Region(_)) => Err(no_regions()),
+    }
 }
 
 /// Makes sure that a pack of this owner may lie in the store at this address, before it is even opened.
