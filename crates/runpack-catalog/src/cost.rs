@@ -2,7 +2,8 @@
 //!
 //! Reckoned from what the catalog knows and, where a store was listed, from what lies there. It is an estimate of a bill and no
 //! evidence. Invariants: amounts are exact whole numbers, and the parts of a report add up to its total; the same packs cost
-//! the same in either database; nothing is left out in silence: what was not found, and what belongs to no pack, is told.
+//! the same in either database; nothing is left out in silence: what was not found, and what belongs to no pack, is told; an
+//! object that several packs share is counted once.
 //!
 //! A manifest's size is not in the catalog: where the store was not listed it is estimated from what it lists. What is in a
 //! bundle is taken uncompressed there.
@@ -12,13 +13,13 @@ mod money;
 mod prices;
 mod usage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use runpack_core::commitment::chunk_count;
 use runpack_core::digest::Digest;
-use runpack_core::id::{ExecutionId, Namespace, PackId, RunId, Scenario, Tenant};
-use runpack_core::key::Location;
-use runpack_core::lifecycle::Rule;
+use runpack_core::id::{ExecutionId, Namespace, PackId, PipelineTenant, RunId, Scenario, Tenant};
+use runpack_core::key::{Location, PipelineObject};
+use runpack_core::lifecycle::{Rule, StorageClass};
 use runpack_core::manifest::Subject;
 use runpack_core::name::ArtifactName;
 use runpack_core::time::Timestamp;
@@ -145,7 +146,8 @@ struct Part {
 
 impl Catalog {
     /// What packs cost under each of these sets of rules, whose prefixes are below the store. Objects that are in `measured`
-    /// have the sizes, ages and classes that they have there.
+    /// have the sizes, ages and classes that they have there; else they are where the first set has moved them, and the
+    /// others take them from there.
     ///
     /// # Errors
     /// [`CostError`].
@@ -157,7 +159,7 @@ impl Catalog {
         mut measured: Option<Measured>,
     ) -> Result<Vec<Cost>, CostError> {
         let mut groups: Vec<BTreeMap<String, Usage>> = vec![BTreeMap::new(); rules.len()];
-        let mut missing = 0u64;
+        let (mut missing, mut shared) = (0u64, Shared::default());
         let mut after = (String::new(), String::new());
         loop {
             let page = self.placed(query, &after).await?;
@@ -172,7 +174,7 @@ impl Catalog {
                     continue;
                 };
                 let parts = parts.get(&placed.pack_id).map_or(&[][..], Vec::as_slice);
-                let mut objects = objects(placed, pack, parts);
+                let mut objects = objects(placed, pack, parts, &mut shared);
                 if let Some(measured) = measured.as_mut() {
                     let before = objects.len();
                     objects.retain_mut(|object| object.take_from(measured));
@@ -183,8 +185,9 @@ impl Catalog {
                 for (groups, rules) in groups.iter_mut().zip(rules) {
                     let usage = groups.entry(group.clone()).or_default();
                     usage.add_pack(objects.len().try_into().unwrap_or(u64::MAX));
-                    for object in &objects {
-                        usage.add(object.at(query.at), rules, query.window, prices)?;
+                    for object in &mut objects {
+                        let first = usage.add(object.at(query.at), rules, query.window, prices)?;
+                        object.class = Some(first);
                     }
                 }
             }
@@ -305,17 +308,19 @@ struct Known {
     key: String,
     bytes: u64,
     since: u64,
-    seen: Option<Lying>,
+    /// Where it lies, once that is known.
+    class: Option<StorageClass>,
 }
 
 impl Known {
     /// Takes what was seen of it; whether it was seen at all.
     fn take_from(&mut self, measured: &mut Measured) -> bool {
-        self.seen = measured.take(&self.key);
-        if let Some(seen) = self.seen {
+        let seen = measured.take(&self.key);
+        if let Some(seen) = seen {
             (self.bytes, self.since) = (seen.bytes, seen.since.unix_seconds());
+            self.class = Some(seen.class);
         }
-        self.seen.is_some()
+        seen.is_some()
     }
 
     fn at(&self, at: Timestamp) -> Object<'_> {
@@ -323,7 +328,7 @@ impl Known {
             key: &self.key,
             bytes: self.bytes,
             age_days: age_days(self.since, at),
-            seen: self.seen.map(|seen| seen.class),
+            seen: self.class,
         }
     }
 }
@@ -335,30 +340,45 @@ fn age_days(since: u64, at: Timestamp) -> u32 {
     days.try_into().unwrap_or(u32::MAX)
 }
 
-/// The objects that a pack is where it lies: its artifacts and its manifest, or one bundle.
-fn objects(placed: &Placed, pack: &PackEntry, parts: &[Part]) -> Vec<Known> {
+/// Definitions of pipelines that were counted: the store, whose they are, and the hash.
+type Shared = HashSet<(String, PipelineTenant, Digest)>;
+
+/// The objects that a pack is where it lies: its artifacts and its manifest, or one bundle. What it shares with others is
+/// counted once: the manifests of a run's steps are theirs, and a definition is of the first run.
+fn objects(placed: &Placed, pack: &PackEntry, parts: &[Part], shared: &mut Shared) -> Vec<Known> {
     let since = pack.created_at.unix_seconds();
     let known = |key: String, bytes: u64| Known {
         key,
         bytes,
         since,
-        seen: None,
+        class: None,
     };
     if placed.form != "files" {
         return vec![known(placed.key.clone(), pack.artifact_bytes)];
     }
     let mut objects: Vec<Known> = parts
         .iter()
-        .map(|part| {
+        .filter_map(|part| {
             let name: Option<ArtifactName> = part.name.parse().ok();
             let location =
                 name.map(|name| Location::artifact(&pack.subject, &name, part.commitment));
+            match &location {
+                Some(Location::Pipeline {
+                    object: PipelineObject::StepManifest { .. },
+                    ..
+                }) => return None,
+                Some(Location::PipelineDefinition { tenant, definition }) => {
+                    let key = (placed.store.clone(), tenant.clone(), *definition);
+                    if !shared.insert(key) {
+                        return None;
+                    }
+                }
+                _ => {}
+            }
             // A name that is none is damage, and has no key: it is counted all the same.
             let key = location.and_then(|location| location.key().ok());
-            known(
-                key.map(|key| key.to_string()).unwrap_or_default(),
-                part.bytes,
-            )
+            let key = key.map(|key| key.to_string()).unwrap_or_default();
+            Some(known(key, part.bytes))
         })
         .collect();
     objects.push(known(placed.key.clone(), manifest_bytes(parts)));
@@ -396,8 +416,13 @@ fn group(by: CostBy, placed: &Placed, subject: &Subject) -> String {
             tenant: whose,
             run_id,
             ..
+        }
+        | Subject::Pipeline {
+            tenant: whose,
+            run_id,
         } => (tenant, run) = (Some(whose.as_str()), Some(run_id.as_str())),
         Subject::Execution { execution_id } => execution = Some(execution_id.as_str()),
+        // The compiler wants it: the catalog reads no other kind, and a new one comes with its columns there.
         _ => {}
     }
     let parts = match by {

@@ -2,7 +2,8 @@
 //!
 //! The same bytes are known by their commitment alone: a digest that a producer claims for the whole of a large artifact is
 //! no identity. What lies in bundles is left out, which are compressed as a whole; so are copies in another store, which are
-//! somebody's intention.
+//! somebody's intention. Packs that share an object hold it once: the definition that all runs of a pipeline have, and the
+//! manifest of a step, which only its run lists as an artifact.
 
 use runpack_core::digest::Digest;
 use serde::Serialize;
@@ -40,9 +41,17 @@ pub struct Duplicates {
     pub bytes_once: u64,
 }
 
-const COPIES: &str = "SELECT p.store AS store, a.commitment AS commitment, a.bytes AS bytes, COUNT(*) AS copies \
-                      FROM artifacts a JOIN places p ON p.pack_id = a.pack_id WHERE p.form = 'files' \
-                      GROUP BY a.commitment, a.bytes, p.store";
+/// Every object once. Definitions are few, and only among them is looked for those that several runs have.
+const COPIES: &str = "SELECT store, commitment, bytes, COUNT(*) AS copies FROM (\
+                      SELECT p.store AS store, a.commitment AS commitment, a.bytes AS bytes \
+                      FROM artifacts a JOIN places p ON p.pack_id = a.pack_id \
+                      WHERE p.form = 'files' AND a.kind <> 'pipeline-definition' \
+                      UNION ALL SELECT store, commitment, bytes FROM (\
+                      SELECT DISTINCT p.store AS store, a.commitment AS commitment, a.bytes AS bytes, a.tenant AS tenant, \
+                      CASE WHEN k.subject = 'pipeline' THEN '' ELSE p.key || a.name END AS held \
+                      FROM artifacts a JOIN places p ON p.pack_id = a.pack_id JOIN packs k ON k.pack_id = a.pack_id \
+                      WHERE p.form = 'files' AND a.kind = 'pipeline-definition') definitions\
+                      ) objects GROUP BY commitment, bytes, store";
 
 impl Catalog {
     /// What stores hold more than once: at most `most` of it, the costliest first, and the sums of all.

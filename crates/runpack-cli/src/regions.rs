@@ -12,9 +12,9 @@
 //!       - {tenant: "acme*", regions: [frankfurt, dublin]}
 //! ```
 //!
-//! Invariants: what no route takes goes nowhere; a pack is written only to a region, and only where that region and all
-//! its replicas are among those that its owner's packs may lie in; without `residency` these are the region of the owner's
-//! route and its replicas, with it what no rule names lies nowhere. A bucket is in its region only as its service says so,
+//! Invariants: what no route takes goes nowhere; a pack is written only to a region, and only where that region, all its
+//! replicas and theirs are among those that its owner's packs may lie in; without `residency` these are the region of the
+//! owner's route, its replicas and theirs, with it what no rule names lies nowhere. A bucket is in its region only as its service says so,
 //! or where the configuration takes that upon itself (`LocationRule`). A region is whole: nothing that is said for
 //! another store counts for it.
 
@@ -200,8 +200,7 @@ impl Regions {
     /// In which regions data of this owner may lie.
     fn allowed(&self, owner: &Owner) -> Result<BTreeSet<&RegionName>, RegionError> {
         let Some(residency) = &self.residency else {
-            let region = self.route(owner)?;
-            return Ok(region.replicas.iter().chain([&region.name]).collect());
+            return Ok(self.reached_from(self.route(owner)?));
         };
         let allowed = residency.first(owner).ok_or_else(|| RegionError::Nowhere {
             owner: owner.clone(),
@@ -209,7 +208,21 @@ impl Regions {
         Ok(allowed.iter().collect())
     }
 
-    /// Whether data of this owner may be written to a region, from which it goes on to its replicas.
+    /// A region and wherever its data goes on to: its replicas, and theirs.
+    fn reached_from<'a>(&'a self, region: &'a Region) -> BTreeSet<&'a RegionName> {
+        let mut reached = BTreeSet::from([&region.name]);
+        let mut to_do = vec![region];
+        while let Some(next) = to_do.pop() {
+            for replica in &next.replicas {
+                if reached.insert(replica) {
+                    to_do.extend(self.stores.get(replica));
+                }
+            }
+        }
+        reached
+    }
+
+    /// Whether data of this owner may be written to a region, from which it goes on to its replicas and theirs.
     pub(crate) fn admits(&self, owner: &Owner, region: &Region) -> Result<(), RegionError> {
         let allowed = self.allowed(owner)?;
         let shown = || {
@@ -223,15 +236,11 @@ impl Regions {
                 owner: owner.clone(),
             });
         }
-        match region
-            .replicas
-            .iter()
-            .find(|replica| !allowed.contains(replica))
-        {
+        match self.reached_from(region).difference(&allowed).next() {
             None => Ok(()),
             Some(replica) => Err(RegionError::ReplicaElsewhere {
                 region: region.name.clone(),
-                replica: replica.clone(),
+                replica: (*replica).clone(),
                 allowed: shown(),
                 owner: owner.clone(),
             }),

@@ -5,14 +5,14 @@
 //! is opened for writing; `object_lock` is never ignored ([`StoragePolicy`]).
 
 mod address;
+#[cfg(feature = "server")]
+mod latch;
 mod place;
 mod policy;
 mod regional;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-#[cfg(feature = "server")]
-use std::time::Duration;
 
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::manifest::Subject;
@@ -24,17 +24,13 @@ use runpack_core::store::{ArtifactReader, FileStore, Housekeeping, Store, StoreE
 pub use address::{BucketAddress, StoreAddress, Within, parse_store};
 pub(crate) use address::{is_store, parse_within};
 pub use policy::{PlainStorage, Route, StoragePolicy};
-pub(crate) use regional::{open_region, whereabouts};
+pub(crate) use regional::{bucket_named, open_region, whereabouts};
 
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::profiles;
 use crate::regions::Residency;
 use crate::settings::Settings;
-
-/// How often a bucket that was away at the start is asked.
-#[cfg(feature = "server")]
-const ASKED_EVERY: Duration = Duration::from_secs(5);
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +54,9 @@ pub struct Storage {
     residency: Option<Residency>,
     /// Where it is a region with replicas that was opened to be read with them.
     failover: Option<FailoverReader>,
+    /// What keeps a store shut that was away when it was opened to be written to later.
+    #[cfg(feature = "server")]
+    latch: latch::Latch,
 }
 
 #[derive(Debug, Clone)]
@@ -150,7 +149,22 @@ impl Storage {
             let opened = ask_bucket(settings, bucket, if_away(access)).await?;
             ready_to_write(context, settings, opened, access).await
         })??;
-        context.storage.wrap(opened, access, settings, context)
+        opened.in_use(context, settings, access)
+    }
+
+    /// What the program makes of it; where it is away and is to be written to later, shut until it was asked again.
+    fn in_use(
+        self,
+        context: &Context,
+        settings: &Settings,
+        access: Access,
+    ) -> Result<Self, Failure> {
+        let opened = context.storage.wrap(self, access, settings, context)?;
+        #[cfg(feature = "server")]
+        if access == Access::WriteLater {
+            return Ok(opened.latched());
+        }
+        Ok(opened)
     }
 
     /// Whether the configuration leaves it to the program where packs go, so that it has to know whose they are.
@@ -194,74 +208,43 @@ impl Storage {
     }
 
     fn file(store: FileStore) -> Self {
-        let shared = Arc::new(store.clone());
-        Self {
-            backend: Backend::File(store),
-            store: shared.clone(),
-            keeper: shared,
-            residency: None,
-            failover: None,
-        }
+        Self::of(Backend::File(store.clone()), Arc::new(store))
     }
 
     fn bucket(store: S3Store, asked: Asked) -> Self {
-        let shared = Arc::new(store.clone());
-        Self {
-            backend: Backend::S3(store, asked),
-            store: shared.clone(),
-            keeper: shared,
-            residency: None,
-            failover: None,
-        }
+        Self::of(Backend::S3(store.clone(), asked), Arc::new(store))
     }
 
-    /// The same bucket, read, written and cleaned up through another store, whose own requests are those of `bucket`.
-    #[must_use]
-    pub fn with_store(bucket: S3Store, store: Arc<impl Store + Housekeeping + 'static>) -> Self {
+    fn of(backend: Backend, store: Arc<impl Store + Housekeeping + 'static>) -> Self {
         Self {
-            backend: Backend::S3(bucket, Asked::Answered),
+            backend,
             store: store.clone(),
             keeper: store,
             residency: None,
             failover: None,
+            #[cfg(feature = "server")]
+            latch: latch::Latch::default(),
         }
+    }
+
+    /// The same bucket, read, written and cleaned up through another store, whose own requests are those of `bucket`.
+    /// Whether it answered when it was opened is not forgotten.
+    #[must_use]
+    pub fn with_store(
+        self,
+        bucket: S3Store,
+        store: Arc<impl Store + Housekeeping + 'static>,
+    ) -> Self {
+        let asked = match self.backend {
+            Backend::S3(_, asked) => asked,
+            Backend::File(_) => Asked::Answered,
+        };
+        Self::of(Backend::S3(bucket, asked), store)
     }
 
     /// Whether the bucket did not answer when it was opened ([`Access::WriteLater`]).
     pub const fn was_away(&self) -> bool {
         matches!(self.backend, Backend::S3(_, Asked::Away(_)))
-    }
-
-    /// Waits until the bucket answers, if it was away when it was opened ([`Access::WriteLater`]), and asks what was not
-    /// asked then.
-    ///
-    /// # Errors
-    /// How to write to it was measured again and is not how it is written to: it has to be opened anew.
-    #[cfg(feature = "server")]
-    pub async fn catch_up(&self, context: &Context) -> Result<(), Failure> {
-        let Backend::S3(store, Asked::Away(_)) = &self.backend else {
-            return Ok(());
-        };
-        loop {
-            match store.check().await {
-                Ok(()) | Err(StoreError::Denied { .. }) => break,
-                Err(StoreError::Unreachable { .. }) => {}
-                Err(error) => tracing::error!(%error, "the store is back, and cannot be used"),
-            }
-            tokio::time::sleep(ASKED_EVERY).await;
-        }
-        if let Some(residency) = &self.residency {
-            regional::check_place(context, store, residency.region(), Asked::Answered).await?;
-        }
-        if context.settings()?.create_only.value.is_some()
-            || profiles::writing(context, store).await? == store.settings().create_only
-        {
-            return Ok(());
-        }
-        Err(Failure::new(
-            "how this store is to be written to has changed since it was measured last",
-            "start again: it is measured anew then",
-        ))
     }
 
     /// The store.

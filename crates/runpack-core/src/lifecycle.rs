@@ -7,7 +7,7 @@
 //!   manifest no pack is verified; a caller may lower that bound on purpose ([`ARCHIVE_BYTES_FLOOR`]), and the objects below
 //!   `_runpack/` stay readable even then;
 //! - no version that another lies over is removed unless a caller asks for it by a dangerous name, and then never a manifest:
-//!   the oldest version of a manifest is the commit, whatever lies over it;
+//!   the oldest version of a manifest is the commit, whatever lies over it. The bound for that cannot be lowered;
 //! - of the rules of one store, no two move the same object.
 //!
 //! Source of the limits: Amazon S3 user guide, "Transitioning objects using Amazon S3 Lifecycle" and "Understanding and
@@ -42,7 +42,8 @@ pub struct Lifecycle {
     /// Where versions go that others lie over, by how long they have.
     pub noncurrent: Vec<Transition>,
     /// After how many days versions are removed that others lie over. Whoever may write can lay a version over another, and
-    /// so have it removed: only for buckets that lock versions.
+    /// so have it removed: only for buckets that lock every version by themselves, and only of what is larger than any
+    /// manifest.
     pub dangerous_noncurrent_expiry_days: Option<u32>,
     /// After how many days uploads in parts are given up.
     pub aborted_uploads_days: Option<u32>,
@@ -103,6 +104,16 @@ pub enum LifecycleError {
         from: StorageClass,
         /// The class after.
         to: StorageClass,
+    },
+    /// Manifests would be among the versions that are removed.
+    #[error(
+        "with `dangerously_remove_noncurrent_after`, `archive_larger_than` is at least {min} bytes: the oldest version of a manifest is the commit, and no rule removes it, bytes=`{bytes}`"
+    )]
+    RemovesManifests {
+        /// What was asked for.
+        bytes: u64,
+        /// The least.
+        min: u64,
     },
     /// A bound of sizes is too low.
     #[error("`{what}` is at least {min} bytes, bytes=`{bytes}`")]
@@ -171,6 +182,13 @@ impl Lifecycle {
         in_order(&self.transitions)?;
         in_order(&self.noncurrent)?;
         if let Some(expiry) = self.dangerous_noncurrent_expiry_days {
+            let (bytes, min) = (
+                self.archive_larger_than,
+                Limits::default().manifest_bytes_max,
+            );
+            if bytes < min {
+                return Err(LifecycleError::RemovesManifests { bytes, min });
+            }
             let what = "removing versions that others lie over";
             days(what, expiry, NONCURRENT_EXPIRY_DAYS_MIN)?;
             if let Some(last) = self.noncurrent.last() {

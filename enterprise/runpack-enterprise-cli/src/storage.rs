@@ -48,7 +48,7 @@ impl StoragePolicy for LockingStorage {
         let locking = desk.locking(context, &opened)?;
         if access == Access::Read {
             let store = LockedStore::for_reading(store, locking);
-            return Ok(Storage::with_store(store.bucket().clone(), Arc::new(store)));
+            return Ok(opened.with_store(store.bucket().clone(), Arc::new(store)));
         }
         let Some(tenure) = tenure(settings, &store, context)? else {
             return Ok(opened);
@@ -66,10 +66,7 @@ impl StoragePolicy for LockingStorage {
         }
         let locked = context.wait(LockedStore::open(store.clone(), tenure, locking))??;
         proven(context, &desk, &store, &opened.place(), &modes)?;
-        Ok(Storage::with_store(
-            locked.bucket().clone(),
-            Arc::new(locked),
-        ))
+        Ok(opened.with_store(locked.bucket().clone(), Arc::new(locked)))
     }
 
     fn routes(&self, settings: &Settings) -> bool {

@@ -16,8 +16,16 @@ variable "bucket" {
   default     = "my-bucket"
 }
 
-variable "kms_key_arn" {
-  description = "The key that new objects are encrypted with. Without one the service uses keys of its own."
+data "aws_partition" "current" {}
+
+variable "encryption" {
+  description = "What new objects are encrypted with: AES256 or aws:kms. Without one the bucket's own setting stays as it is."
+  type        = string
+  default     = null
+}
+
+variable "kms_key" {
+  description = "The key, for aws:kms: its id, ARN or alias. Without one the service uses a key of its own."
   type        = string
   default     = null
 }
@@ -47,14 +55,15 @@ variable "trail_bucket" {
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "runpack" {
+  count  = var.encryption == null ? 0 : 1
   bucket = var.bucket
 
   rule {
-    bucket_key_enabled = var.kms_key_arn != null
+    bucket_key_enabled = var.encryption == "aws:kms"
 
     apply_server_side_encryption_by_default {
-      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
-      kms_master_key_id = var.kms_key_arn
+      sse_algorithm     = var.encryption
+      kms_master_key_id = var.encryption == "aws:kms" ? var.kms_key : null
     }
   }
 }
@@ -102,8 +111,8 @@ locals {
         "Effect": "Deny",
         "Principal": "*",
         "Resource": [
-          "arn:aws:s3:::${var.bucket}",
-          "arn:aws:s3:::${var.bucket}/*"
+          "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}",
+          "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}/*"
         ],
         "Sid": "RunpackNothingInTheClear"
       },
@@ -117,8 +126,8 @@ locals {
         "Effect": "Deny",
         "Principal": "*",
         "Resource": [
-          "arn:aws:s3:::${var.bucket}",
-          "arn:aws:s3:::${var.bucket}/*"
+          "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}",
+          "arn:${data.aws_partition.current.partition}:s3:::${var.bucket}/*"
         ],
         "Sid": "RunpackNoOldTls"
       }
@@ -155,7 +164,7 @@ resource "aws_cloudtrail" "runpack" {
 
     field_selector {
       field       = "resources.ARN"
-      starts_with = ["arn:aws:s3:::${var.bucket}/"]
+      starts_with = ["arn:${data.aws_partition.current.partition}:s3:::${var.bucket}/"]
     }
   }
 }

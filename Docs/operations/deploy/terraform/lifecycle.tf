@@ -1,6 +1,8 @@
 # Lifecycle rules of a Runpack store, as `runpack lifecycle terraform` wrote them.
 # A bucket has one set of rules: whatever else it has belongs in here too, or it is removed when this is applied.
 # Use this or `runpack lifecycle apply`, not both.
+# `var.bucket` is declared by the module of `runpack store baseline terraform`: put both into one directory, or declare it.
+# To know: what is archived is undecided to `verify` until `runpack restore` has asked it back
 resource "aws_s3_bucket_lifecycle_configuration" "runpack" {
   bucket                                 = var.bucket
   transition_default_minimum_object_size = "all_storage_classes_128K"

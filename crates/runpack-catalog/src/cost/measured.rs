@@ -8,7 +8,7 @@ use runpack_core::lifecycle::StorageClass;
 use runpack_core::time::Timestamp;
 
 use super::prices::{Prices, PricesError};
-use super::usage::{Bill, Object, Usage};
+use super::usage::{Bill, Object, Usage, Window};
 use super::{CostQuery, age_days};
 
 /// An object as a listing told of it.
@@ -25,32 +25,49 @@ pub struct Lying {
 /// What a store was seen to hold.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    objects: HashMap<[u8; 16], Lying>,
+    objects: HashMap<[u8; 16], Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    lying: Lying,
+    /// Whether it is an object of a pack.
+    is_taken: bool,
 }
 
 impl Measured {
     /// Remembers the object under a key.
     pub fn add(&mut self, key: &str, lying: Lying) {
-        self.objects.insert(short(key), lying);
+        let is_taken = false;
+        self.objects.insert(short(key), Seen { lying, is_taken });
     }
 
+    /// What was seen under a key, which is a pack's. Packs may share objects: it stays there to be seen again.
     pub(super) fn take(&mut self, key: &str) -> Option<Lying> {
-        self.objects.remove(&short(key))
+        let seen = self.objects.get_mut(&short(key))?;
+        seen.is_taken = true;
+        Some(seen.lying)
     }
 
-    /// What was not taken: it lies where it was seen, and no rule is reckoned for it, since its name is not kept.
+    /// What was not taken: it lies where it was seen, no rule is reckoned for it, since its name is not kept, and nobody
+    /// verifies it.
     pub(super) fn rest(&self, query: &CostQuery, prices: &Prices) -> Result<Bill, PricesError> {
+        let window = Window {
+            verifications: 0,
+            ..query.window
+        };
         let mut usage = Usage::default();
-        for lying in self.objects.values() {
+        let rest = self.objects.values().filter(|seen| !seen.is_taken);
+        for Seen { lying, .. } in rest {
             let object = Object {
                 key: "",
                 bytes: lying.bytes,
                 age_days: age_days(lying.since.unix_seconds(), query.at),
                 seen: Some(lying.class),
             };
-            usage.add(object, &[], query.window, prices)?;
+            usage.add(object, &[], window, prices)?;
         }
-        usage.bill(query.window, prices)
+        usage.bill(window, prices)
     }
 }
 

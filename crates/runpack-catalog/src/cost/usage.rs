@@ -77,7 +77,7 @@ impl Usage {
         self.listed = self.listed.saturating_add(pages.saturating_add(1));
     }
 
-    /// Counts an object.
+    /// Counts an object. Returns the class that it is in on the first day.
     ///
     /// # Errors
     /// The prices have none of a class that it comes to.
@@ -87,7 +87,7 @@ impl Usage {
         rules: &[Rule],
         window: Window,
         prices: &Prices,
-    ) -> Result<(), PricesError> {
+    ) -> Result<StorageClass, PricesError> {
         let bytes = u128::from(object.bytes);
         self.objects = self.objects.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -117,7 +117,8 @@ impl Usage {
             there.moved_here = there.moved_here.saturating_add(1);
             (class, day) = (to, after_days);
         }
-        self.stay(class, object.bytes, window.days.saturating_sub(day), prices)
+        self.stay(class, object.bytes, window.days.saturating_sub(day), prices)?;
+        Ok(first)
     }
 
     fn stay(

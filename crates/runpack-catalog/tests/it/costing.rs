@@ -4,14 +4,15 @@ use runpack_catalog::Catalog;
 use runpack_catalog::cost::{Cost, CostBy, CostQuery, Lying, Measured, Money, Prices, Window};
 use runpack_core::commitment::Content;
 use runpack_core::digest::Digest;
+use runpack_core::id::{PipelineTenant, RunId, StepId};
 use runpack_core::key::Location;
 use runpack_core::lifecycle::{Lifecycle, Rule, StorageClass, Transition};
 use runpack_core::limits::Limits;
-use runpack_core::manifest::{Artifact, Subject};
+use runpack_core::manifest::{Artifact, RunPart, Subject};
 use runpack_core::store::MemoryStore;
 use runpack_testing::block_on;
 
-use crate::support::{Both, artifact, commit, manifest, reader, run, store_name};
+use crate::support::{Both, artifact, commit, kind, manifest, reader, run, store_name};
 
 const AT: &str = "2026-11-20T00:00:00Z";
 
@@ -220,5 +221,134 @@ fn what_was_seen_counts_and_what_was_not_is_told() {
             classes,
             [(StorageClass::Standard, 1), (StorageClass::Glacier, 1)]
         );
+    });
+}
+
+#[test]
+fn rules_that_come_later_are_charged_for_moving_what_is_old_already() {
+    let both = Both::start();
+    block_on(async {
+        for catalog in both.open("later").await {
+            filled(&catalog).await;
+            let mut soon = query(CostBy::Tenant);
+            soon.window = Window {
+                days: 2,
+                verifications: 0,
+            };
+            let prices = Prices::amazon().unwrap();
+            let sets = [Vec::new(), cold(), Vec::new()];
+            let found = catalog.cost(&soon, &prices, &sets, None).await.unwrap();
+            let [warm, moved, again] = &found[..] else {
+                panic!()
+            };
+            // Ten of the large ones are older than 30 days: they move at once, and the move is paid.
+            assert_eq!(warm.total.moving.requests, 0);
+            assert_eq!(moved.total.moving.requests, 10);
+            assert!(moved.total.moving.cost > Money::ZERO);
+            assert_eq!(
+                moved.total.classes[0].objects,
+                warm.total.classes[0].objects
+            );
+            assert_eq!(warm, again);
+            // And what the first rules have moved stays there without them.
+            let sets = [cold(), Vec::new()];
+            let found = catalog.cost(&soon, &prices, &sets, None).await.unwrap();
+            assert_eq!(found[0].total.storage, found[1].total.storage);
+        }
+    });
+}
+
+/// Two runs of one pipeline, each with one step. Returns every key that they have in a store.
+async fn piped(catalog: &Catalog) -> Vec<String> {
+    let store = MemoryStore::new();
+    let part =
+        |part: &RunPart, bytes: &[u8]| kind(&part.name(), bytes, part.kind(), part.media_type());
+    for run_id in ["p1", "p2"] {
+        let tenant: PipelineTenant = "acme".parse().unwrap();
+        let run_id: RunId = run_id.parse().unwrap();
+        let step_id: StepId = "train".parse().unwrap();
+        let step = Subject::Step {
+            tenant: tenant.clone(),
+            run_id: run_id.clone(),
+            step_id: step_id.clone(),
+        };
+        let model = artifact(
+            "outputs/model.bin",
+            format!("{run_id}").repeat(99).as_bytes(),
+        );
+        let step = manifest(step, AT, &[], vec![model]);
+        commit(&store, &step).await;
+        let own = |what: &str| format!("{what} of {run_id}");
+        let artifacts = vec![
+            part(&RunPart::Definition, &[7; 500]),
+            part(&RunPart::AuditTrail, own("events").as_bytes()),
+            part(&RunPart::Metadata, own("metadata").as_bytes()),
+            part(&RunPart::Plan, own("plan").as_bytes()),
+            part(&RunPart::Step(step_id), &step.to_bytes()),
+        ];
+        let run = Subject::Pipeline { tenant, run_id };
+        commit(&store, &manifest(run, AT, &[], artifacts)).await;
+    }
+    let filled = catalog
+        .rebuild(&store_name(), &reader(&store), &Limits::default())
+        .await;
+    assert_eq!(filled.unwrap().added, 4);
+    let definition = Digest::of(&[7; 500]);
+    let mut keys = vec![format!("acme/pipelines/{definition}/definition.yaml")];
+    for run in ["p1", "p2"] {
+        let each = [
+            "manifest.json",
+            "plan.json",
+            "metadata.json",
+            "events/audit_trail.jsonl",
+            "steps/train/manifest.json",
+            "steps/train/outputs/model.bin",
+        ];
+        keys.extend(each.map(|name| format!("acme/runs/{run}/{name}")));
+    }
+    keys
+}
+
+#[test]
+fn costs_of_what_packs_of_pipelines_share_are_counted_once() {
+    let both = Both::start();
+    block_on(async {
+        for catalog in both.open("piped").await {
+            let keys = piped(&catalog).await;
+            let cost = &costs(&catalog, &query(CostBy::Run), None).await[0];
+            let groups: Vec<_> = cost
+                .groups
+                .iter()
+                .map(|one| (one.group.as_str(), one.bill.packs, one.bill.objects))
+                .collect();
+            // The definition is the first run's.
+            assert_eq!(groups.len(), 2, "{groups:?}");
+            assert!(groups.contains(&("acme/-/-/p1", 2, 7)), "{groups:?}");
+            assert!(groups.contains(&("acme/-/-/p2", 2, 6)), "{groups:?}");
+
+            let mut measured = Measured::default();
+            let lying = |bytes| Lying {
+                bytes,
+                class: StorageClass::Standard,
+                since: AT.parse().unwrap(),
+            };
+            for key in &keys {
+                measured.add(key, lying(10));
+            }
+            measured.add("acme/else", lying(1_000));
+            let seen = &costs(&catalog, &query(CostBy::Tenant), Some(measured)).await[0];
+            assert_eq!(seen.missing, 0);
+            assert_eq!(seen.total.objects, 13);
+            let others = seen.others.as_ref().unwrap();
+            assert_eq!((others.objects, others.bytes), (1, 1_000));
+            // Nobody verifies what is of no pack.
+            assert_eq!(others.verifying.requests, 0);
+            assert_eq!(others.verifying.cost, Money::ZERO);
+
+            let duplicates = catalog.duplicates(10).await.unwrap();
+            assert_eq!(duplicates.costliest, []);
+            assert_eq!(duplicates.objects, 11);
+            assert_eq!(duplicates.bytes, duplicates.bytes_once);
+        }
     });
 }

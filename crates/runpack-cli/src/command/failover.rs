@@ -2,6 +2,8 @@
 
 mod examine;
 mod examined;
+mod packs;
+mod reading;
 
 use clap::{Args, Subcommand};
 use runpack_core::id::PackId;
@@ -70,7 +72,7 @@ Examples:
   runpack failover test --region-name frankfurt --tenant acme --sample 100
   runpack failover test --pack-id sha256:9f2c...    # also while the region is away
 
-Exit codes: 0 every replica could take over, 1 one could not, 2 it cannot be told";
+Exit codes: 0 every replica could take over, 1 one could not, 2 it cannot be told, as where nothing was verified";
 
 fn parse_name(text: &str) -> Result<RegionName, String> {
     let rule = "a region is named as below `runpacks.regions.stores`";
@@ -141,8 +143,8 @@ impl Examined {
         json!({
             "region": self.name.as_str(),
             "takes_over": self.standing().as_str(),
-            "reached": self.reached.is_ok(),
-            "trouble": self.reached.as_ref().err(),
+            "reached": self.is_reached,
+            "trouble": self.trouble,
             "place": self.place.is,
             "place_detail": self.place.detail,
             "packs": self.packs,
@@ -193,12 +195,12 @@ fn text(examined: &[Examined]) -> String {
         .to_vec(),
     ];
     let mut more = String::new();
-    let reached = |reached: &Result<(), String>| if reached.is_ok() { "yes" } else { "no" };
+    let reached = |is_reached| if is_reached { "yes" } else { "no" };
     for region in examined {
         rows.push(vec![
             region.name.to_string(),
             "-".to_owned(),
-            reached(&region.reached).to_owned(),
+            reached(region.is_reached).to_owned(),
             region.place.is.to_owned(),
             "-".to_owned(),
             "-".to_owned(),
@@ -210,7 +212,7 @@ fn text(examined: &[Examined]) -> String {
             rows.push(vec![
                 region.name.to_string(),
                 replica.name.to_string(),
-                reached(&replica.reached).to_owned(),
+                reached(replica.reached.is_ok()).to_owned(),
                 replica.place.is.to_owned(),
                 format!(
                     "{} of {}",
@@ -235,7 +237,7 @@ fn text(examined: &[Examined]) -> String {
             }
         }
         let who = format!("region `{}`", region.name);
-        let told = region.reached.as_ref().err().into_iter();
+        let told = region.trouble.iter();
         told.chain(&region.place.detail)
             .chain(&region.faults)
             .for_each(|what| add!(more, "{who}: {}\n", safe(what)));

@@ -16,7 +16,7 @@ use super::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Tone};
-use crate::storage::{Access, BucketAddress, Storage, StoreAddress, parse_store};
+use crate::storage::{Access, BucketAddress, Storage, StoreAddress, bucket_named, parse_store};
 use crate::table::{safe, size};
 use crate::terraform;
 
@@ -47,13 +47,15 @@ enum What {
 /// Which store.
 #[derive(Debug, Args)]
 struct Target {
-    /// The store: s3://BUCKET/PREFIX [default: the bucket that is configured]
+    /// The store: s3://BUCKET/PREFIX or region:NAME [default: the bucket that is configured]
     #[arg(value_name = "STORE", value_parser = parse_store)]
     store: Option<StoreAddress>,
 }
 
 /// The store, and the rules that are wanted of its bucket.
 struct Wanted {
+    /// As it was named.
+    store: StoreAddress,
     address: BucketAddress,
     wishes: Lifecycle,
     rules: Vec<Rule>,
@@ -77,8 +79,14 @@ impl Execute for LifecycleCommand {
             }
             What::Apply(command) => command.execute(context),
             What::Terraform(target) => {
-                let rules = target.wanted(context)?.rules;
-                let text = terraform::lifecycle(&rules);
+                let wanted = target.wanted(context)?;
+                if wanted.rules.is_empty() {
+                    return Err(Failure::new(
+                        "there are no rules, and Terraform takes no set without one",
+                        "write a wish below `runpacks.lifecycle`, or leave the resource out",
+                    ));
+                }
+                let text = terraform::lifecycle(&wanted.rules, &wanted.cautions());
                 match context.output.format() {
                     Format::Json => context.output.print_json(&json!({ "terraform": text }))?,
                     Format::Text => context.output.print(&text)?,
@@ -91,16 +99,16 @@ impl Execute for LifecycleCommand {
 
 impl Target {
     fn wanted(self, context: &Context) -> Result<Wanted, Failure> {
-        let address = match self.store {
-            Some(address) => address,
+        let store = match self.store {
+            Some(store) => store,
             None => context.settings()?.remote()?,
         };
-        let StoreAddress::S3(address) = address else {
-            return Err(Failure::new(
-                format!("a directory has no storage classes, store=`{address}`"),
+        let (_, address) = bucket_named(context, &store)?.ok_or_else(|| {
+            Failure::new(
+                format!("a directory has no storage classes, store=`{store}`"),
                 "give s3://BUCKET/PREFIX",
-            ));
-        };
+            )
+        })?;
         let wishes = context.config()?.lifecycle.ok_or_else(|| {
             Failure::new(
                 "nothing is wished for: runpack.yaml has no `runpacks.lifecycle`",
@@ -109,6 +117,7 @@ impl Target {
         })?;
         let rules = wishes.rules(address.prefix.as_str())?;
         Ok(Wanted {
+            store,
             address,
             wishes,
             rules,
@@ -127,8 +136,7 @@ impl From<LifecycleError> for Failure {
 
 impl Wanted {
     fn open(&self, context: &Context) -> Result<Storage, Failure> {
-        let address = StoreAddress::S3(self.address.clone());
-        Storage::open(context, &address, Access::Read)
+        Storage::open(context, &self.store, Access::Read)
     }
 
     /// What one should know before these rules act.
@@ -159,11 +167,11 @@ impl Wanted {
             cautions.push("ONEZONE_IA is in one zone: who loses that loses the packs".to_owned());
         }
         if self.wishes.dangerous_noncurrent_expiry_days.is_some() {
-            cautions.push(
-                "versions are removed that others lie over: whoever may write can have an artifact removed so, once no \
-                 lock keeps it"
-                    .to_owned(),
-            );
+            cautions.push(format!(
+                "versions of more than {} that others lie over are REMOVED, which are artifacts and bundles: whoever may \
+                 write lays a version over one, and it goes once no lock keeps it",
+                size(bytes)
+            ));
         }
         cautions
     }

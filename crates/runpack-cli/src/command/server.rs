@@ -259,10 +259,12 @@ impl Rebuild {
             Some(address) => address.clone(),
             None => context.settings()?.address()?,
         };
+        // Looked at and removed from as `gc` does; written to as by every command that writes.
         let storage = Storage::open(context, &address, storage::Access::Read)?;
+        let written = Storage::open(context, &address, storage::Access::Write)?;
         let records = Records::new(storage.store(), Arc::new(SystemClock));
         let helpers = Helpers::new(
-            storage.store(),
+            written.store(),
             storage.housekeeping(),
             HelperSettings::default(),
         );

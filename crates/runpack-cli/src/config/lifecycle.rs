@@ -9,6 +9,7 @@ use super::Read;
 use super::document::text;
 use crate::duration::parse_duration;
 use crate::failure::Failure;
+use crate::limits::parse_bytes;
 use crate::yaml;
 
 const DAY_SECONDS: u64 = 86_400;
@@ -102,8 +103,8 @@ impl Read<'_> {
     }
 
     fn bytes(&self, key: &str, text: &str) -> Result<u64, Failure> {
-        parse_bytes(text).ok_or_else(|| {
-            let rule = "write a number of bytes, or one with KiB, MiB or GiB, such as 64MiB";
+        parse_bytes(text).map_err(|_| {
+            let rule = "write a number of bytes, or one with KiB, MiB, GiB or TiB, such as 64MiB";
             self.wrong(&named(key), text, rule)
         })
     }
@@ -111,43 +112,4 @@ impl Read<'_> {
 
 fn named(key: &str) -> String {
     format!("runpacks.lifecycle.{key}")
-}
-
-/// A size as people write it.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|found: char| found.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..)? {
-        "" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let number: u64 = digits.parse().ok().filter(|_| is_number)?;
-    number.checked_mul(unit)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [
-            ("131072", Some(131_072)),
-            ("128KiB", Some(131_072)),
-            ("64MiB", Some(64 << 20)),
-            ("1GiB", Some(1 << 30)),
-            ("", None),
-            ("MiB", None),
-            ("+1", None),
-            ("1 MiB", None),
-            ("1.5MiB", None),
-            ("1MB", None),
-            ("18446744073709551615GiB", None),
-        ] {
-            assert_eq!(parse_bytes(text), bytes, "{text}");
-        }
-    }
 }

@@ -29,8 +29,8 @@ use crate::settings::Settings;
 ///     }
 ///
 ///     fn wrap(&self, opened: Storage, _: Access, _: &Settings, _: &Context) -> Result<Storage, Failure> {
-///         let Some(bucket) = opened.s3() else { return Ok(opened) };
-///         Ok(Storage::with_store(bucket.clone(), Arc::new(bucket.clone())))
+///         let Some(bucket) = opened.s3().cloned() else { return Ok(opened) };
+///         Ok(opened.with_store(bucket.clone(), Arc::new(bucket)))
 ///     }
 /// }
 ///

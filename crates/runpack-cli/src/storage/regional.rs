@@ -1,17 +1,19 @@
 //! Opening the stores of `runpacks.regions`.
 //!
 //! Invariants: where there are regions, nothing else is written to; a region is written to only where its bucket is where
-//! the configuration says ([`check_place`]), and takes only what may lie there; replicas are only read. A store that is
-//! named by its directory or bucket and is a region's is that region.
+//! the configuration says ([`check_place`]), and takes only what may lie there; replicas are only read; the directory of a
+//! region is never made here. A store that is named by its directory or bucket and is a region's is that region.
+
+use std::path::Path;
 
 use runpack_core::routing::Owner;
-use runpack_core::store::StoreError;
 use runpack_core::store::failover::{FailoverReader, Role, Source};
 use runpack_core::store::s3::{BucketLocation, S3Store};
+use runpack_core::store::{FileStore, StoreError};
 
 use super::{
-    Access, Asked, Backend, IfAway, Storage, StoreAddress, ask_bucket, if_away, ready_to_write,
-    warn,
+    Access, Asked, Backend, BucketAddress, IfAway, Storage, StoreAddress, ask_bucket, if_away,
+    ready_to_write, warn,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -60,9 +62,9 @@ pub(crate) fn open_region(
                 }
                 ready_to_write(context, &settings, opened, access).await
             })??;
-            context.storage.wrap(opened, access, &settings, context)?
+            opened.in_use(context, &settings, access)?
         }
-        (RegionPlace::Directory(root), _) => Storage::open_directory(context, root, access)?,
+        (RegionPlace::Directory(root), _) => in_directory(context, root)?,
         (RegionPlace::Bucket(_), None) => return Err(no_regions()),
     };
     match settings.regions() {
@@ -145,12 +147,39 @@ fn open_to_read(
         (RegionPlace::Bucket(_), Some(bucket)) => {
             let settings = settings.of_region(region);
             let opened = context.wait(ask_bucket(&settings, &bucket, if_away))??;
-            context
-                .storage
-                .wrap(opened, Access::Read, &settings, context)
+            opened.in_use(context, &settings, Access::Read)
         }
-        (RegionPlace::Directory(root), _) => Storage::open_directory(context, root, Access::Read),
+        (RegionPlace::Directory(root), _) => in_directory(context, root),
         (RegionPlace::Bucket(_), None) => Err(no_regions()),
+    }
+}
+
+/// Opens the directory of a region, which is never made here: where a disk or share is not mounted, it would be another one.
+fn in_directory(context: &Context, root: &Path) -> Result<Storage, Failure> {
+    context.wait(FileStore::open(root))?.map(Storage::file).map_err(|error| {
+        let help = "mount what belongs there, or make the directory: a region's is never made by writing to it";
+        Failure::new(error.to_string(), help)
+    })
+}
+
+/// The bucket that is meant by an address, with the settings that count for it; `None` for a directory. Nothing is asked of
+/// anybody.
+pub(crate) fn bucket_named(
+    context: &Context,
+    address: &StoreAddress,
+) -> Result<Option<(Settings, BucketAddress)>, Failure> {
+    let settings = context.settings()?;
+    let region = match settings.regions() {
+        Some(regions) => at(regions, &settings, address)?,
+        None => None,
+    };
+    match (region, address) {
+        (Some(region), _) => Ok(region
+            .bucket_address()
+            .map(|bucket| (settings.of_region(region), bucket))),
+        (None, StoreAddress::S3(bucket)) => Ok(Some((settings, bucket.clone()))),
+        (None, StoreAddress::File(_)) => Ok(None),
+        (None, StoreAddress::Region(_)) => Err(no_regions()),
     }
 }
 

@@ -4,17 +4,25 @@ use runpack_core::lifecycle::Rule;
 
 use super::quoted;
 
-/// The resource for these rules. The bucket is the variable that the baseline declares.
-pub(crate) fn lifecycle(rules: &[Rule]) -> String {
+/// The resource for these rules, below what one should know of them. The bucket is the variable that the baseline declares.
+pub(crate) fn lifecycle(rules: &[Rule], cautions: &[String]) -> String {
     let mut text = "\
 # Lifecycle rules of a Runpack store, as `runpack lifecycle terraform` wrote them.
 # A bucket has one set of rules: whatever else it has belongs in here too, or it is removed when this is applied.
 # Use this or `runpack lifecycle apply`, not both.
+# `var.bucket` is declared by the module of `runpack store baseline terraform`: put both into one directory, or declare it.
+"
+    .to_owned();
+    for caution in cautions {
+        add!(text, "# To know: {}\n", caution.replace(['\r', '\n'], " "));
+    }
+    text.push_str(
+        "\
 resource \"aws_s3_bucket_lifecycle_configuration\" \"runpack\" {
   bucket                                 = var.bucket
   transition_default_minimum_object_size = \"all_storage_classes_128K\"
-"
-    .to_owned();
+",
+    );
     for rule in rules {
         add!(
             text,

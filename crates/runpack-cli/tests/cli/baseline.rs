@@ -84,6 +84,12 @@ fn what_is_stronger_or_somebody_elses_stays() {
     assert_eq!(is(&other, "encryption"), "by-hand");
     let same = format!("store baseline check @ --log-bucket {}", remote.bucket.name);
     assert_eq!(is(&remote.json(&same, 1), "access-log"), "by-hand");
+    // Somebody lets others own what they write.
+    block_on(remote.bucket.set_ownership_raw("ObjectWriter"));
+    for _ in 0..2 {
+        let set = remote.json("store baseline apply @ --yes", 1);
+        assert_eq!(is(&set, "ownership"), "by-hand", "{set}");
+    }
 }
 
 #[test]
@@ -132,11 +138,67 @@ fn the_module_has_the_statements_that_are_set() {
         .out;
     let body: Value = hcl::from_str(&hcl).unwrap();
     let statements = &body["locals"]["transport_statements"];
-    let wanted = transport_statements("${var.bucket}", Some(TlsVersion::V1_3));
+    let scope = ("${data.aws_partition.current.partition}", "${var.bucket}");
+    let wanted = transport_statements(scope, Some(TlsVersion::V1_3));
     assert_eq!(*statements, Value::Array(wanted));
     assert_eq!(body["variable"]["bucket"]["default"], "evidence");
     desk.line("store baseline terraform file:x").expect(2);
     desk.line("store baseline check file:x").expect(2);
     desk.line("store baseline check s3://evidence --min-tls 1.1")
         .expect(2);
+}
+
+/// What the configuration and the options say is what the module does where nobody gives a variable.
+#[test]
+fn the_baseline_module_has_what_is_configured() {
+    let desk = Desk::new();
+    let defaults = |line: &str| {
+        let hcl = desk.line(&format!("store baseline terraform {line}"));
+        let body: Value = hcl::from_str(&hcl.expect(0).out).unwrap();
+        let names = [
+            "bucket",
+            "encryption",
+            "kms_key",
+            "log_bucket",
+            "log_prefix",
+        ];
+        names.map(|name| body["variable"][name]["default"].clone())
+    };
+    // The bucket's own encryption may be the stronger one.
+    let plain = [
+        json!("evidence"),
+        json!(null),
+        json!(null),
+        json!(null),
+        json!("access/"),
+    ];
+    assert_eq!(defaults("s3://evidence"), plain);
+    desk.write(
+        "runpack.yaml",
+        "runpacks:\n  s3:\n    bucket: evidence\n    sse: aws:kms\n    sse_kms_key: alias/one\n",
+    );
+    assert_eq!(
+        defaults("--log-bucket my-logs --log-prefix of/${x}/"),
+        [
+            json!("evidence"),
+            json!("aws:kms"),
+            json!("alias/one"),
+            json!("my-logs"),
+            json!("of/${x}/"),
+        ]
+    );
+    desk.write(
+        "runpack.yaml",
+        "runpacks:\n  regions:\n    stores:\n      eu: {bucket: evidence-eu, region: eu-central-1, sse: aws:kms}\n      \
+         vault: {root: vault, location: trusted}\n    routes:\n      - {tenant: \"*\", region: eu}\n",
+    );
+    for named in ["region:eu", "s3://evidence-eu"] {
+        let [bucket, encryption, key, ..] = defaults(named);
+        assert_eq!(
+            (bucket, encryption, key),
+            (json!("evidence-eu"), json!("aws:kms"), json!(null))
+        );
+    }
+    desk.line("store baseline terraform region:vault").expect(2);
+    desk.line("store baseline terraform region:mars").expect(2);
 }

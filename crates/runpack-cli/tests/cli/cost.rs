@@ -71,6 +71,15 @@ fn prices_and_rules_are_replaced() {
     // Nothing here is large enough to move.
     assert_eq!(report["with_lifecycle"]["saves"], "0.000000000");
     desk.write("bad.json", "{}");
+    desk.write("large.json", vec![b' '; (1 << 20) + 1]);
+    for (table, why) in [
+        ("bad.json", "aws-us-east-1.json"),
+        ("large.json", "larger than one can be"),
+    ] {
+        let said = line(&format!("--prices {table}"), 2);
+        let told = format!("{}{}", said.out, said.err);
+        assert!(told.contains(why), "{told}");
+    }
     desk.write("bad.yaml", "transitions: [{to: STANDARD_IA, after: 1d}]\n");
     for more in [
         "--prices bad.json",

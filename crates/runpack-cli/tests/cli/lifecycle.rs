@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, mpsc};
 
+use runpack_core::store::s3::LockMode;
 use runpack_testing::block_on;
+use runpack_testing::proxy::{Call, Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Kind};
 use serde_json::{Value, json};
 
 use crate::s3::Remote;
 use crate::schema::check;
-use crate::support::{Desk, text};
+use crate::support::{Desk, said, text};
 
 const WISHES: &str = "\
 runpacks:
@@ -52,6 +55,17 @@ fn rules_are_printed_without_asking_anybody() {
     check("lifecycle", &rules);
     let hcl = desk.line(&format!("lifecycle terraform {STORE}")).expect(0);
     insta::assert_snapshot!("lifecycle-terraform", hcl.out);
+    // What `rules` tells is in the module too.
+    let told = desk
+        .line(&format!("lifecycle rules {STORE} --json"))
+        .expect(0)
+        .json();
+    let cautions = told["cautions"].as_array().unwrap();
+    assert!(!cautions.is_empty());
+    for caution in cautions {
+        let line = format!("# To know: {}\n", caution.as_str().unwrap());
+        assert!(hcl.out.contains(&line), "{line}");
+    }
     let whole = desk
         .line("lifecycle terraform s3://evidence --json")
         .expect(0)
@@ -82,7 +96,12 @@ fn l10_wishes_that_lose_evidence_or_money_are_refused() {
         ("expiration: 30d", "unknown key"),
         ("archive_larger_than: 64KiB", "archive_larger_than"),
         ("larger_than: 1kb", "KiB"),
+        ("archive_larger_than: 99TiB1", "TiB"),
         ("dangerously_remove_noncurrent_after: 7d", "30 to"),
+        (
+            "{dangerously_remove_noncurrent_after: 400d, archive_larger_than: 1MiB}",
+            "the oldest version of a manifest is the commit",
+        ),
         ("aborted_uploads_after: 1d", "7 to"),
     ] {
         let err = rules(below);
@@ -207,6 +226,40 @@ fn l10_a_store_that_leaves_the_bounds_out_is_found_out_and_put_back() {
     assert!(changes.iter().all(|change| change["change"] == "add"));
 }
 
+/// Putting the former set back would take away what another tool has set in that moment.
+#[test]
+fn undoing_lifecycle_rules_takes_nobody_elses_away() {
+    let remote = remote(Kind::Moto, BucketKind::Versioned, WISHES);
+    block_on(remote.bucket.add_lifecycle_rule_raw("theirs", "logs/", 9));
+    let proxy = FaultProxy::start(&remote.server().endpoint);
+    let (set, was_set) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let meanwhile = Call::new(move |_| {
+        set.send(()).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+    });
+    let sending = Rule::new(Fault::CallAfter(meanwhile)).method("PUT");
+    proxy.plan(sending.query("lifecycle").nth(1));
+    let said = std::thread::scope(|scope| {
+        let bucket = &remote.bucket;
+        scope.spawn(move || {
+            was_set.recv().unwrap();
+            block_on(bucket.add_lifecycle_rule_raw("another", "x/", 5));
+            go_on.send(()).unwrap();
+        });
+        let mut command = remote.command();
+        command.env("RUNPACK_STORE_ENDPOINT", proxy.endpoint());
+        let store = format!("s3://{}/ci", remote.bucket.name);
+        said(command.args(["lifecycle", "apply", &store, "--yes"]))
+    });
+    let said = said.expect(2);
+    assert!(said.err.contains("nothing was put back"), "{}", said.err);
+    let diff = remote.json("lifecycle diff @", 1);
+    let foreign = ids(diff["foreign"].as_array().unwrap());
+    assert_eq!(foreign, ["theirs", "another"], "{diff}");
+}
+
 #[test]
 fn a_class_that_a_store_does_not_have_is_refused() {
     let remote = remote(Kind::Ceph, BucketKind::Versioned, WISHES);
@@ -224,17 +277,25 @@ fn a_class_that_a_store_does_not_have_is_refused() {
 fn l10_versions_are_removed_only_where_they_are_locked() {
     const REMOVING: &str =
         "runpacks:\n  lifecycle:\n    dangerously_remove_noncurrent_after: 400d\n";
-    let open = remote(Kind::Moto, BucketKind::Versioned, REMOVING);
-    let said = open.line("lifecycle apply @ --yes").expect(2);
-    assert!(said.err.contains("Object Lock"), "{}", said.err);
-    let locked = remote(Kind::MiniStack, BucketKind::Locked, REMOVING);
+    // That versions can be locked does not say that they are.
+    for (kind, how) in [
+        (Kind::Moto, BucketKind::Versioned),
+        (Kind::MiniStack, BucketKind::Locked),
+    ] {
+        let open = remote(kind, how, REMOVING);
+        let said = open.line("lifecycle apply @ --yes").expect(2);
+        assert!(said.err.contains("by itself"), "{}", said.err);
+        assert_eq!(open.json("lifecycle diff @", 1)["same"], false);
+    }
+    let locking = BucketKind::LockedByDefault(LockMode::Governance, 1);
+    let locked = remote(Kind::MiniStack, locking, REMOVING);
     locked.line("lifecycle apply @ --yes").expect(0);
     let diff = locked.json("lifecycle diff @", 0);
     assert!(
         diff["cautions"][0]
             .as_str()
             .unwrap()
-            .contains("whoever may write")
+            .contains("of more than 64.0 MiB that others lie over are REMOVED")
     );
 }
 
@@ -328,4 +389,30 @@ fn rule(block: &Value) -> Value {
         uploads.map(|one| &one["days_after_initiation"]),
     );
     rule
+}
+
+#[test]
+fn lifecycle_rules_are_those_of_a_region() {
+    let regions = "  regions:
+    stores:
+      eu: {bucket: evidence-eu, path_prefix: ci, region: eu-central-1}
+      vault: {root: vault, location: trusted}
+    routes:
+      - {tenant: \"*\", region: eu}
+";
+    let desk = desk(&format!("{UPLOADS}{regions}"));
+    let of = |store: &str| {
+        let line = format!("lifecycle rules {store} --json");
+        desk.line(&line).expect(0).json()
+    };
+    assert_eq!(of("region:eu"), of("s3://evidence-eu/ci"));
+    assert_eq!(text(&of("region:eu"), "store"), "s3://evidence-eu/ci");
+    desk.line("lifecycle terraform region:eu").expect(0);
+    for none in ["region:vault", "region:mars"] {
+        desk.line(&format!("lifecycle rules {none}")).expect(2);
+    }
+    // Terraform takes no set without a rule.
+    desk.write("runpack.yaml", "runpacks:\n  lifecycle: {}\n");
+    let said = desk.line(&format!("lifecycle terraform {STORE}")).expect(2);
+    assert!(said.err.contains("there are no rules"), "{}", said.err);
 }

@@ -64,6 +64,9 @@ fn desk(config: &str) -> (Desk, Value) {
     ))
     .expect(0);
     desk.write("runpack.yaml", config);
+    for region in ["eu", "eu-2", "us", "vault"] {
+        fs::create_dir(desk.path(region)).unwrap();
+    }
     (desk, exported)
 }
 
@@ -160,6 +163,12 @@ fn residency_is_kept_whichever_way_the_destination_came() {
             "{untouched}"
         );
     }
+    #[cfg(feature = "server")]
+    {
+        fs::create_dir(desk.path("strange")).unwrap();
+        let line = "server rebuild file:strange";
+        refused(desk.line(line), "none of the regions");
+    }
     // The control: where it may lie it comes, to a replica too.
     desk.line("push b.tar.gz --to region:eu-2").expect(0);
     desk.line("mirror file:plain region:eu-2").expect(0);
@@ -173,6 +182,58 @@ fn without_residency_a_pack_may_lie_where_its_route_leads_and_in_its_replicas() 
     desk.line("push pack --to region:us").expect(2);
     desk.line("push pack --to region:eu").expect(0);
     desk.line("push pack --to region:eu-2").expect(0);
+}
+
+#[test]
+fn what_goes_to_a_region_goes_to_the_replicas_of_its_replicas() {
+    let chained = CONFIG.replace(
+        "eu-2: {root: eu-2, location: trusted}",
+        "eu-2: {root: eu-2, location: trusted, replicas: [us]}",
+    );
+    let (desk, _) = desk(&chained);
+    for to in ["region:eu", "region:eu-2"] {
+        let said = desk.line(&export("acme", &format!("--to {to}"))).expect(2);
+        assert!(
+            said.err
+                .contains("has a replica in which this must not lie")
+                && said.err.contains("replica=`us`"),
+            "{}",
+            said.err
+        );
+    }
+    // Also where they are replicas of each other.
+    let both = CONFIG.replace(
+        "eu-2: {root: eu-2, location: trusted}",
+        "eu-2: {root: eu-2, location: trusted, replicas: [eu]}",
+    );
+    desk.write("runpack.yaml", both);
+    desk.line(&export("acme", "")).expect(0);
+    // Without residency they may lie wherever they go on to.
+    let config = chained.split("    residency").next().unwrap();
+    desk.write("runpack.yaml", config);
+    desk.line(&export("acme", "--to region:us")).expect(0);
+}
+
+/// A disk that is not mounted leaves a path without a directory, which would fill another disk.
+#[test]
+fn the_directory_of_a_region_is_never_made() {
+    let (desk, _) = desk(CONFIG);
+    fs::remove_dir(desk.path("eu")).unwrap();
+    for line in [
+        export("acme", ""),
+        "push pack --to region:eu".to_owned(),
+        "mirror file:plain region:eu".to_owned(),
+    ] {
+        let said = desk.line(&line).expect(2);
+        assert!(
+            said.err.contains("mount what belongs there"),
+            "{}",
+            said.err
+        );
+        assert!(!desk.path("eu").exists(), "{line}");
+    }
+    fs::create_dir(desk.path("eu")).unwrap();
+    desk.line(&export("acme", "")).expect(0);
 }
 
 #[cfg(feature = "server")]
@@ -651,4 +712,84 @@ fn a_failover_is_tested_by_reading() {
     assert_eq!(gone["regions"][0]["replicas"][0]["reached"], false);
     let said = desk.line("failover test --region-name us").expect(2);
     assert!(said.err.contains("has no replicas"), "{}", said.err);
+}
+
+/// A bucket behind a proxy with a directory as its replica, and one pack in both.
+fn with_a_vault(rule: &str) -> (Desk, FaultProxy, TestBucket) {
+    let moto = shared(Kind::Moto);
+    let bucket = block_on(moto.bucket(BucketKind::Versioned));
+    let proxy = FaultProxy::start(&moto.endpoint);
+    let (desk, _) = desk("{}\n");
+    let eu = store(
+        &bucket,
+        &proxy.endpoint(),
+        &format!("location: {rule}, replicas: [vault]"),
+    );
+    let vault = ("vault", "{root: vault, location: trusted}");
+    desk.write("runpack.yaml", config(&eu, &[vault]));
+    (desk, proxy, bucket)
+}
+
+#[test]
+fn a_failover_test_needs_no_more_than_reading_and_says_what_it_lacks() {
+    let (desk, proxy, bucket) = with_a_vault(TRUSTED.trim_start_matches("location: "));
+    let line = |line: &str, code: i32| {
+        let mut command = desk.command();
+        command.args(line.split_whitespace());
+        said(with_keys(&mut command, bucket.server(), &[])).expect(code)
+    };
+    let test = |code: i32| {
+        let found = line("failover test --json", code).json();
+        check("failover", &found);
+        found
+    };
+    // Nothing is there to be verified.
+    assert_eq!(test(2)["takes_over"], "undecided");
+    line(&export("acme", ""), 0);
+    line("mirror region:eu region:vault", 0);
+    let denied = |of: &str| {
+        let answer = Fault::Answer(Answer::error(403, "AccessDenied"));
+        proxy.plan(Rule::new(answer).method("GET").query(of).always());
+    };
+    denied("uploads");
+    let found = test(0);
+    let region = &found["regions"][0];
+    assert_eq!(
+        (&region["packs"], &region["trouble"]),
+        (&1.into(), &Value::Null)
+    );
+    denied("versions");
+    let found = test(2);
+    let region = &found["regions"][0];
+    assert_eq!(region["takes_over"], "undecided", "{found}");
+    assert_eq!(region["replicas"][0]["takes_over"], "undecided", "{found}");
+    assert_eq!(
+        (&region["reached"], &region["packs"]),
+        (&true.into(), &Value::Null)
+    );
+    let trouble = text(region, "trouble").to_owned();
+    assert!(trouble.contains("does not allow listing"), "{trouble}");
+    assert!(line("failover test", 2).out.contains(&trouble));
+}
+
+#[test]
+fn a_failover_test_counts_where_the_region_itself_is() {
+    let (desk, proxy, bucket) = with_a_vault("trusted");
+    let line = |line: &str, code: i32| {
+        let mut command = desk.command();
+        command.args(line.split_whitespace());
+        said(with_keys(&mut command, bucket.server(), &[])).expect(code)
+    };
+    line(&export("acme", ""), 0);
+    line("mirror region:eu region:vault", 0);
+    line("failover test", 0);
+    let elsewhere = Fault::SetHeader("x-amz-bucket-region".to_owned(), Some("mars-1".to_owned()));
+    proxy.plan(Rule::new(elsewhere).method("HEAD").always());
+    let found = line("failover test --json", 1).json();
+    let region = &found["regions"][0];
+    assert_eq!(
+        (&region["place"], &region["takes_over"]),
+        (&"wrong".into(), &"no".into())
+    );
+    assert_eq!(region["replicas"][0]["takes_over"], "yes");
 }

@@ -254,6 +254,69 @@ fn w15_n01_a_server_with_a_spool_starts_while_its_store_is_away() {
     assert_eq!(payloads(remote.objects()), 4);
 }
 
+/// What was spooled while the store was away does not leave before the bucket was found where it must be.
+#[test]
+fn w15_s22_a_region_that_comes_back_elsewhere_gets_nothing() {
+    let remote = Remote::new(Kind::MiniStack, BucketKind::Versioned);
+    let desk = &remote.desk;
+    let token = policy(desk);
+    let line = FaultProxy::start(&remote.server().endpoint);
+    let own = remote.server().region.clone();
+    desk.write(
+        "runpack.yaml",
+        format!(
+            "runpacks:\n  regions:\n    stores:\n      eu: {{endpoint: \"{}\", bucket: {}, path_prefix: ci, region: {own}}}\n    \
+             routes:\n      - {{tenant: \"*\", region: eu}}\n",
+            line.endpoint(),
+            remote.bucket.name
+        ),
+    );
+    let begin = || {
+        let mut command = desk.command();
+        command
+            .env("RUNPACK_STORE_ACCESS_KEY", &remote.server().access_key)
+            .env("RUNPACK_STORE_SECRET_KEY", &remote.server().secret_key);
+        Server::begin(command, "region:eu --spool spool", token.clone())
+    };
+    let located = |region: &str| {
+        let told = Fault::SetHeader("x-amz-bucket-region".to_owned(), Some(region.to_owned()));
+        line.plan(Rule::new(told).method("HEAD").always());
+    };
+    let send = |server: &Server, run: u32| {
+        let sent = server.ask("POST", "/v1/records", &record(&format!("r{run}")));
+        assert_eq!(sent.0, 201, "{run}");
+    };
+    located(&own);
+    let server = begin();
+    send(&server, 1);
+    assert_eq!(server.stop(), Some(0));
+    let before = remote.objects();
+    assert!(!before.is_empty());
+    line.clear();
+    line.plan(Rule::new(Fault::ResetBeforeRequest).always());
+    let mut server = begin();
+    send(&server, 2);
+    line.clear_log();
+    line.clear();
+    located("mars-1");
+    // It ends by itself, before anything is brought there.
+    assert_eq!(server.child.wait().unwrap().code(), Some(2));
+    let is_write = |method: &str| method == "PUT" || method == "POST" || method == "DELETE";
+    let log = line.log();
+    assert!(!log.iter().any(|one| is_write(&one.method)), "{log:#?}");
+    assert_eq!(remote.objects(), before);
+    // Where it is back in its place, all that waited is brought.
+    line.clear();
+    located(&own);
+    let server = begin();
+    let has_second = || {
+        let objects = remote.objects();
+        objects.iter().any(|key| key.contains("run=r2/payload"))
+    };
+    assert!(comes(has_second), "{:#?}", remote.objects());
+    assert_eq!(server.stop(), Some(0));
+}
+
 /// Ends an execution, which makes it a pack.
 fn execute(server: &Server, id: &str) {
     let opening = json!({"execution_id": id, "organization": "acme", "project": "hil", "runner_type": "bench"});

@@ -82,13 +82,18 @@ fn l10_wishes_that_are_refused() {
         change(&mut wishes);
         wishes.rules("")
     };
-    let changes: [fn(&mut Lifecycle); 7] = [
+    let changes: [fn(&mut Lifecycle); 8] = [
         |w| w.larger_than = SMALL_BYTES_MAX - 1,
         |w| w.archive_larger_than = ARCHIVE_BYTES_FLOOR - 1,
         |w| (w.larger_than, w.archive_larger_than) = (2 << 20, 1 << 20),
         |w| w.archive_larger_than = u64::MAX,
         |w| w.aborted_uploads_days = Some(6),
         |w| w.dangerous_noncurrent_expiry_days = Some(29),
+        // The manifest of a large pack would be among what is removed.
+        |w| {
+            w.archive_larger_than = Lifecycle::default().archive_larger_than - 1;
+            w.dangerous_noncurrent_expiry_days = Some(30);
+        },
         |w| {
             w.noncurrent = vec![to(DeepArchive, 10)];
             w.dangerous_noncurrent_expiry_days = Some(189);
@@ -150,6 +155,9 @@ proptest! {
             let moves = rule.transitions.iter().chain(&rule.noncurrent_transitions);
             if bytes <= wishes.archive_larger_than {
                 prop_assert!(moves.clone().all(|t| t.to.is_read_at_once()));
+                prop_assert_eq!(rule.noncurrent_expiry_days, None);
+            }
+            if bytes <= Limits::default().manifest_bytes_max {
                 prop_assert_eq!(rule.noncurrent_expiry_days, None);
             }
             prop_assert!(bytes > wishes.larger_than);

@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::types::{
     BucketLifecycleConfiguration, ExpirationStatus, LifecycleExpiration, LifecycleRule,
-    LifecycleRuleFilter,
+    LifecycleRuleFilter, ObjectOwnership, OwnershipControls, OwnershipControlsRule,
 };
 
 use super::TestBucket;
@@ -32,6 +32,20 @@ impl TestBucket {
             .send()
             .await
             .unwrap();
+    }
+
+    /// Says who owns objects.
+    pub async fn set_ownership_raw(&self, ownership: &str) {
+        let rule = OwnershipControlsRule::builder()
+            .object_ownership(ObjectOwnership::from(ownership))
+            .build();
+        let controls = OwnershipControls::builder().rules(rule.unwrap()).build();
+        let put = self
+            .client()
+            .put_bucket_ownership_controls()
+            .bucket(&self.name);
+        let put = put.ownership_controls(controls.unwrap());
+        put.send().await.unwrap();
     }
 
     /// The bucket's policy.

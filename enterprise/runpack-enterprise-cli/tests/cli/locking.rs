@@ -363,3 +363,27 @@ fn a_pack_that_a_campaign_cannot_lock_is_written_down_as_failed_and_tried_again(
     let done = desk.json(line, 0);
     assert_eq!((&done["packs"], &done["changed"]), (&1.into(), &1.into()));
 }
+
+/// That a region did not answer when it was opened is not forgotten by a store that reads locks.
+#[test]
+fn a_region_that_is_away_is_told_and_its_replica_read() {
+    let desk = Desk::new(Kind::Ceph, BucketKind::Locked);
+    desk.configure("", "");
+    let exported = desk.export("--json").expect(0).json();
+    let id = exported["pack_id"].as_str().unwrap();
+    let server = desk.bucket.server();
+    let (endpoint, region) = (&server.endpoint, &server.region);
+    let bucket = &desk.bucket.name;
+    desk.write(
+        "runpack.yaml",
+        format!(
+            "runpacks:\n  regions:\n    stores:\n      eu: {{endpoint: \"http://127.0.0.1:1\", bucket: {bucket}, \
+             region: {region}, location: trusted, replicas: [dub]}}\n      dub: {{endpoint: \"{endpoint}\", bucket: \
+             {bucket}, region: {region}, location: trusted}}\n    routes:\n      - {{tenant: \"*\", region: eu}}\n"
+        ),
+    );
+    let said = desk
+        .line(&format!("verify region:eu --pack-id {id}"))
+        .expect(0);
+    assert!(said.err.contains("region `eu` is away"), "{}", said.err);
+}

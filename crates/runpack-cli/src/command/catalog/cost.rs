@@ -1,28 +1,30 @@
 //! `runpack catalog cost`: what packs cost to keep, and what other rules would save.
 
+mod told;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use futures_util::TryStreamExt as _;
 use runpack_catalog::cost::{
-    Bill, Cost, CostBy, CostError, CostQuery, Lying, Measured, Money, Prices, PricesError, Window,
+    CostBy, CostError, CostQuery, Lying, Measured, Prices, PricesError, Window,
 };
 use runpack_core::id::{ExecutionId, Namespace, RunId, Scenario, Tenant};
 use runpack_core::key::KeyPrefix;
 use runpack_core::lifecycle::{Lifecycle, Rule, overlaps};
 use runpack_core::store::s3::S3Store;
 use runpack_core::time::Timestamp;
-use serde_json::{Value, json};
 
+use self::told::Told;
 use crate::catalog::{CatalogOption, name};
 use crate::command::Execute;
 use crate::config::lifecycle::load;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Tone};
+use crate::file;
+use crate::output::Format;
 use crate::storage::{Access, Storage, StoreAddress, parse_store};
-use crate::table::{Align, columns, count, grouped, safe, size};
 
 /// Tell what packs cost to keep, by whose they are, and what other lifecycle rules would save
 ///
@@ -70,7 +72,7 @@ pub(super) struct CostCommand {
     /// How often everything is verified in that time
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     verifications: u32,
-    /// A table of prices, in place of the one that is built in
+    /// A table of prices, in place of the one that is built in (crates/runpack-catalog/src/cost/aws-us-east-1.json)
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
     /// List the bucket, and go by the storage classes and sizes that it tells
@@ -79,13 +81,17 @@ pub(super) struct CostCommand {
     /// The rules: a FILE, `current` (those of the bucket), `configured` or `none`
     #[arg(long, value_name = "RULES", default_value = "configured")]
     lifecycle: Rules,
-    /// Other rules to compare with, written likewise
+    /// Other rules to compare with, written likewise, that take objects from where the first have moved them
     #[arg(long, value_name = "RULES")]
     with_lifecycle: Option<Rules>,
     /// How many of the costliest are named
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     limit: u64,
 }
+
+/// The largest table of prices.
+const PRICES_BYTES_MAX: u64 = 1 << 20;
+const TABLE: &str = "compare it with the table that is built in, crates/runpack-catalog/src/cost/aws-us-east-1.json";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -124,16 +130,6 @@ impl FromStr for Rules {
             path => Self::File(path.into()),
         })
     }
-}
-
-/// What is told.
-struct Told {
-    query: CostQuery,
-    prices: Prices,
-    cost: Cost,
-    with: Option<Cost>,
-    cautions: Vec<String>,
-    limit: usize,
 }
 
 impl Execute for CostCommand {
@@ -187,11 +183,12 @@ impl CostCommand {
         let Some(path) = &self.prices else {
             return Ok(Prices::amazon()?);
         };
-        let path_shown = path.display();
-        let text = std::fs::read_to_string(path).map_err(|error| {
+        let bytes = file::read_capped(path, PRICES_BYTES_MAX, "the table of prices", TABLE)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let path = path.display();
             Failure::new(
-                format!("the prices could not be read, path=`{path_shown}`"),
-                "check the path",
+                format!("the table of prices is no text, path=`{path}`"),
+                TABLE,
             )
             .because(&error)
         })?;
@@ -301,170 +298,9 @@ fn rules(
     }
 }
 
-impl Told {
-    /// What the other rules save, and what they cost more: one of the two is nothing.
-    fn difference(&self) -> Option<(Money, Money)> {
-        let (now, then) = (self.cost.total.total, self.with.as_ref()?.total.total);
-        Some((now.less(then), then.less(now)))
-    }
-
-    fn to_json(&self) -> Value {
-        let cost = |cost: &Cost| {
-            let groups: Vec<_> = cost.groups.iter().take(self.limit).collect();
-            json!({
-                "groups": groups,
-                "groups_in_all": cost.groups.len(),
-                "total": cost.total,
-                "others": cost.others,
-            })
-        };
-        let with = self.with.as_ref().map(|with| {
-            let (saves, adds) = self.difference().unwrap_or_default();
-            json!({ "cost": cost(with), "saves": saves, "adds": adds })
-        });
-        json!({
-            "prices": {
-                "name": self.prices.name,
-                "date": self.prices.date,
-                "source": self.prices.source,
-                "currency": self.prices.currency,
-            },
-            "by": self.query.by,
-            "at": self.query.at,
-            "days": self.query.window.days,
-            "verifications": self.query.window.verifications,
-            "cost": cost(&self.cost),
-            "with_lifecycle": with,
-            "missing": self.cost.missing,
-            "cautions": self.cautions,
-        })
-    }
-
-    fn text(&self, context: &Context) -> String {
-        let window = self.query.window;
-        let days = count(u64::from(window.days), "day");
-        let times = count(u64::from(window.verifications), "verification");
-        let mut text = format!(
-            "{days} from {} with {times}, in {} by the prices of {}, {}\n\n",
-            self.query.at,
-            safe(&self.prices.currency),
-            safe(&self.prices.name),
-            safe(&self.prices.date)
-        );
-        let header = [
-            "TOTAL",
-            "STORAGE",
-            "MOVING",
-            "VERIFYING",
-            "PACKS",
-            "OBJECTS",
-            "SIZE",
-            "OF",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        let costliest = self.cost.groups.iter().take(self.limit);
-        rows.extend(costliest.map(|one| row(&one.bill, &safe(&one.group))));
-        rows.push(row(&self.cost.total, "(all of it)"));
-        if let Some(others) = &self.cost.others {
-            rows.push(row(others, "(in the bucket, of none of these packs)"));
-        }
-        let mut align = [Align::Right; 8];
-        if let Some(last) = align.last_mut() {
-            *last = Align::Left;
-        }
-        text.push_str(&columns(&align, &rows));
-        let unnamed = self.cost.groups.len().saturating_sub(self.limit);
-        if unnamed > 0 {
-            add!(text, "and {unnamed} more: --limit\n");
-        }
-        add!(
-            text,
-            "\n{}\n",
-            context.output.tone(Tone::Strong, "where it lies")
-        );
-        text.push_str(&classes(&self.cost.total));
-        let storing = &self.cost.total.storing;
-        add!(
-            text,
-            "\nstoring it took about {} requests, {} once\n",
-            grouped(storing.requests),
-            shown(storing.cost)
-        );
-        if let (Some(with), Some((saves, adds))) = (&self.with, self.difference()) {
-            let said = if adds > Money::ZERO {
-                format!("cost {} more", shown(adds))
-            } else {
-                format!("save {}", shown(saves))
-            };
-            add!(
-                text,
-                "\nthe other rules {said}: {} in all, of which moving {}\n",
-                shown(with.total.total),
-                shown(with.total.moving.cost)
-            );
-        }
-        if self.cost.missing > 0 {
-            add!(
-                text,
-                "\n{} in the catalog and not in the bucket: run `runpack catalog check`\n",
-                count(self.cost.missing, "object")
-            );
-        }
-        for caution in &self.cautions {
-            add!(text, "\n{}\n", safe(caution));
-        }
-        text
-    }
-}
-
-fn classes(bill: &Bill) -> String {
-    let rows: Vec<Vec<String>> = bill
-        .classes
-        .iter()
-        .map(|one| {
-            vec![
-                format!("  {}", one.class),
-                count(one.objects, "object"),
-                size(one.bytes),
-                shown(one.storage),
-            ]
-        })
-        .collect();
-    columns(
-        &[Align::Left, Align::Right, Align::Right, Align::Right],
-        &rows,
-    )
-}
-
-fn row(bill: &Bill, of: &str) -> Vec<String> {
-    vec![
-        shown(bill.total),
-        shown(bill.storage),
-        shown(bill.moving.cost),
-        shown(bill.verifying.cost),
-        grouped(bill.packs),
-        grouped(bill.objects),
-        size(bill.bytes),
-        of.to_owned(),
-    ]
-}
-
-/// An amount for people: four digits after the point, rounded up.
-fn shown(amount: Money) -> String {
-    const UNIT: u128 = 100_000;
-    let units = amount.nanos().div_ceil(UNIT);
-    let whole = units.checked_div(10_000).unwrap_or(0);
-    let rest = units.checked_rem(10_000).unwrap_or(0);
-    let whole = u64::try_from(whole).unwrap_or(u64::MAX);
-    format!("{}.{rest:04}", grouped(whole))
-}
-
 impl From<PricesError> for Failure {
     fn from(error: PricesError) -> Self {
-        let failure = Self::new(
-            error.to_string(),
-            "compare the table with the one in Docs/operations/cost.md",
-        );
+        let failure = Self::new(error.to_string(), TABLE);
         match std::error::Error::source(&error) {
             Some(source) => failure.because(source),
             None => failure,

@@ -56,7 +56,9 @@ pub(super) struct Behind {
 #[derive(Debug)]
 pub(super) struct Examined {
     pub(super) name: RegionName,
-    pub(super) reached: Result<(), String>,
+    pub(super) is_reached: bool,
+    /// Why it was not reached, or which packs it has could not be told.
+    pub(super) trouble: Option<String>,
     pub(super) place: Place,
     /// How many packs and bundles it has of those that were asked for; none where that is not known.
     pub(super) packs: Option<u64>,
@@ -80,12 +82,14 @@ pub(super) struct ReplicaExamined {
 }
 
 impl Examined {
-    /// Whether every replica could take over, and all of them together could.
+    /// Whether every replica could take over, and all of them together could. Where nothing was verified nobody knows; a
+    /// region that is not where it must be has nothing that may be taken over.
     pub(super) fn standing(&self) -> Standing {
         let replicas = self.replicas.iter().map(|replica| replica.standing);
-        let of_region = if !self.faults.is_empty() || !self.without_region.faults.is_empty() {
+        let has_faults = !self.faults.is_empty() || !self.without_region.faults.is_empty();
+        let of_region = if has_faults || self.place.is_wrong {
             Standing::No
-        } else if self.packs.is_none() && self.sampled == 0 {
+        } else if self.without_region.verified == 0 {
             Standing::Undecided
         } else {
             Standing::Yes

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use runpack_core::lifecycle::StorageClass;
-use runpack_core::store::s3::{ClassKept, LifecycleFault, ObjectLock, S3Store};
+use runpack_core::store::s3::{ClassKept, LifecycleFault, S3Store};
 
 use super::difference::Difference;
 use super::{Target, Wanted, bucket};
@@ -61,11 +61,11 @@ impl Apply {
 /// Whether the store has what the rules ask for.
 async fn admitted(store: &S3Store, wanted: &Wanted) -> Result<(), Failure> {
     if wanted.wishes.dangerous_noncurrent_expiry_days.is_some()
-        && !matches!(store.object_lock().await?, ObjectLock::On { .. })
+        && !store.object_lock().await?.locks_by_itself()
     {
         return Err(Failure::new(
-            "versions that others lie over are removed only in a bucket with Object Lock: without it, whoever may write \
-             lays a version over an artifact and waits",
+            "versions that others lie over are removed only in a bucket that locks every version by itself (a default \
+             retention): without it, whoever may write lays a version over an artifact and waits",
             "remove `dangerously_remove_noncurrent_after`: `runpack gc` removes residue, and looks at what it removes",
         ));
     }

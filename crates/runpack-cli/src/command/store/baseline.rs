@@ -2,14 +2,15 @@
 
 use clap::{Args, Subcommand};
 use runpack_core::store::s3::{
-    AccessLog, Baseline, BaselineFinding, BucketName, S3Store, Setting, Standing, TlsVersion,
+    AccessLog, Baseline, BaselineFinding, BucketName, Encryption, S3Store, Setting, Standing,
+    TlsVersion,
 };
 use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Tone};
-use crate::storage::{Access, Storage, StoreAddress, parse_store};
+use crate::storage::{Access, Storage, StoreAddress, bucket_named, parse_store};
 use crate::table::{Align, columns, safe};
 use crate::terraform;
 
@@ -45,7 +46,7 @@ Exit codes: 0 all is as it should be, 1 something differs, 2 something is not kn
 
 #[derive(Debug, Args)]
 struct Options {
-    /// The store: s3://BUCKET/PREFIX [default: the bucket that is configured]
+    /// The store: s3://BUCKET/PREFIX or region:NAME [default: the bucket that is configured]
     #[arg(value_name = "STORE", value_parser = parse_store)]
     store: Option<StoreAddress>,
     /// The bucket that access is logged to
@@ -77,9 +78,9 @@ impl Options {
         }
     }
 
-    fn wanted(&self, store: &S3Store) -> Baseline {
+    fn wanted(&self, encryption: &Encryption) -> Baseline {
         Baseline {
-            encryption: store.settings().encryption.clone(),
+            encryption: encryption.clone(),
             tls_min: self.min_tls,
             access_log: self.log_bucket.clone().map(|bucket| AccessLog {
                 bucket,
@@ -91,7 +92,8 @@ impl Options {
     fn check(&self, context: &Context) -> Result<Exit, Failure> {
         let storage = Storage::open(context, &self.address(context)?, Access::Read)?;
         let store = bucket(&storage)?;
-        let findings = context.wait(store.baseline(&self.wanted(store)))??;
+        let wanted = self.wanted(&store.settings().encryption);
+        let findings = context.wait(store.baseline(&wanted))??;
         print(context, &storage, &findings, None)?;
         Ok(exit(&findings))
     }
@@ -99,7 +101,7 @@ impl Options {
     fn apply(&self, context: &Context, is_meant: bool) -> Result<Exit, Failure> {
         let storage = Storage::open(context, &self.address(context)?, Access::Read)?;
         let store = bucket(&storage)?;
-        let wanted = self.wanted(store);
+        let wanted = self.wanted(&store.settings().encryption);
         let mut findings = context.wait(store.baseline(&wanted))??;
         let is_missing = |finding: &&BaselineFinding| finding.standing == Standing::Missing;
         let missing: Vec<Setting> = findings
@@ -136,10 +138,11 @@ impl Options {
     }
 
     fn terraform(&self, context: &Context) -> Result<Exit, Failure> {
-        let StoreAddress::S3(address) = self.address(context)? else {
-            return Err(no_bucket("a directory"));
-        };
-        let text = terraform::baseline(&address.bucket, self.min_tls);
+        let address = self.address(context)?;
+        let (settings, named) =
+            bucket_named(context, &address)?.ok_or_else(|| no_bucket(&address.to_string()))?;
+        let wanted = self.wanted(&settings.sse.value);
+        let text = terraform::baseline(&named.bucket, &wanted);
         match context.output.format() {
             Format::Json => context.output.print_json(&json!({ "terraform": text }))?,
             Format::Text => context.output.print(&text)?,

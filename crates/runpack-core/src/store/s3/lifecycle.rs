@@ -3,7 +3,8 @@
 //! A store takes rules as a whole set and nothing else, and under no condition. Invariants: rules that are not of this store
 //! go back exactly as they came; where the answer has an element that the SDK does not know, and would leave out, nothing is
 //! sent; what was sent is read back, and where the store keeps our rules otherwise than they were sent (a filter left out
-//! would archive manifests), the set that was there before is put back.
+//! would archive manifests), the set that was there before is put back, unless that would undo what somebody else has set
+//! meanwhile.
 //!
 //! What this cannot see: a rule that somebody else sets between our last look and our sending is lost, since no store takes
 //! a set under a condition. Whoever is second sees what the first has done, and the first is told when reading back.
@@ -103,6 +104,14 @@ impl BucketLifecycle {
         })
     }
 
+    /// Whether putting back what was there `before` would undo what somebody else has set since: a rule that is not of the
+    /// store at `prefix` and was not there, or not like this.
+    fn has_others_since(&self, before: &Self, prefix: &str) -> bool {
+        let is_ours = |rule: &Theirs| is_rule_of(prefix, rule.id().unwrap_or_default());
+        let mut foreign = self.rules.iter().filter(|rule| !is_ours(rule));
+        !self.unknown.is_empty() || foreign.any(|rule| !before.rules.contains(rule))
+    }
+
     /// The names of rules that only one of the two has.
     fn differing(&self, other: &Self) -> Vec<String> {
         let (mine, theirs) = (self.rules(), other.rules());
@@ -167,22 +176,27 @@ impl S3Store {
             let elements = before.unknown.join(" ");
             return Err(LifecycleFault::Unknown { elements });
         }
-        let wanted = before.with(self.settings().path_prefix.as_str(), ours)?;
+        let prefix = self.settings().path_prefix.as_str();
+        let wanted = before.with(prefix, ours)?;
         if wanted.rules.len() > LIFECYCLE_RULES_MAX {
             let rules = wanted.rules.len();
             return Err(LifecycleFault::TooMany { rules });
         }
         self.send_lifecycle(&wanted).await?;
-        let differing = match self.await_lifecycle(&wanted).await? {
+        let there = match self.await_lifecycle(&wanted).await? {
             Ok(there) => return Ok(there),
-            Err(differing) => differing,
+            Err(there) => there,
         };
-        self.send_lifecycle(&before).await?;
-        let after = match self.await_lifecycle(&before).await? {
-            Ok(_) => "the set that was there before is there again",
-            Err(_) => "nor does it have the set from before: look at it now",
+        let after = if there.has_others_since(&before, prefix) {
+            "rules that are not of this store are others than before, so nothing was put back: look at it now"
+        } else {
+            self.send_lifecycle(&before).await?;
+            match self.await_lifecycle(&before).await? {
+                Ok(_) => "the set that was there before is there again",
+                Err(_) => "nor does it have the set from before: look at it now",
+            }
         };
-        let rules = differing.join(" ");
+        let rules = there.differing(&wanted).join(" ");
         Err(LifecycleFault::NotKept { rules, after })
     }
 
@@ -216,22 +230,22 @@ impl S3Store {
             .map_err(|error| Fault::from(error).into_error(self, SETTING, ""))
     }
 
-    /// Looks until the set is there; the names of rules that differ where it does not come.
+    /// Looks until the set is there; what is there at last where it does not come.
     async fn await_lifecycle(
         &self,
         wanted: &BucketLifecycle,
-    ) -> Result<Result<BucketLifecycle, Vec<String>>, StoreError> {
-        let mut differing = Vec::new();
-        for look in 0..LOOKS {
-            if look > 0 {
-                tokio::time::sleep(BETWEEN_LOOKS).await;
-            }
+    ) -> Result<Result<BucketLifecycle, BucketLifecycle>, StoreError> {
+        let mut looks = 1;
+        loop {
             let there = self.lifecycle().await?;
-            differing = there.differing(wanted);
-            if differing.is_empty() {
+            if there.differing(wanted).is_empty() {
                 return Ok(Ok(there));
             }
+            if looks >= LOOKS {
+                return Ok(Err(there));
+            }
+            looks = looks.saturating_add(1);
+            tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        Ok(Err(differing))
     }
 }

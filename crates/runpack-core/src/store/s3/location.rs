@@ -7,8 +7,8 @@
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_bucket_location::GetBucketLocationOutput;
 
-use super::S3Store;
 use super::fault::{Fault, tamed};
+use super::{Endpoint, S3Store};
 use crate::store::StoreError;
 
 const ASKING: &str = "asking where the bucket is";
@@ -36,6 +36,22 @@ impl BucketLocation {
 }
 
 impl S3Store {
+    /// Whether the service is Amazon's own.
+    pub fn is_amazon(&self) -> bool {
+        let endpoint = self.settings().endpoint.as_ref();
+        endpoint.is_none_or(Endpoint::is_amazon)
+    }
+
+    /// How the names of its resources begin (`arn:PARTITION:`), by the region that requests are signed for. Services that
+    /// are not Amazon's have one.
+    pub fn partition(&self) -> &'static str {
+        if self.is_amazon() {
+            partition(self.region().as_ref())
+        } else {
+            "aws"
+        }
+    }
+
     /// The region that the service says the bucket is in: `x-amz-bucket-region` of `HeadBucket`, else the answer to
     /// `GetBucketLocation` (Amazon S3 API reference; the older call says nothing of `us-east-1` and has `EU` for
     /// `eu-west-1`).
@@ -76,7 +92,7 @@ impl S3Store {
     }
 
     fn constraint(&self, told: &GetBucketLocationOutput) -> BucketLocation {
-        let is_amazon = self.settings().endpoint.is_none();
+        let is_amazon = self.is_amazon();
         match told
             .location_constraint()
             .map(|region| region.as_str().trim())
@@ -116,6 +132,34 @@ impl S3Store {
                 why: "the service refuses the question",
             }),
             error => Err(error),
+        }
+    }
+}
+
+/// The partition of a region at Amazon (AWS General Reference, "Amazon Resource Names").
+fn partition(region: &str) -> &'static str {
+    if region.starts_with("cn-") {
+        "aws-cn"
+    } else if region.starts_with("us-gov-") {
+        "aws-us-gov"
+    } else {
+        "aws"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partition;
+
+    #[test]
+    fn regions_are_in_their_partition() {
+        for (region, of) in [
+            ("eu-central-1", "aws"),
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+        ] {
+            assert_eq!(partition(region), of, "{region}");
         }
     }
 }

@@ -137,6 +137,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether the host is Amazon's.
+    pub fn is_amazon(&self) -> bool {
+        let host = self.host();
+        host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+    }
+
     /// Whether the host is this machine, by its name or number.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();

@@ -95,19 +95,13 @@ impl PolicyLint {
         if let Some(server) = self.dialect {
             return Ok(server.into());
         }
-        let is_amazon = |host: &str| {
-            [".amazonaws.com", ".amazonaws.com.cn"]
-                .iter()
-                .any(|end| host.ends_with(end))
-        };
-        match &store.settings().endpoint {
-            None => Ok(Dialect::Aws),
-            Some(endpoint) if is_amazon(endpoint.host()) => Ok(Dialect::Aws),
-            Some(_) => Err(Failure::new(
-                "servers understand policies differently, and nothing says whose this one is",
-                "give --dialect aws, --dialect ceph or --dialect minio: the one whose server it is",
-            )),
+        if store.is_amazon() {
+            return Ok(Dialect::Aws);
         }
+        Err(Failure::new(
+            "servers understand policies differently, and nothing says whose this one is",
+            "give --dialect aws, --dialect ceph or --dialect minio: the one whose server it is",
+        ))
     }
 }
 

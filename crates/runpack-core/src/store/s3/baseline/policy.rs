@@ -40,15 +40,20 @@ impl FromStr for TlsVersion {
     }
 }
 
-/// The statements for the bucket of this name. Without `tls_min` only what goes in the clear is denied.
-pub fn transport_statements(bucket: &str, tls_min: Option<TlsVersion>) -> Vec<Value> {
+/// The statements for the bucket of this name in a partition of Amazon's (`aws`, `aws-cn`, `aws-us-gov`), which is `aws` at
+/// other services. Without `tls_min` only what goes in the clear is denied.
+pub fn transport_statements(
+    (partition, bucket): (&str, &str),
+    tls_min: Option<TlsVersion>,
+) -> Vec<Value> {
+    let resource = format!("arn:{partition}:s3:::{bucket}");
     let deny = |sid: &str, condition: Value| {
         json!({
             "Sid": sid,
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:*",
-            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+            "Resource": [resource, format!("{resource}/*")],
             "Condition": condition,
         })
     };
@@ -63,7 +68,11 @@ pub fn transport_statements(bucket: &str, tls_min: Option<TlsVersion>) -> Vec<Va
 }
 
 /// How a policy stands to the statements that are wanted, and the policy that has them.
-pub(super) fn looked(bucket: &str, tls_min: Option<TlsVersion>, policy: Option<&str>) -> Looked {
+pub(super) fn looked(
+    scope: (&str, &str),
+    tls_min: Option<TlsVersion>,
+    policy: Option<&str>,
+) -> Looked {
     const BY_HAND: &str = "add the statements of `runpack store baseline terraform` by hand";
     let empty = || json!({"Version": "2012-10-17", "Statement": []});
     let read = policy.map_or_else(|| Ok(empty()), serde_json::from_str::<Value>);
@@ -84,12 +93,12 @@ pub(super) fn looked(bucket: &str, tls_min: Option<TlsVersion>, policy: Option<&
     let as_good = |wanted: &Value| {
         let versions = [TlsVersion::V1_2, TlsVersion::V1_3];
         let later = versions.into_iter().filter(|v| Some(*v) >= tls_min);
-        let all = later.flat_map(|version| transport_statements(bucket, Some(version)));
+        let all = later.flat_map(|version| transport_statements(scope, Some(version)));
         let same = all.filter(|one| one.get("Sid") == wanted.get("Sid"));
         same.map(|one| meaning(&one)).collect::<Vec<_>>()
     };
     let mut missing = Vec::new();
-    for wanted in transport_statements(bucket, tls_min) {
+    for wanted in transport_statements(scope, tls_min) {
         let good = as_good(&wanted);
         if statements
             .iter()

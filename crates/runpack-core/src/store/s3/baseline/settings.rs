@@ -82,7 +82,8 @@ impl S3Store {
                 );
                 let text = found.and_then(|found| found.policy);
                 let tls_min = self.tls_min(wanted);
-                Ok(policy::looked(self.bucket(), tls_min, text.as_deref()))
+                let scope = (self.partition(), self.bucket());
+                Ok(policy::looked(scope, tls_min, text.as_deref()))
             }
             Setting::Versioning => self.look_versioning().await,
             Setting::PublicAccess => self.look_public_access().await,
@@ -219,7 +220,11 @@ impl S3Store {
         let rule = rules.and_then(|rules| rules.rules.into_iter().next());
         Ok(match rule.map(|rule| rule.object_ownership) {
             Some(ObjectOwnership::BucketOwnerEnforced) => Looked::good("BucketOwnerEnforced"),
-            Some(other) => Looked::missing(other.as_str(), Change::Ownership),
+            // Somebody chose it, and whoever writes by a list of access would be shut out.
+            Some(other) => Looked::by_hand(
+                other.as_str(),
+                "see that nobody needs lists of access, then set BucketOwnerEnforced by hand",
+            ),
             None => Looked::missing("whoever writes", Change::Ownership),
         })
     }

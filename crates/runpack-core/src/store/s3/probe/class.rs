@@ -56,15 +56,6 @@ impl S3Store {
         let _ = probe.clean().await;
         Ok(kept)
     }
-
-    /// Whether the service is Amazon's own.
-    pub fn is_amazon(&self) -> bool {
-        let endpoint = self.settings().endpoint.as_ref();
-        endpoint.is_none_or(|endpoint| {
-            let host = endpoint.host();
-            host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
-        })
-    }
 }
 
 impl Probe<'_> {
