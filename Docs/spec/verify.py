@@ -73,6 +73,7 @@ class Report:
     pack_id: str | None = None
     pinned: bool = False
     spec_proven: bool = False
+    kind: str | None = None
     codes: set = field(default_factory=set)
     findings: list = field(default_factory=list)
     dropped: int = 0
@@ -371,6 +372,7 @@ def judge_manifest(data, limits, report):
     check_limits(manifest, limits)
     check_names(manifest["artifacts"])
     report.spec_proven = check_spec(manifest)
+    report.kind = manifest["subject"]["kind"]
     report.pack_id = "sha256:" + hashlib.sha256(data).hexdigest()
     return manifest
 
@@ -924,8 +926,10 @@ def show(report, as_json):
         return
     print(f"verdict: {report.verdict}")
     print(f"pack id: {report.pack_id or 'none'}")
-    if report.pack_id and not report.spec_proven:
+    if report.kind == "run" and not report.spec_proven:
         print("note: spec unproven")
+    if report.kind == "pipeline":
+        print("note: pipeline unproven")
     for code, detail in report.findings:
         print(f"{code}: {printable(detail)}")
     if report.dropped:

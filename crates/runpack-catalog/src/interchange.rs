@@ -17,7 +17,7 @@ mod openlineage;
 mod prov;
 mod ro_crate;
 
-use runpack_core::manifest::{Manifest, Subject};
+use runpack_core::manifest::{Manifest, RunPart, Subject};
 use runpack_core::retention::RetentionPolicies;
 use runpack_core::time::Timestamp;
 use serde_json::Value;
@@ -38,7 +38,7 @@ mod label {
     pub(super) const AGENT: &str = "agent";
     /// Which of its versions.
     pub(super) const AGENT_VERSION: &str = "agent_version";
-    /// Which pipeline a step is of.
+    /// Which pipeline a step, or a run of one, is of.
     pub(super) const PIPELINE: &str = "pipeline";
     /// Under which licence the artifacts are: a URL, or text.
     pub(super) const LICENSE: &str = "license";
@@ -117,7 +117,7 @@ struct Account {
     pack: PackEntry,
     labels: Labels,
     started_at: Option<Timestamp>,
-    /// What the run was given: its specification, the inputs of a step.
+    /// What the run was given: its specification, the inputs of a step, plan and steps of a pipeline.
     given: Vec<Told>,
     /// What it made.
     made: Vec<Told>,
@@ -220,6 +220,11 @@ impl Account {
 fn is_given(subject: &Subject, artifact: &ArtifactEntry) -> bool {
     match subject {
         Subject::Step { .. } => artifact.name.starts_with("inputs/"),
+        // What was to be done, and what the steps made, each in a pack of its own. What became of it the run made.
+        Subject::Pipeline { .. } => matches!(
+            RunPart::named(&artifact.name),
+            Some(RunPart::Definition | RunPart::Plan | RunPart::Step(_))
+        ),
         _ => artifact.kind == "spec",
     }
 }

@@ -172,6 +172,9 @@ pub struct Lineage {
     pub nodes: Vec<Node>,
     /// What was made from what.
     pub edges: Vec<Edge>,
-    /// What is wrong with it.
+    /// What is wrong with it, as far as there is room: what is wrong before what is only not known.
     pub findings: Vec<LineageFinding>,
+    /// Whether something is not as it is said, listed or not.
+    #[serde(skip)]
+    pub has_wrong: bool,
 }

@@ -114,6 +114,8 @@ text_id! {
     Scenario(check_id);
     /// One run.
     RunId(check_id);
+    /// A pipeline, from run to run.
+    PipelineName(check_id);
     /// One step of a run.
     StepId(check_id);
     /// An object that shows what a store does.

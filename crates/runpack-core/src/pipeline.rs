@@ -19,9 +19,11 @@
 mod agent;
 mod agree;
 pub mod begin;
+mod bring;
 pub mod definition;
 mod document;
 pub mod finish;
+mod kept;
 mod metadata;
 mod order;
 mod plan;
@@ -34,6 +36,7 @@ pub use agent::{
     AgentEntry, AgentFile, AgentImage, AgentModel, AgentName, Registered, fetch_agent,
     register_agent,
 };
+pub use bring::BringError;
 pub use document::{DOCUMENT_BYTES_MAX, DocumentError};
 pub use metadata::{Metadata, Outcome, StepOutcome};
 pub use plan::{

@@ -18,6 +18,7 @@ use futures_util::future::join;
 pub use crate::container::{Container, ManifestFound, StorePack, Unlisted};
 pub use crate::finding::{Code, Finding};
 pub use crate::level::Level;
+pub(crate) use report::PIPELINE_UNPROVEN;
 pub use report::{Verdict, VerifyReport};
 
 pub(crate) use crate::finding::Findings;

@@ -30,6 +30,7 @@ impl Catalog {
             packs,
             circular,
             mut findings,
+            mut is_sound,
         } = self.traced(pack, ways, reach).await?;
         let mut entries = self.entries(&packs).await?;
         if !entries.contains_key(&pack) {
@@ -55,6 +56,7 @@ impl Catalog {
             }));
         }
         accounts.sort_by_key(|account| (account.pack.created_at, account.pack.pack_id));
+        is_sound &= !found.iter().any(LineageFinding::is_wrong);
         // What is wrong comes first, and stays.
         found.sort_unstable();
         if found.len() > FINDINGS_MAX {
@@ -64,7 +66,7 @@ impl Catalog {
         findings.extend(told(&found, &[]));
         Ok(Some(Interchange {
             packs: accounts,
-            is_sound: findings.iter().all(|(is_sound, _)| *is_sound),
+            is_sound,
             findings: findings.into_iter().map(|(_, line)| line).collect(),
         }))
     }
@@ -80,6 +82,7 @@ impl Catalog {
             packs: BTreeSet::from([pack]),
             circular: HashSet::new(),
             findings: BTreeSet::new(),
+            is_sound: true,
         };
         for way in [Direction::Up, Direction::Down] {
             // What it came from is always looked at: that is where a source goes in a circle.
@@ -90,9 +93,11 @@ impl Catalog {
             traced.circular.extend(circular_links(&trace));
             if ways.contains(&way) {
                 traced.packs.extend(named_packs(&trace));
+                traced.is_sound &= !trace.has_wrong;
             } else {
                 let is_circle = |finding: &_| matches!(finding, LineageFinding::Cycle { .. });
                 trace.findings.retain(is_circle);
+                traced.is_sound &= trace.findings.is_empty();
             }
             traced.findings.extend(told(&trace.findings, &trace.nodes));
         }
@@ -135,6 +140,7 @@ struct Traced {
     circular: HashSet<Link>,
     /// Whether each is nothing but something that is not known, and what it is.
     findings: BTreeSet<(bool, String)>,
+    is_sound: bool,
 }
 
 /// Leaves out packs for whose artifacts there is no room beside the one that was asked for, and says whether there were any.

@@ -17,6 +17,8 @@ const IDENTITY: [&str; 7] = [
     "step_id",
     "execution_id",
 ];
+/// The work of a pipeline that no label names.
+pub(super) const PIPELINE: &str = "pipeline";
 /// What the digest of a run's id begins with, so that it is the digest of nothing else.
 const RUN_DOMAIN: &[u8] = b"runpack/run-uuid/v1\0";
 
@@ -36,7 +38,7 @@ pub(super) fn run_uuid(subject: &Subject) -> String {
 /// The run of the pipeline that a step is of.
 pub(super) fn pipeline_uuid(tenant: &str, run_id: &str) -> String {
     let members = [("tenant", tenant.to_owned()), ("run_id", run_id.to_owned())];
-    uuid_of("pipeline", members.into_iter())
+    uuid_of(PIPELINE, members.into_iter())
 }
 
 fn uuid_of(kind: &str, members: impl Iterator<Item = (&'static str, String)>) -> String {
@@ -85,6 +87,7 @@ pub(super) fn work(subject: &Subject) -> String {
     match subject {
         Subject::Run { scenario, .. } => scenario.to_string(),
         Subject::Step { step_id, .. } => step_id.to_string(),
+        Subject::Pipeline { .. } => PIPELINE.to_owned(),
         Subject::Execution { execution_id } => execution_id.to_string(),
         other => other.kind().to_owned(),
     }
@@ -99,6 +102,7 @@ pub(super) fn title(subject: &Subject) -> String {
         Subject::Step {
             step_id, run_id, ..
         } => format!("step {step_id} of run {run_id}"),
+        Subject::Pipeline { run_id, .. } => format!("pipeline run {run_id}"),
         Subject::Execution { execution_id } => format!("execution {execution_id}"),
         other => other.kind().to_owned(),
     }
@@ -163,6 +167,11 @@ mod tests {
             pipeline_uuid("acme", "run-42"),
             "c4c1b864-1d41-875a-9397-811435aedf78"
         );
+        let whole = Subject::Pipeline {
+            tenant: "acme".parse().unwrap(),
+            run_id: "run-42".parse().unwrap(),
+        };
+        assert_eq!(run_uuid(&whole), pipeline_uuid("acme", "run-42"));
     }
 
     #[test]

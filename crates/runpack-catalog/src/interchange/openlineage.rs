@@ -76,11 +76,12 @@ fn event(account: &Account, kind: &str, at: Timestamp) -> Value {
     })
 }
 
-/// The scenario; of a step `PIPELINE.STEP` where a label says which pipeline.
+/// The scenario; of a step `PIPELINE.STEP` and of a pipeline's run `PIPELINE` where a label says which pipeline.
 fn job(account: &Account) -> String {
     let work = name::work(&account.pack.subject);
     match (&account.pack.subject, account.label(label::PIPELINE)) {
         (Subject::Step { .. }, Some(pipeline)) => format!("{pipeline}.{work}"),
+        (Subject::Pipeline { .. }, Some(pipeline)) => pipeline.to_owned(),
         _ => work,
     }
 }
@@ -110,7 +111,7 @@ fn run_facets(account: &Account, kind: &str) -> Map<String, Value> {
         ours("RunpackIntegrityRunFacet", integrity),
     );
     if let Subject::Step { tenant, run_id, .. } = &pack.subject {
-        let pipeline = account.label(label::PIPELINE).unwrap_or("pipeline");
+        let pipeline = account.label(label::PIPELINE).unwrap_or(name::PIPELINE);
         let parent = json!({
             "run": { "runId": name::pipeline_uuid(tenant.as_str(), run_id.as_str()) },
             "job": { "namespace": tenant, "name": pipeline },

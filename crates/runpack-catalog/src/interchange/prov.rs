@@ -95,14 +95,17 @@ impl Document {
         }
 
         let mut used = BTreeMap::new();
-        for told in account.artifacts() {
+        // What a run was given came from its sources before, and not by it.
+        let given = account.given.iter().map(|told| (told, None));
+        let made = account.made.iter().map(|told| (told, Some(run.as_str())));
+        for (told, by) in given.chain(made) {
             let member = self.artifact(told);
             self.relate(
                 "hadMember",
                 json!({ "prov:collection": id, "prov:entity": member }),
             );
             for source in &told.sources {
-                used.insert(self.source(&run, &member, source), how(source));
+                used.insert(self.source(by, &member, source), how(source));
             }
         }
         for (source, how) in used {
@@ -168,7 +171,7 @@ impl Document {
     }
 
     /// Gives its identifier.
-    fn source(&mut self, run: &str, product: &str, source: &Source) -> String {
+    fn source(&mut self, by: Option<&str>, product: &str, source: &Source) -> String {
         let input = &source.input;
         let id = format!("artifact:{}", name::artifact(input.pack, &input.name));
         if let Some(records) = self.records("entity") {
@@ -176,13 +179,15 @@ impl Document {
             let unless_known = json!({ "prov:label": input.name, "runpack:name": input.name });
             records.entry(&id).or_insert(unless_known);
         }
-        let derivation = json!({
+        let mut derivation = json!({
             "prov:generatedEntity": product,
             "prov:usedEntity": id,
-            "prov:activity": run,
             "runpack:source": how(source),
             "runpack:commitment": input.commitment,
         });
+        if let Some(run) = by {
+            set(&mut derivation, "prov:activity", json!(run));
+        }
         self.relate("wasDerivedFrom", derivation);
         id
     }

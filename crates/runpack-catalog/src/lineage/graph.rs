@@ -25,6 +25,7 @@ pub(super) struct Graph {
     known: HashMap<(PackId, String), usize>,
     edges: BTreeSet<Edge>,
     findings: BTreeSet<LineageFinding>,
+    has_wrong: bool,
     frontier: Vec<usize>,
     edges_max: usize,
     /// There is more, and no room for it.
@@ -48,6 +49,7 @@ impl Graph {
             known: HashMap::new(),
             edges: BTreeSet::new(),
             findings: BTreeSet::new(),
+            has_wrong: false,
             frontier: Vec::new(),
             edges_max: reach.nodes_max.saturating_mul(EDGES_PER_NODE),
             is_full: false,
@@ -102,12 +104,21 @@ impl Graph {
     }
 
     pub(super) fn find(&mut self, finding: LineageFinding) {
-        let is_more = self.findings.len() >= FINDINGS_MAX;
-        self.findings.insert(if is_more {
-            LineageFinding::Bounded
-        } else {
-            finding
-        });
+        self.has_wrong |= finding.is_wrong();
+        if self.findings.len() < FINDINGS_MAX || self.findings.contains(&finding) {
+            self.findings.insert(finding);
+            return;
+        }
+        // What is wrong takes the place of what is only not known, so that nobody hides it behind that.
+        if finding.is_wrong() {
+            let is_unknown = |one: &&LineageFinding| matches!(one, LineageFinding::Unknown { .. });
+            let unknown = self.findings.iter().rev().find(is_unknown).cloned();
+            if let Some(unknown) = unknown {
+                self.findings.remove(&unknown);
+                self.findings.insert(finding);
+            }
+        }
+        self.findings.insert(LineageFinding::Bounded);
     }
 
     /// The artifacts that were added since this was last asked.
@@ -257,6 +268,7 @@ impl Graph {
             mut nodes,
             edges,
             mut findings,
+            mut has_wrong,
             ..
         } = self;
         for node in &mut nodes {
@@ -265,12 +277,15 @@ impl Graph {
             }
         }
         let edges: Vec<Edge> = edges.into_iter().collect();
-        findings.extend(cycle::cycles(nodes.len(), &edges));
+        let cycles = cycle::cycles(nodes.len(), &edges);
+        has_wrong |= !cycles.is_empty();
+        findings.extend(cycles);
         Lineage {
             direction,
             nodes,
             edges,
             findings: findings.into_iter().collect(),
+            has_wrong,
         }
     }
 }

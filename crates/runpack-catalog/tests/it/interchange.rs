@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::support::{Both, artifact, commit, input, kind, manifest, reader, run, store_name};
 
 mod arbitrary;
+mod pipelines;
 
 const NOW: &str = "2026-11-20T12:00:00Z";
 
@@ -270,58 +271,11 @@ fn what_goes_in_a_circle_is_told_and_is_in_no_export() {
     });
 }
 
-fn step(step_id: &str) -> Subject {
-    Subject::Step {
-        tenant: "acme".parse().unwrap(),
-        run_id: "nightly-1".parse().unwrap(),
-        step_id: step_id.parse().unwrap(),
-    }
-}
-
 /// The value of a member at a path of an event.
 fn at<'a>(event: &'a Value, path: &str) -> &'a Value {
     event
         .pointer(path)
         .unwrap_or_else(|| panic!("no {path} in {event}"))
-}
-
-#[test]
-fn a_step_names_the_run_of_its_pipeline_and_what_it_was_given() {
-    let given = artifact("inputs/raw.csv", b"raw");
-    let made = artifact("outputs/clean.csv", b"clean");
-    let labels = [("pipeline", "nightly"), ("outcome", "cancelled")];
-    let clean = manifest(
-        step("clean"),
-        NOW,
-        &labels,
-        vec![given.clone(), made.clone()],
-    );
-    let other = manifest(step("train"), NOW, &[], vec![given, made]);
-    let mut parents = Vec::new();
-    for (pack, job, ends) in [
-        (&clean, "nightly.clean", "ABORT"),
-        (&other, "train", "COMPLETE"),
-    ] {
-        let told = Interchange::of(pack);
-        hold(&told, Some(pack));
-        let events: Vec<Value> = told.to_openlineage().collect();
-        assert_eq!(at(&events[0], "/job/name"), job);
-        assert_eq!(at(&events[0], "/job/namespace"), "acme");
-        assert_eq!(at(&events[1], "/eventType"), ends);
-        assert_eq!(
-            at(&events[1], "/inputs/0/facets/runpack_integrity/name"),
-            "inputs/raw.csv"
-        );
-        assert_eq!(
-            at(&events[1], "/outputs/0/facets/runpack_integrity/name"),
-            "outputs/clean.csv"
-        );
-        parents.push(at(&events[1], "/run/facets/parent/run/runId").clone());
-    }
-    assert_eq!(
-        parents[0], parents[1],
-        "the steps of one run have one parent"
-    );
 }
 
 #[test]

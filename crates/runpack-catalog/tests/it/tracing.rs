@@ -344,3 +344,37 @@ fn how_far_a_lineage_goes_is_bounded() {
         }
     });
 }
+
+/// However much is only not known, what is wrong is told.
+#[test]
+fn b15_a_forged_source_is_not_hidden_by_a_thousand_unknown_ones() {
+    let both = Both::start();
+    block_on(async {
+        let raw = manifest(
+            run("acme", "raw"),
+            NOW,
+            &[],
+            vec![artifact("raw.csv", b"raw")],
+        );
+        let mut inputs: Vec<_> = (0..1_010_u32)
+            .map(|at| input(PackId::of(&at.to_be_bytes()), "x.csv", &at.to_be_bytes()))
+            .collect();
+        inputs.push(input(raw.pack_id(), "raw.csv", b"other"));
+        let forger = artifact("forged.csv", b"forged").with_inputs(inputs);
+        let forger = manifest(run("acme", "forger"), NOW, &[], vec![forger]);
+        for catalog in both.open("hidden").await {
+            fill(&catalog, &[raw.clone(), forger.clone()]).await;
+            let up = trace(&catalog, &forger.pack_id().to_string(), Direction::Up).await;
+            assert!(up.has_wrong);
+            assert!(up.findings[0].is_wrong(), "{:?}", up.findings[0]);
+            assert_eq!(up.findings.last(), Some(&LineageFinding::Bounded));
+            assert_eq!(up.findings.len(), 1_001);
+            let told = catalog
+                .interchange(forger.pack_id(), &[Direction::Up], Reach::default())
+                .await
+                .unwrap()
+                .unwrap();
+            assert!(!told.is_sound());
+        }
+    });
+}

@@ -3,7 +3,7 @@
 mod export;
 
 use clap::{Args, Subcommand, ValueEnum};
-use runpack_catalog::{Direction, LineageFinding, Reach};
+use runpack_catalog::{Direction, Reach};
 
 use super::Execute;
 use crate::catalog::CatalogOption;
@@ -92,7 +92,7 @@ impl Execute for LineageCommand {
             (Format::Text, Shown::Mermaid) => context.output.print(&lineage.to_mermaid())?,
             (Format::Text, Shown::Graphviz) => context.output.print(&lineage.to_graphviz())?,
         }
-        Ok(if lineage.findings.iter().any(LineageFinding::is_wrong) {
+        Ok(if lineage.has_wrong {
             Exit::Invalid
         } else {
             Exit::Success

@@ -19,7 +19,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use runpack_core::id::{PipelineTenant, RunId, Tenant};
 use runpack_core::manifest::Subject;
-use runpack_core::pipeline::{DOCUMENT_BYTES_MAX, Plan};
+use runpack_core::pipeline::{Begun, DOCUMENT_BYTES_MAX, Plan};
 use runpack_core::store::ArtifactReader;
 
 use super::Execute;
@@ -97,29 +97,38 @@ impl WhichRun {
             )
         })?;
         Ok(Run {
-            tenant: self.tenant(context)?,
+            tenant: tenant_of(context, self.tenant.as_ref())?,
             run_id,
         })
     }
+}
 
-    fn tenant(&self, context: &Context) -> Result<PipelineTenant, Failure> {
-        let options = RunOptions {
-            tenant: self.tenant.clone(),
-            namespace: None,
-            scenario: None,
-            run_id: None,
-        };
-        let tenant = options.whose(context)?.tenant.ok_or_else(|| {
-            Failure::new(
-                "a pipeline belongs to somebody, and --tenant is not given",
-                "give --tenant, or write it as RUNPACK_TENANT",
-            )
-        })?;
-        pipeline_tenant(&tenant)
-    }
+/// Whose pipeline it is.
+fn tenant_of(context: &Context, given: Option<&Tenant>) -> Result<PipelineTenant, Failure> {
+    let options = RunOptions {
+        tenant: given.cloned(),
+        namespace: None,
+        scenario: None,
+        run_id: None,
+    };
+    let tenant = options.whose(context)?.tenant.ok_or_else(|| {
+        Failure::new(
+            "a pipeline belongs to somebody, and --tenant is not given",
+            "give --tenant, or write it as RUNPACK_TENANT",
+        )
+    })?;
+    pipeline_tenant(&tenant)
 }
 
 impl Run {
+    /// The run that a trail is of.
+    fn of(begun: &Begun) -> Self {
+        Self {
+            tenant: begun.tenant.clone(),
+            run_id: begun.run_id.clone(),
+        }
+    }
+
     fn subject(&self) -> Subject {
         Subject::Pipeline {
             tenant: self.tenant.clone(),
@@ -163,6 +172,27 @@ fn plan_of(context: &Context, reader: &dyn ArtifactReader, run: &Run) -> Result<
         .because(&error)
         .with_exit(Exit::Invalid)
     })
+}
+
+/// The plan of the run that a trail is of: the one that it began with, whatever the store says.
+fn plan_told(
+    context: &Context,
+    reader: &dyn ArtifactReader,
+    begun: &Begun,
+) -> Result<Plan, Failure> {
+    let plan = plan_of(context, reader, &Run::of(begun))?;
+    let found = plan.sha256();
+    if found == begun.plan {
+        return Ok(plan);
+    }
+    Err(Failure::new(
+        format!(
+            "the store has another plan than the run began with, told=`{}` found=`{found}`",
+            begun.plan
+        ),
+        "somebody changed the store: restore it from a copy that verifies",
+    )
+    .with_exit(Exit::Invalid))
 }
 
 /// A document that a person wrote.

@@ -9,6 +9,8 @@ use crate::s3::Remote;
 use crate::schema::check;
 use crate::support::{Desk, said, text};
 
+mod refusing;
+
 const RUN: &str = "--tenant acme --run-id r42";
 const PLAN: &str = r#"{
   "format": "runpack/pipeline-plan/v1",
@@ -70,8 +72,11 @@ fn a_run_step_by_step_on_several_machines() {
     // Another machine, which has no trail.
     let train = step(&desk, "train", RUN);
     assert_eq!(text(&train, "agent"), "trainer@1.2.0");
+    let take = format!("--take train={}", text(&train, "pack_id"));
     let early = desk
-        .line("pipeline finish --trail r42.jsonl --to file:store")
+        .line(&format!(
+            "pipeline finish {take} --trail r42.jsonl --to file:store"
+        ))
         .expect(2);
     assert!(early.err.contains("report: no pack"), "{}", early.err);
     let shown = desk
@@ -83,21 +88,23 @@ fn a_run_step_by_step_on_several_machines() {
         (&shown["pack_id"], &shown["steps"][2]["pack_id"]),
         (&Value::Null, &Value::Null)
     );
-    step(&desk, "report", RUN);
-    let finished = desk
-        .line("pipeline finish --trail r42.jsonl --to file:store --json")
-        .expect(0)
-        .json();
+    let report = step(&desk, "report", RUN);
+    let report = text(&report, "pack_id");
+    let finish = format!(
+        "pipeline finish {take} --take report={report} --trail r42.jsonl --to file:store --json"
+    );
+    let finished = desk.line(&finish).expect(0).json();
     check("pipeline", &finished);
+    assert_eq!(
+        finished["taken"],
+        json!([{"step_id": "report", "pack": report}])
+    );
     assert_eq!(
         (text(&finished, "commit"), text(&finished, "outcome")),
         ("new", "succeeded")
     );
     assert_eq!(finished["steps"][1]["pack"], train["pack_id"]);
-    let again = desk
-        .line("pipeline finish --trail r42.jsonl --to file:store --json")
-        .expect(0)
-        .json();
+    let again = desk.line(&finish).expect(0).json();
     assert_eq!(
         (text(&again, "commit"), &again["pack_id"]),
         ("again", &finished["pack_id"])
@@ -229,8 +236,10 @@ fn one_finisher_wins_and_who_dies_is_followed() {
     let desk = laid_out();
     begin(&desk, "a.jsonl");
     begin(&desk, "b.jsonl");
+    let mut take = String::new();
     for one in ["ingest", "train", "report"] {
-        step(&desk, one, "--trail a.jsonl");
+        let made = step(&desk, one, "--trail a.jsonl");
+        take.push_str(&format!(" --take {one}={}", text(&made, "pack_id")));
     }
     desk.line("pipeline event note --trail b.jsonl").expect(0);
     let finish = |trail: &str, code: i32| {
@@ -241,7 +250,9 @@ fn one_finisher_wins_and_who_dies_is_followed() {
     };
     let won = finish("a.jsonl", 0).json();
     let lost = desk
-        .line("pipeline finish --trail b.jsonl --to file:store")
+        .line(&format!(
+            "pipeline finish --trail b.jsonl --to file:store{take}"
+        ))
         .expect(2);
     assert!(
         lost.err.contains("another finisher ended this run"),

@@ -9,11 +9,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::document::{self, DOCUMENT_BYTES_MAX, DocumentError};
+use super::kept::{self, too_long};
 use crate::digest::Digest;
 use crate::id::{AgentId, AgentVersion, IdError, SpecHash};
 use crate::key::{KeyTooLong, Location, ObjectKey};
 use crate::manifest::{Labels, Text};
-use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError, read_capped};
+use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError};
 use crate::time::Timestamp;
 
 /// An agent: `NAME@VERSION`.
@@ -213,18 +214,10 @@ pub async fn fetch_agent(
     agent: &AgentName,
 ) -> Result<Option<(AgentEntry, Digest)>, StoreError> {
     let key = agent.key().map_err(|error| too_long(&error))?;
-    let (object, _) = store.oldest(&key).await?;
-    let Some(bytes) = read_capped(store, &object, DOCUMENT_BYTES_MAX).await? else {
+    let Some(bytes) = kept::read(store, &key, DOCUMENT_BYTES_MAX).await? else {
         return Ok(None);
     };
     let entry = AgentEntry::parse(&bytes).ok();
     let entry = entry.filter(|entry| entry.name() == *agent);
     Ok(entry.map(|entry| (entry, Digest::of(&bytes))))
-}
-
-/// A key that cannot be has nothing.
-pub(super) fn too_long(error: &KeyTooLong) -> StoreError {
-    StoreError::NotFound {
-        key: format!("({error})"),
-    }
 }

@@ -1,14 +1,14 @@
 //! Whether the documents and step packs of a run say the same (specification, section 14). Pure: everything was read, and
 //! held against what the run's pack commits to, before.
 
-use super::metadata::{Metadata, Outcome};
+use super::metadata::{Metadata, Outcome, STARTED_AT_LABEL};
 use super::plan::{Plan, PlannedInput, PlannedStep, Whence};
-use super::step::{self, Packs, Upstream};
+use super::step::{self, Packs, Upstream, label};
 use super::story::Story;
 use super::trail::Trail;
 use crate::finding::{Code, Finding};
-use crate::id::{PackId, PipelineHash, PipelineTenant, RunId};
-use crate::manifest::{Artifact, Input, Manifest, RunPart};
+use crate::id::{PackId, PipelineHash, PipelineName, PipelineTenant, RunId};
+use crate::manifest::{Artifact, Input, Labels, Manifest, RunPart};
 
 /// What a run's pack holds.
 pub(super) struct Parts<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Parts<'a> {
     pub(super) plan: &'a Plan,
     pub(super) trail: &'a Trail,
     pub(super) metadata: &'a Metadata,
+    /// The labels of the run's pack.
+    pub(super) labels: &'a Labels,
     /// The packs of the steps that the run's pack lists.
     pub(super) packs: &'a Packs,
 }
@@ -33,7 +35,9 @@ pub(super) fn findings(parts: &Parts<'_>) -> Vec<Finding> {
         Ok(story) => {
             trail(parts, &story, &mut found);
             metadata(parts, &story, &mut found);
+            labels(parts, &mut found);
             steps(parts, &story, &mut found);
+            agents(parts, &story, &mut found);
         }
         Err(error) => found.push(Finding::new(Code::PipelineTrail, error.to_string()).about(name)),
     }
@@ -72,6 +76,19 @@ fn metadata(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
     found.push(finding.about(RunPart::Metadata.name()));
 }
 
+/// Whoever reads no more than the manifest of the run's pack reads the same there.
+fn labels(parts: &Parts<'_>, found: &mut Vec<Finding>) {
+    let expected = parts.metadata.labels(parts.plan);
+    for name in [step::OUTCOME_LABEL, STARTED_AT_LABEL, step::PIPELINE_LABEL] {
+        if label(parts.labels, name) != label(&expected, name) {
+            let detail = format!(
+                "a label of the run's pack is not what plan and metadata say, label=`{name}`"
+            );
+            found.push(Finding::new(Code::PipelineMetadata, detail));
+        }
+    }
+}
+
 /// The run's pack lists the steps that the trail tells of, which are steps of the plan.
 fn steps(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
     let mut object = |step: &crate::id::StepId, detail: String| {
@@ -88,6 +105,15 @@ fn steps(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
             object(
                 step,
                 format!("the audit trail tells of another pack, told=`{told}`"),
+            );
+        }
+    }
+    let pipeline = parts.plan.pipeline().map(PipelineName::as_str);
+    for (step, manifest) in parts.packs {
+        if label(manifest.labels(), step::PIPELINE_LABEL) != pipeline {
+            object(
+                step,
+                "its labels name another pipeline than the plan".to_owned(),
             );
         }
     }
@@ -116,6 +142,18 @@ fn steps(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
                     "the run is said to have succeeded, and this step did not".to_owned(),
                 );
             }
+        }
+    }
+}
+
+/// Who did a step is the same in the trail and in the step's pack.
+fn agents(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
+    for (step, committed) in &story.steps {
+        let pack = parts.packs.get(step);
+        if pack.is_some_and(|pack| step::agent_of(pack) != committed.agent) {
+            let detail = "the audit trail names another agent than the labels of the step's pack";
+            let about = RunPart::Step(step.clone()).name();
+            found.push(Finding::new(Code::PipelineAgent, detail).about(about));
         }
     }
 }

@@ -4,44 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::agent::too_long;
 use super::definition::{self, DefinitionError};
 use super::document::DOCUMENT_BYTES_MAX;
+use super::kept::{self, key_of};
 use super::plan::Plan;
 use super::story::Begun;
 use crate::id::{PipelineTenant, RunId};
-use crate::key::{Location, ObjectKey, PipelineObject};
 use crate::manifest::{RunPart, Subject};
-use crate::name::NameError;
-use crate::store::{ArtifactReader, Declared, Store, StoreError, read_capped};
+use crate::store::{ArtifactReader, Declared, Store, StoreError};
 use crate::time::Timestamp;
-
-/// Where a part of a run lies that is named by the run alone.
-pub(super) fn key_of(
-    tenant: &PipelineTenant,
-    run_id: &RunId,
-    part: &RunPart,
-) -> Result<ObjectKey, StoreError> {
-    let object = match part {
-        RunPart::Step(step_id) => PipelineObject::StepManifest {
-            step_id: step_id.clone(),
-        },
-        other => PipelineObject::Artifact {
-            name: other
-                .name()
-                .parse()
-                .map_err(|error: NameError| StoreError::NotFound {
-                    key: format!("({error})"),
-                })?,
-        },
-    };
-    let location = Location::Pipeline {
-        tenant: tenant.clone(),
-        run_id: run_id.clone(),
-        object,
-    };
-    location.key().map_err(|error| too_long(&error))
-}
 
 /// Keeps definition and plan of a run that begins, and says how it began. The same again changes nothing.
 ///
@@ -85,5 +56,5 @@ pub async fn plan_bytes(
     run_id: &RunId,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let key = key_of(tenant, run_id, &RunPart::Plan)?;
-    read_capped(store, &key.into(), DOCUMENT_BYTES_MAX).await
+    kept::read(store, &key, DOCUMENT_BYTES_MAX).await
 }

@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
-use super::agent::too_long;
 use super::document::DOCUMENT_BYTES_MAX;
+use super::kept::{self, too_long};
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::{PipelineHash, PipelineTenant};
 use crate::key::{Location, ObjectKey};
-use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError, read_capped};
+use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError};
 
 /// Why a definition could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ fn key(tenant: &PipelineTenant, hash: PipelineHash) -> Result<ObjectKey, StoreEr
 /// Keeps a definition, and tells whether it is new.
 ///
 /// # Errors
-/// It is too large; the store has other bytes in its place, or fails.
+/// It is too large; [`DefinitionError::Damaged`] where the store has other bytes in its place; the store fails.
 pub async fn keep(
     store: &dyn Store,
     tenant: &PipelineTenant,
@@ -65,8 +65,15 @@ pub async fn keep(
 ) -> Result<(PipelineHash, Outcome), DefinitionError> {
     let hash = hash(&definition)?;
     let declared = Declared::of(&definition);
-    let receipt = store.put(&key(tenant, hash)?, definition, declared).await?;
-    Ok((hash, receipt.outcome))
+    let key = key(tenant, hash)?;
+    match store.put(&key, definition, declared).await {
+        Ok(receipt) => Ok((hash, receipt.outcome)),
+        // The key is the hash: no other definition belongs there.
+        Err(StoreError::AlreadyExists { .. }) => Err(DefinitionError::Damaged {
+            key: key.to_string(),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads a definition.
@@ -79,8 +86,7 @@ pub async fn fetch(
     hash: PipelineHash,
 ) -> Result<Bytes, DefinitionError> {
     let key = key(tenant, hash)?;
-    let read = read_capped(store, &key.clone().into(), DOCUMENT_BYTES_MAX).await?;
-    match read {
+    match kept::read(store, &key, DOCUMENT_BYTES_MAX).await? {
         Some(bytes) if Digest::of(&bytes) == *hash.digest() => Ok(bytes.into()),
         _ => Err(DefinitionError::Damaged {
             key: key.to_string(),

@@ -4,6 +4,7 @@
 //! it again and compares: what serde would let through besides (an array for an object, `null` for nothing) is refused.
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::count::len_u64;
 use crate::json::{self, SyntaxError};
@@ -29,6 +30,12 @@ pub enum DocumentError {
     /// A member missing, unknown, or outside its grammar; another format among it.
     #[error("the document does not follow its schema")]
     Schema(#[source] serde_json::Error),
+    /// A member that says nothing, which is left out.
+    #[error("what says nothing is left out: empty lists and objects, and null, member=`{member}`")]
+    Empty {
+        /// Which, from the outermost.
+        member: String,
+    },
     /// Not the canonical spelling.
     #[error("the document's bytes are not its canonical form (RFC 8785)")]
     Canonical,
@@ -47,12 +54,46 @@ pub(super) fn parse<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, 
 /// Reads a document that a person wrote: white space and the order of members are free, all else is as strict.
 pub(super) fn draft<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DocumentError> {
     let document: T = read(bytes)?;
-    let given: serde_json::Value = serde_json::from_slice(bytes).map_err(DocumentError::Schema)?;
+    let given: Value = serde_json::from_slice(bytes).map_err(DocumentError::Schema)?;
     let understood = serde_json::to_value(&document).map_err(DocumentError::Schema)?;
     if given == understood {
-        Ok(document)
-    } else {
-        Err(DocumentError::Canonical)
+        return Ok(document);
+    }
+    Err(match empty_member(&given, &understood) {
+        Some(member) => DocumentError::Empty {
+            member: member.trim_start_matches('.').to_owned(),
+        },
+        None => DocumentError::Canonical,
+    })
+}
+
+/// The first member that was given, says nothing, and so is not there when it was understood.
+fn empty_member(given: &Value, understood: &Value) -> Option<String> {
+    match (given, understood) {
+        (Value::Object(given), Value::Object(understood)) => {
+            given.iter().find_map(|(name, value)| {
+                let Some(kept) = understood.get(name) else {
+                    return says_nothing(value).then(|| format!(".{name}"));
+                };
+                empty_member(value, kept).map(|below| format!(".{name}{below}"))
+            })
+        }
+        (Value::Array(given), Value::Array(understood)) => {
+            let mut pairs = (0_usize..).zip(given.iter().zip(understood));
+            pairs.find_map(|(at, (value, kept))| {
+                empty_member(value, kept).map(|below| format!("[{at}]{below}"))
+            })
+        }
+        _ => None,
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
     }
 }
 

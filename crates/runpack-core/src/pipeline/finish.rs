@@ -8,19 +8,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::begin::key_of;
+use super::agree::{self, Parts};
 use super::definition::{self, DefinitionError};
+use super::kept::{self, key_of};
 use super::metadata::Metadata;
 use super::plan::Plan;
 use super::step::Packs;
 use super::story::{Begun, Story, StoryError};
 use super::trail::{TRAIL_BYTES_MAX, Trail};
+use crate::commitment::CHUNK_BYTES;
 use crate::digest::Digest;
+use crate::finding::Finding;
 use crate::id::{PipelineTenant, RunId, StepId};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Producer, RunPart, Subject};
 use crate::pack::{BytesSource, CommittedPack, NewArtifact, PackDraft, PackError};
-use crate::store::{ArtifactReader, Declared, Store, StoreError, read_capped};
+use crate::store::{ArtifactReader, Declared, Store, StoreError};
 
 /// Why a run was not finished.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,22 @@ pub enum FinishError {
         /// Which.
         step: StepId,
     },
+    /// The manifests of all steps together are larger than a verifier takes.
+    #[error(
+        "the manifests of all steps are larger than the limit, bytes=`{bytes}` bytes_max=`{bytes_max}`"
+    )]
+    Large {
+        /// Their size.
+        bytes: u64,
+        /// [`Limits::manifest_bytes_max`].
+        bytes_max: u64,
+    },
+    /// What is to be committed does not agree, so that a verifier could only call it invalid.
+    #[error("plan, audit trail and packs of the steps do not say the same")]
+    Disagreeing {
+        /// What a verifier would object to.
+        findings: Vec<Finding>,
+    },
     /// The definition could not be read.
     #[error(transparent)]
     Definition(#[from] DefinitionError),
@@ -79,7 +98,7 @@ pub async fn stored_trail(
     run_id: &RunId,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let key = key_of(tenant, run_id, &RunPart::AuditTrail)?;
-    match read_capped(store, &key.into(), TRAIL_BYTES_MAX).await {
+    match kept::read(store, &key, TRAIL_BYTES_MAX).await {
         Ok(bytes) => Ok(Some(bytes.unwrap_or_default())),
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
@@ -98,12 +117,13 @@ pub async fn step_manifest(
     limits: &Limits,
 ) -> Result<Option<Arc<Manifest>>, StoreError> {
     let key = key_of(tenant, run_id, &RunPart::Step(step_id.clone()))?;
-    let object = match store.oldest(&key).await {
-        Ok((object, _)) => object,
+    // The run's pack lists it, and its commitment there is the pack id only within one chunk.
+    let bytes_max = limits.manifest_bytes_max.min(CHUNK_BYTES);
+    let bytes = match kept::read(store, &key, bytes_max).await {
+        Ok(bytes) => bytes,
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let bytes = read_capped(store, &object, limits.manifest_bytes_max).await?;
     let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes, limits).ok());
     let subject = Subject::Step {
         tenant: tenant.clone(),
@@ -118,8 +138,8 @@ pub async fn step_manifest(
 /// Commits the pack of a run whose trail has its end. `packs` are those of the steps that the trail tells of.
 ///
 /// # Errors
-/// [`FinishError::OtherTrail`] where somebody else finishes it; the trail does not tell of this plan and these packs; the
-/// store fails. The same again goes on where it ended.
+/// [`FinishError::OtherTrail`] where somebody else finishes it; the trail does not tell of this plan and these packs, or
+/// [`PipelineRun`](super::PipelineRun) would object to them, which is found before anything is written; the store fails. The same again goes on where it ended.
 pub async fn finish(
     store: &Arc<dyn Store>,
     plan: &Plan,
@@ -131,6 +151,7 @@ pub async fn finish(
     let told = Story::of(trail)?;
     let metadata = Metadata::of(&told, plan, trail.head()).ok_or(FinishError::NotEnded)?;
     check(&told, plan, packs)?;
+    check_size(packs, limits)?;
     let begun = &told.begun;
     let subject = Subject::Pipeline {
         tenant: begun.tenant.clone(),
@@ -138,6 +159,20 @@ pub async fn finish(
     };
     store.expect(&subject).await?;
     let definition = definition::fetch(&**store, &begun.tenant, begun.pipeline_hash).await?;
+    let labels = metadata.labels(plan);
+    let findings = agree::findings(&Parts {
+        tenant: &begun.tenant,
+        run_id: &begun.run_id,
+        pipeline_hash: begun.pipeline_hash,
+        plan,
+        trail,
+        metadata: &metadata,
+        labels: &labels,
+        packs,
+    });
+    if !findings.is_empty() {
+        return Err(FinishError::Disagreeing { findings });
+    }
     claim(store, begun, trail).await?;
     let mut parts: Vec<(RunPart, Bytes)> = vec![
         (RunPart::Definition, definition),
@@ -149,8 +184,9 @@ pub async fn finish(
         parts.push((RunPart::Step(step.clone()), manifest.to_bytes().into()));
     }
     // The time is the trail's: whoever finishes the same run makes the same pack.
-    let mut draft =
-        PackDraft::new(subject, metadata.finished_at, producer).with_limits(limits.clone());
+    let mut draft = PackDraft::new(subject, metadata.finished_at, producer)
+        .with_labels(labels)
+        .with_limits(limits.clone());
     for (part, bytes) in parts {
         draft.add(artifact(&part, bytes)?);
     }
@@ -168,6 +204,17 @@ fn check(story: &Story, plan: &Plan, packs: &Packs) -> Result<(), FinishError> {
         if told.is_none() || packs.get(step).map(|pack| pack.pack_id()) != told {
             return Err(FinishError::OtherStep { step: step.clone() });
         }
+    }
+    Ok(())
+}
+
+/// What a verifier holds the manifests of all steps to, of which each has at most a chunk.
+fn check_size(packs: &Packs, limits: &Limits) -> Result<(), FinishError> {
+    let sizes = packs.values().map(|pack| pack.bytes());
+    let bytes = sizes.fold(0_u64, u64::saturating_add);
+    let bytes_max = limits.manifest_bytes_max;
+    if bytes > bytes_max {
+        return Err(FinishError::Large { bytes, bytes_max });
     }
     Ok(())
 }

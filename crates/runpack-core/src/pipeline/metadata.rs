@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{self, DocumentError};
 use super::plan::Plan;
+use super::step::{OUTCOME_LABEL, PIPELINE_LABEL};
 use super::story::Story;
 use super::trail::Head;
 use crate::id::{PackId, PipelineHash, PipelineTenant, RunId, StepId};
+use crate::manifest::{LabelKey, Labels, Text};
 use crate::time::Timestamp;
+
+/// The label of a run's pack that says when the run began.
+pub(super) const STARTED_AT_LABEL: &str = "started_at";
 
 /// What became of a run, or of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -128,6 +133,21 @@ impl Metadata {
             tenant: story.begun.tenant.clone(),
             trail,
         })
+    }
+
+    /// What the labels of the run's pack say, for those who read no more of it than its manifest.
+    pub fn labels(&self, plan: &Plan) -> Labels {
+        let mut labels: Labels = [
+            (LabelKey::known(OUTCOME_LABEL), Text::known(&self.outcome)),
+            (
+                LabelKey::known(STARTED_AT_LABEL),
+                Text::known(&self.started_at),
+            ),
+        ]
+        .into();
+        let pipeline = plan.pipeline();
+        labels.extend(pipeline.map(|name| (LabelKey::known(PIPELINE_LABEL), Text::known(name))));
+        labels
     }
 
     /// Reads metadata in its one spelling.

@@ -11,7 +11,7 @@ use super::agent::AgentName;
 use super::document::{self, DocumentError};
 use super::order::{self, Disorder};
 use crate::digest::Digest;
-use crate::id::{AgentId, AgentVersion, PackId, StepId};
+use crate::id::{AgentId, AgentVersion, PackId, PipelineName, StepId};
 use crate::manifest::RunPart;
 use crate::name::ArtifactName;
 
@@ -32,6 +32,8 @@ enum Format {
 #[serde(deny_unknown_fields)]
 struct Document {
     format: Format,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pipeline: Option<PipelineName>,
     steps: Vec<PlannedStep>,
 }
 
@@ -193,8 +195,11 @@ impl Plan {
     /// # Errors
     /// The first rule that they break.
     pub fn new(steps: Vec<PlannedStep>) -> Result<Self, PlanError> {
-        let format = Format::V1;
-        Self::of(Document { format, steps })
+        Self::of(Document {
+            format: Format::V1,
+            pipeline: None,
+            steps,
+        })
     }
 
     fn of(document: Document) -> Result<Self, PlanError> {
@@ -235,6 +240,11 @@ impl Plan {
         Digest::of(&self.to_bytes())
     }
 
+    /// Which pipeline it is of, where it says so: the same from run to run, whatever its definition.
+    pub fn pipeline(&self) -> Option<&PipelineName> {
+        self.document.pipeline.as_ref()
+    }
+
     /// The steps as they are written.
     pub fn steps(&self) -> &[PlannedStep] {
         &self.document.steps
@@ -243,6 +253,14 @@ impl Plan {
     /// The steps, each after those that it comes after.
     pub fn in_order(&self) -> impl Iterator<Item = &PlannedStep> {
         self.order.iter().filter_map(|at| self.steps().get(*at))
+    }
+
+    /// The agents that must be one entry of the registry, and the SHA-256 of that entry, each once.
+    pub fn pinned_agents(&self) -> BTreeSet<(AgentName, Digest)> {
+        let agents = self.steps().iter().filter_map(|step| step.agent.as_ref());
+        agents
+            .filter_map(|agent| Some((agent.agent(), agent.sha256?)))
+            .collect()
     }
 
     /// The step of this id.

@@ -22,7 +22,7 @@ use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::pin::Pins;
 use crate::read::{PinnedPack, ReadError};
 use crate::store::{ArtifactReader, StoreError};
-use crate::verify::{Pack, StorePack, Verdict, VerifyOptions, VerifyReport};
+use crate::verify::{PIPELINE_UNPROVEN, Pack, StorePack, Verdict, VerifyOptions, VerifyReport};
 
 /// A pipeline's run in a store.
 #[derive(Debug)]
@@ -87,6 +87,10 @@ impl PipelineRun {
         }
     }
 
+    pub(super) fn reader(&self) -> &dyn ArtifactReader {
+        &*self.reader
+    }
+
     /// Reads and checks the manifest of the run's own pack.
     ///
     /// # Errors
@@ -98,7 +102,7 @@ impl PipelineRun {
 
     /// Verifies everything. `pins` are those of the run's own pack.
     pub async fn verify(&self, pack: &Pack, pins: &Pins, options: &VerifyOptions) -> RunReport {
-        let run = pack.verify(pins, options).await;
+        let mut run = pack.verify(pins, options).await;
         let mut check = Check {
             run: self,
             options,
@@ -110,6 +114,7 @@ impl PipelineRun {
         let metadata = if run.verdict == Verdict::Invalid {
             None
         } else {
+            run.notes.retain(|note| note != PIPELINE_UNPROVEN);
             check.all(pack).await
         };
         check.conclude(run, metadata)
@@ -168,6 +173,10 @@ impl Check<'_> {
         let packs = self.packs(&own).await;
         let definition = own.manifest().artifact(&RunPart::Definition.name())?;
         let (plan, trail, metadata) = (plan?, trail?, metadata?);
+        let Some(packs) = packs else {
+            // Whatever is said of steps that were not looked at would be said of each of them.
+            return Some(metadata);
+        };
         let found = agree::findings(&Parts {
             tenant: &self.run.tenant,
             run_id: &self.run.run_id,
@@ -175,6 +184,7 @@ impl Check<'_> {
             plan: &plan,
             trail: &trail,
             metadata: &metadata,
+            labels: own.manifest().labels(),
             packs: &packs,
         });
         for finding in found {
@@ -227,8 +237,8 @@ impl Check<'_> {
         None
     }
 
-    /// The packs of the steps that the run's pack lists, each verified.
-    async fn packs(&mut self, own: &PinnedPack) -> Packs {
+    /// The packs of the steps that the run's pack lists, each verified; `None` where they are more than may be.
+    async fn packs(&mut self, own: &PinnedPack) -> Option<Packs> {
         let mut packs = Packs::new();
         let bytes_max = self.options.limits.manifest_bytes_max;
         let mut left = bytes_max;
@@ -239,10 +249,11 @@ impl Check<'_> {
             };
             let Some(rest) = left.checked_sub(artifact.bytes()) else {
                 let detail = format!(
-                    "the manifests of all steps are larger than the limit, bytes_max=`{bytes_max}`"
+                    "the manifests of all steps are larger than the limit, and from this one on none was looked at, \
+                     bytes_max=`{bytes_max}`"
                 );
                 self.object(Finding::new(Code::ManifestLimit, detail).about(name));
-                break;
+                return None;
             };
             left = rest;
             let pack_id = PackId::new(artifact.commitment());
@@ -270,7 +281,7 @@ impl Check<'_> {
             self.step(step_id.clone(), pack_id, subject).await;
             packs.insert(step_id, manifest);
         }
-        packs
+        Some(packs)
     }
 
     /// Verifies the pack of a step, pinned by the run's.
@@ -289,7 +300,13 @@ impl Check<'_> {
             self.findings
                 .push(finding, self.options.limits.findings_max);
         }
-        self.findings.count(report.findings_unlisted);
+        // What is not listed may be what could not be read as well as what is wrong: the verdict tells.
+        self.findings.unlisted = self
+            .findings
+            .unlisted
+            .saturating_add(report.findings_unlisted);
+        self.findings.has_invalid |= report.verdict == Verdict::Invalid;
+        self.findings.has_undecided |= report.verdict == Verdict::Undecided;
         let notes = report.notes.into_iter();
         self.notes
             .extend(notes.map(|note| format!("step {step_id}: {note}")));
@@ -304,13 +321,7 @@ impl Check<'_> {
 
     /// Where the plan says which entry of the registry an agent must be, it is that one.
     async fn agents(&mut self, plan: &Plan) {
-        let mut pinned = BTreeSet::new();
-        for agent in plan.steps().iter().filter_map(|step| step.agent.as_ref()) {
-            if let Some(sha256) = agent.sha256 {
-                pinned.insert((agent.agent(), sha256));
-            }
-        }
-        for (agent, sha256) in pinned {
+        for (agent, sha256) in plan.pinned_agents() {
             let about = format!("agent {agent}");
             let detail = match agent::fetch_agent(&*self.run.reader, &agent).await {
                 Ok(Some((_, found))) if found == sha256 => continue,

@@ -14,7 +14,7 @@ use super::plan::{PlannedInput, PlannedStep, Whence};
 use crate::commitment::ChunkHasher;
 use crate::digest::Digest;
 use crate::finding::Finding;
-use crate::id::{PackId, StepId};
+use crate::id::{PackId, PipelineName, StepId};
 use crate::manifest::{Artifact, Input, LabelKey, Labels, Manifest, Text};
 use crate::name::ArtifactName;
 use crate::pack::{NewArtifact, Source};
@@ -27,9 +27,12 @@ pub const AGENT_LABEL: &str = "agent";
 /// The label of a step's pack that says which version of the agent.
 pub const AGENT_VERSION_LABEL: &str = "agent_version";
 
-/// Outputs name the sources of their step as long as that is no more than this over all of them: what is left out is
-/// found by way of the step's inputs all the same.
-pub const OUTPUT_LINKS_MAX: usize = 100_000;
+/// The label of the packs of a run and its steps that says which pipeline it is.
+pub const PIPELINE_LABEL: &str = "pipeline";
+
+/// Outputs name the sources of their step as long as that takes no more bytes of the manifest than these, half of what it
+/// may have: what is left out is found by way of the step's inputs all the same.
+pub const OUTPUT_LINKS_BYTES_MAX: usize = 4 << 20;
 /// The most sources that one output names: what a verifier takes by default.
 const SOURCES_MAX: usize = 1_024;
 
@@ -60,7 +63,11 @@ pub enum StepError {
 }
 
 /// What the labels of a step's pack say of it.
-pub fn labels(outcome: Outcome, agent: Option<&AgentName>) -> Labels {
+pub fn labels(
+    outcome: Outcome,
+    agent: Option<&AgentName>,
+    pipeline: Option<&PipelineName>,
+) -> Labels {
     let mut labels = Labels::new();
     labels.insert(LabelKey::known(OUTCOME_LABEL), Text::known(&outcome));
     if let Some(agent) = agent {
@@ -70,26 +77,28 @@ pub fn labels(outcome: Outcome, agent: Option<&AgentName>) -> Labels {
             Text::known(&agent.version),
         );
     }
+    labels.extend(pipeline.map(|name| (LabelKey::known(PIPELINE_LABEL), Text::known(name))));
     labels
 }
 
 /// The label of this name.
-pub(super) fn label<'a>(manifest: &'a Manifest, name: &str) -> Option<&'a str> {
-    let mut labels = manifest.labels().iter();
-    let found = labels.find(|(key, _)| key.as_str() == name);
+pub(super) fn label<'a>(labels: &'a Labels, name: &str) -> Option<&'a str> {
+    let found = labels.iter().find(|(key, _)| key.as_str() == name);
     found.map(|(_, value)| value.as_str())
 }
 
 /// What the labels of a step's pack say became of it.
 pub fn outcome_of(manifest: &Manifest) -> Option<Outcome> {
-    label(manifest, OUTCOME_LABEL)?.parse().ok()
+    label(manifest.labels(), OUTCOME_LABEL)?.parse().ok()
 }
 
 /// The agent that the labels of a step's pack name.
 pub fn agent_of(manifest: &Manifest) -> Option<AgentName> {
     Some(AgentName {
-        name: label(manifest, AGENT_LABEL)?.parse().ok()?,
-        version: label(manifest, AGENT_VERSION_LABEL)?.parse().ok()?,
+        name: label(manifest.labels(), AGENT_LABEL)?.parse().ok()?,
+        version: label(manifest.labels(), AGENT_VERSION_LABEL)?
+            .parse()
+            .ok()?,
     })
 }
 
@@ -138,8 +147,10 @@ pub async fn link(
         });
     }
     let outputs = artifacts.iter().filter(|one| !is_input(one.name.as_str()));
-    let all = outputs.count().saturating_mul(links.len());
-    if links.len() <= SOURCES_MAX && all <= OUTPUT_LINKS_MAX {
+    // Texts always become JSON.
+    let spelled = serde_json::to_vec(&links).unwrap_or_default();
+    let all = outputs.count().saturating_mul(spelled.len());
+    if links.len() <= SOURCES_MAX && all <= OUTPUT_LINKS_BYTES_MAX {
         for artifact in artifacts
             .iter_mut()
             .filter(|one| !is_input(one.name.as_str()))

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 
 const BEGIN: &str = "run.begin";
 const COMMIT: &str = "step.commit";
-const FINISH: &str = "run.finish";
+pub(super) const FINISH: &str = "run.finish";
 
 /// What a trail tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Committed {
     pub pack: PackId,
     /// What became of it.
     pub outcome: Outcome,
+    /// Who did it, where somebody is named.
+    pub agent: Option<AgentName>,
 }
 
 /// What a trail does not tell as it must.
@@ -87,11 +89,11 @@ impl Begun {
 
 impl Committed {
     /// The event that a step was committed.
-    pub fn event(&self, step: &StepId, agent: Option<&AgentName>, at: Timestamp) -> Event {
+    pub fn event(&self, step: &StepId, at: Timestamp) -> Event {
         let detail = detail([("outcome", &self.outcome), ("pack", &self.pack)]);
         Event {
             step: Some(step.clone()),
-            agent: agent.cloned(),
+            agent: self.agent.clone(),
             ..event(COMMIT, at, detail)
         }
     }
@@ -193,6 +195,7 @@ fn committed(line: &Line) -> Option<(StepId, Committed)> {
     let committed = Committed {
         pack: pack.as_str().parse().ok()?,
         outcome: outcome.as_str().parse().ok()?,
+        agent: line.agent.clone(),
     };
     Some((line.step.clone()?, committed))
 }

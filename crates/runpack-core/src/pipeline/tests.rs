@@ -1,19 +1,21 @@
 //! Tests of runs of pipelines: made in a store in memory, which an enemy then changes.
 
 mod documents;
+mod ending;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::begin::{begin, key_of};
-use super::finish::{FinishError, finish, stored_trail};
-use super::step::{Packs, StepError, labels, link};
+use super::begin::begin;
+use super::finish::{FinishError, finish, step_manifest, stored_trail};
+use super::kept::key_of;
+use super::step::{Packs, StepError, agent_of, labels, link};
 use super::*;
 use crate::digest::Digest;
 use crate::id::{PackId, PipelineTenant, RunId, StepId};
 use crate::limits::Limits;
-use crate::manifest::{Manifest, Producer, RunPart, Subject};
+use crate::manifest::{Labels, Manifest, Producer, RunPart, Subject};
 use crate::pack::{BytesSource, Commit, CommittedPack, NewArtifact, PackDraft, PackError, copy};
 use crate::pin::Pins;
 use crate::store::{ArtifactReader as _, MemoryStore, Outcome as Written, Store, StoreError};
@@ -77,7 +79,11 @@ impl Run {
     }
 
     fn begin_in(store: MemoryStore) -> Self {
-        let plan = Plan::draft(PLAN.as_bytes()).unwrap();
+        Self::begin_by(store, PLAN)
+    }
+
+    fn begin_by(store: MemoryStore, plan: &str) -> Self {
+        let plan = Plan::draft(plan.as_bytes()).unwrap();
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let definition = Bytes::from_static(b"steps: [ingest, train, report]\n");
         let begun = block_on(begin(
@@ -112,8 +118,11 @@ impl Run {
             &self.packs,
         ))?;
         let agent = planned.agent.as_ref().map(PlannedAgent::agent);
-        let mut draft = PackDraft::new(subject(step), at(1), producer())
-            .with_labels(labels(Outcome::Succeeded, agent.as_ref()));
+        let mut draft = PackDraft::new(subject(step), at(1), producer()).with_labels(labels(
+            Outcome::Succeeded,
+            agent.as_ref(),
+            self.plan.pipeline(),
+        ));
         for artifact in artifacts {
             draft.add(artifact);
         }
@@ -135,8 +144,9 @@ impl Run {
         let committed = Committed {
             pack: manifest.pack_id(),
             outcome: Outcome::Succeeded,
+            agent: agent_of(&manifest),
         };
-        let event = committed.event(&step_id(step), None, at(2));
+        let event = committed.event(&step_id(step), at(2));
         self.trail.append(event).unwrap();
         self.packs.insert(step_id(step), manifest);
     }
@@ -494,6 +504,11 @@ fn a_finisher_whose_trail_tells_something_else_commits_nothing() {
 
 /// Commits a run's pack out of any parts: what an enemy, or a broken finisher, makes.
 fn forge(run: &Run, plan: &[u8], metadata: &[u8], trail: &[u8]) -> PackId {
+    forge_with(run, labels_of(run), plan, metadata, trail)
+}
+
+/// The same, with these labels.
+fn forge_with(run: &Run, labels: Labels, plan: &[u8], metadata: &[u8], trail: &[u8]) -> PackId {
     let subject = Subject::Pipeline {
         tenant: tenant(),
         run_id: run_id(),
@@ -503,7 +518,7 @@ fn forge(run: &Run, plan: &[u8], metadata: &[u8], trail: &[u8]) -> PackId {
             .tamper(key_of(&tenant(), &run_id(), &part).unwrap().as_str(), None);
     }
     run.store.tamper("acme/runs/r1/manifest.json", None);
-    let mut draft = PackDraft::new(subject, at(9), producer());
+    let mut draft = PackDraft::new(subject, at(9), producer()).with_labels(labels);
     let mut add = |part: RunPart, bytes: &[u8]| {
         let mut new = file(&part.name(), bytes);
         new.kind = part.kind().parse().unwrap();
@@ -523,6 +538,13 @@ fn forge(run: &Run, plan: &[u8], metadata: &[u8], trail: &[u8]) -> PackId {
         .unwrap()
         .manifest
         .pack_id()
+}
+
+/// The labels of a run's pack as they should be.
+fn labels_of(run: &Run) -> Labels {
+    let story = Story::of(&run.trail).unwrap();
+    let metadata = Metadata::of(&story, &run.plan, run.trail.head()).unwrap();
+    metadata.labels(&run.plan)
 }
 
 /// The documents of a run as it should be.
@@ -564,7 +586,7 @@ fn documents_that_do_not_agree_are_found_though_the_pack_is_whole() {
     other.outcome = Outcome::Failed;
     assert_eq!(
         forged(&run, &plan, &other.to_bytes(), &trail),
-        ["pipeline.metadata metadata.json"]
+        ["pipeline.metadata metadata.json", "pipeline.metadata -"]
     );
     let mut other = metadata.clone();
     other.steps.pop();
@@ -675,8 +697,11 @@ fn a_step_without_a_pack_and_a_pack_without_a_step_are_found() {
     assert_eq!(found, ["pipeline.step steps/report/manifest.json"]);
     run.packs.insert(step_id("report"), report);
     // A step that nobody planned, with a pack that is sound.
-    let mut draft = PackDraft::new(subject("extra"), at(1), producer())
-        .with_labels(labels(Outcome::Succeeded, None));
+    let mut draft = PackDraft::new(subject("extra"), at(1), producer()).with_labels(labels(
+        Outcome::Succeeded,
+        None,
+        None,
+    ));
     draft.add(file("outputs/x", b"x"));
     let store = Arc::new(run.store.clone());
     let extra = block_on(async { draft.stage(store).await?.commit().await }).unwrap();
@@ -724,8 +749,11 @@ fn b15_links_that_were_forged_are_found() {
             &[("inputs/raw.csv", b"a,b"), ("outputs/rows.csv", b"1,2")],
         );
         let agent = agent.map(|agent| agent.parse().unwrap());
-        let mut draft = PackDraft::new(subject(step), at(1), producer())
-            .with_labels(labels(Outcome::Succeeded, agent.as_ref()));
+        let mut draft = PackDraft::new(subject(step), at(1), producer()).with_labels(labels(
+            Outcome::Succeeded,
+            agent.as_ref(),
+            None,
+        ));
         draft.add(file("outputs/model.bin", b"model"));
         draft.add(artifact);
         run.commit(step, draft);
@@ -875,6 +903,11 @@ fn a_definition_is_found_by_its_hash_and_held_against_it() {
     );
     let key = format!("acme/pipelines/{}/definition.yaml", hash.digest());
     store.tamper(&key, Some(Bytes::from_static(b"steps: [x]\n")));
+    let damaged = block_on(definition::keep(&store, &tenant(), text)).unwrap_err();
+    assert!(matches!(
+        damaged,
+        definition::DefinitionError::Damaged { .. }
+    ));
     let damaged = block_on(definition::fetch(&store, &tenant(), hash)).unwrap_err();
     assert!(matches!(
         damaged,

@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::agent::AgentName;
+use super::story::FINISH;
 use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::StepId;
@@ -180,6 +181,9 @@ pub enum TrailFault {
     /// The last line is another than the head says.
     #[error("it was changed")]
     Changed,
+    /// The line before it is the end of a run.
+    #[error("nothing follows the end of a run")]
+    Ended,
     /// Longer than a line, or the whole longer than a trail.
     #[error("it is longer than it may be")]
     TooLong,
@@ -246,8 +250,12 @@ impl Trail {
     /// Adds an event, and gives its line with the line feed: what is to be written.
     ///
     /// # Errors
-    /// The line or the trail would be longer than it may be.
+    /// The run has ended; the line or the trail would be longer than it may be.
     pub fn append(&mut self, event: Event) -> Result<&[u8], TrailError> {
+        let last = self.lines.last();
+        if last.is_some_and(|last| last.action.as_str() == FINISH) {
+            return Err(self.fault(TrailFault::Ended));
+        }
         let line = Line {
             action: event.action,
             agent: event.agent,

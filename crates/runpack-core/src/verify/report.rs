@@ -13,6 +13,10 @@ use crate::id::PackId;
 use crate::manifest::Manifest;
 use crate::pin::{PinnedBy, Pins};
 
+/// What is noted of the pack of a pipeline's run where no more than that was looked at.
+pub(crate) const PIPELINE_UNPROVEN: &str = "pipeline unproven: the packs of the steps were not looked at, nor what they \
+     tell together; `runpack pipeline verify` looks at them where they lie";
+
 /// What a verification concludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -127,6 +131,12 @@ impl VerifyReport {
             && manifest.spec().is_none()
         {
             notes.push("spec unproven: the specification itself is not in the pack".to_owned());
+        }
+        if matches!(
+            manifest.subject(),
+            crate::manifest::Subject::Pipeline { .. }
+        ) {
+            notes.push(PIPELINE_UNPROVEN.to_owned());
         }
         let claimed = manifest
             .artifacts()

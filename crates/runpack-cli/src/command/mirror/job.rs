@@ -12,9 +12,10 @@ use runpack_core::key::Location;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
 use runpack_core::pack::Commit;
+use runpack_core::pipeline::PipelineRun;
 use runpack_core::progress::Progress;
 use runpack_core::store::{StoreError, Stored, Whole};
-use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict};
+use runpack_core::verify::{Container, Level, Pack, StorePack, Verdict, VerifyOptions};
 use serde::Serialize;
 
 use crate::command::push::hash_and_verify;
@@ -141,7 +142,35 @@ impl Job<'_> {
                 ToDo::Pack(container, manifest) => self.pack(&container, &manifest, progress).await,
                 ToDo::Bundle(stored, pack_id) => self.bundle(stored, pack_id).await,
             };
+            let ended = self.with_agents(&key, ended).await;
             summary.add(key, ended);
+        }
+    }
+
+    /// What the run of a pipeline is held against and no pack has comes along with its pack, also where that was there.
+    async fn with_agents(&self, key: &str, ended: Ended) -> Ended {
+        let subject = Location::parse(key).and_then(|location| location.manifest_subject());
+        let Some(Subject::Pipeline { tenant, run_id }) = subject else {
+            return ended;
+        };
+        if !matches!(ended, Ended::Copied(_) | Ended::There) {
+            return ended;
+        }
+        let mut options = VerifyOptions::default();
+        options.limits = self.limits.clone();
+        let run = PipelineRun::new(self.from.reader(), tenant, run_id);
+        match run.bring_agents(&*self.to.store(), &options).await {
+            Ok(()) => ended,
+            Err(error) => {
+                let said = runpack_core::display::chain(&error);
+                let said =
+                    format!("its pack is there, and agents that its plan names are not: {said}");
+                if error.is_of_source() {
+                    Ended::Invalid(said)
+                } else {
+                    Ended::Failed(said)
+                }
+            }
         }
     }
 

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Args;
-use runpack_core::id::PipelineHash;
+use runpack_core::id::{PipelineHash, Tenant};
 use runpack_core::pipeline::definition::{self, DefinitionError};
 use runpack_core::pipeline::{Begun, Plan, begin};
 use runpack_core::store::{Outcome, StoreError};
 use serde_json::json;
 
 use super::trail_file::{Missing, TrailFile};
-use super::{Place, Run, WhichRun, read_document};
+use super::{Place, Run, WhichRun, read_document, tenant_of};
 use crate::command::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -56,8 +56,9 @@ pub(crate) struct Define {
     /// What the pipeline is: a file of any form, of at most 8 MiB
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    #[command(flatten)]
-    run: WhichRun,
+    /// Whose pipeline it is [env: RUNPACK_TENANT]
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<Tenant>,
     #[command(flatten)]
     place: Place,
 }
@@ -171,8 +172,8 @@ pub(super) fn begin_in(
 impl Execute for Define {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let run = Run {
-            tenant: self.run.tenant(context)?,
-            // A definition belongs to no run, and lies where those of its tenant do.
+            tenant: tenant_of(context, self.tenant.as_ref())?,
+            // A definition belongs to no run, and lies where those of its tenant do, whichever they are.
             run_id: "none"
                 .parse()
                 .map_err(|error| Failure::new("no run", "report it").because(&error))?,

@@ -1,7 +1,7 @@
 //! `runpack pipeline export`: a directory in which an engine has laid out a whole run.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use runpack_core::id::StepId;
 use runpack_core::pipeline::{Outcome, Plan};
 
 use super::begin::{begin_in, draft_plan};
-use super::finish;
+use super::finish::Ending;
 use super::step::Made;
 use super::trail_file::{Missing, TrailFile};
 use super::{Place, WhichRun, read_document};
@@ -21,8 +21,8 @@ use crate::limits::LimitOptions;
 
 /// Keep a whole run at once, from a directory in which everything is laid out
 ///
-/// DIR holds `definition.yaml`, `plan.json`, and `steps/STEP/inputs` and `steps/STEP/outputs` for each step that was done.
-/// The trail is `events/audit_trail.jsonl` in it, which is made, or continued if the run was begun there. Interrupted, run
+/// DIR holds `definition.yaml`, `plan.json`, and `steps/STEP/inputs` and `steps/STEP/outputs` for each step that was done,
+/// and nothing else. The trail is `events/audit_trail.jsonl` in it, which is made, or continued if the run was begun there. Interrupted, run
 /// it again.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -56,6 +56,7 @@ impl Execute for Export {
         let plan = draft_plan(&self.directory.join("plan.json"))?;
         let definition = read_document(&self.directory.join("definition.yaml"), "the definition")?;
         let done = self.steps(&plan)?;
+        self.has_nothing_else()?;
         let storage = self.place.open(context, &run.subject())?;
         let events = self.directory.join("events");
         fs::create_dir_all(&events).map_err(|error| unread(&events, &error))?;
@@ -69,10 +70,16 @@ impl Execute for Export {
             &plan,
             &mut trail,
         )?;
-        let has_ended = trail.story()?.finished.is_some();
         for step_id in plan.in_order().map(|step| &step.step_id) {
-            // After the end nothing can be told any more: what was to be committed, was.
-            if has_ended || !done.contains(step_id) {
+            if !done.contains(step_id) {
+                continue;
+            }
+            let story = trail.story()?;
+            // After the end nothing is told any more. What was told is compared with what is there now.
+            if story.finished.is_some() && !story.steps.contains_key(step_id) {
+                context.output.remark(&format!(
+                    "warning: the run ended without this step, which is not taken, step=`{step_id}`"
+                ));
                 continue;
             }
             let outcome = if self.failed.contains(step_id) {
@@ -86,20 +93,17 @@ impl Execute for Export {
                 step_id,
                 outcome,
                 agent: None,
+                told: &story.steps,
             };
             let kept = made.commit(context, &storage, &run, &plan, &limits)?;
-            made.tell(context, &kept, &plan, &mut trail)?;
+            made.tell(context, &kept, &mut trail)?;
         }
-        finish::end(
-            context,
-            &storage,
-            &run,
-            &plan,
-            self.outcome,
-            &mut trail,
-            &limits,
-        )?
-        .keep(context)
+        let ending = Ending {
+            outcome: self.outcome,
+            take: &[],
+        };
+        let end = ending.end(context, &storage, &plan, &mut trail, &limits)?;
+        end.keep(context)
     }
 }
 
@@ -109,8 +113,7 @@ impl Export {
         let steps = self.directory.join("steps");
         let mut done = BTreeSet::new();
         let mut strays = Vec::new();
-        for entry in fs::read_dir(&steps).map_err(|error| unread(&steps, &error))? {
-            let name = entry.map_err(|error| unread(&steps, &error))?.file_name();
+        for name in names(&steps)? {
             let planned = name.to_str().and_then(|name| name.parse().ok());
             match planned.filter(|step| plan.step(step).is_some()) {
                 Some(step) => drop(done.insert(step)),
@@ -131,6 +134,47 @@ impl Export {
         )
         .with_details(strays))
     }
+}
+
+impl Export {
+    /// What is not understood would not be kept, so it is refused.
+    fn has_nothing_else(&self) -> Result<(), Failure> {
+        let mut strays = Vec::new();
+        let events = self.directory.join("events");
+        let known: [&OsStr; 4] =
+            ["definition.yaml", "plan.json", "steps", "events"].map(OsStr::new);
+        for name in names(&self.directory)? {
+            if !known.contains(&name.as_os_str()) {
+                strays.push(name.to_string_lossy().into_owned());
+            }
+        }
+        if events.exists() {
+            for name in names(&events)? {
+                if name != "audit_trail.jsonl" {
+                    strays.push(format!("events/{}", name.to_string_lossy()));
+                }
+            }
+        }
+        if strays.is_empty() {
+            return Ok(());
+        }
+        strays.sort_unstable();
+        Err(Failure::new(
+            format!(
+                "some of what is in the directory of the run has no place in it, and would not be kept, path=`{}`",
+                self.directory.display()
+            ),
+            "lay the run out as `runpack pipeline export --help` says: files belong into a step's `inputs/` or `outputs/`",
+        )
+        .with_details(strays))
+    }
+}
+
+fn names(directory: &Path) -> Result<Vec<OsString>, Failure> {
+    let entries = fs::read_dir(directory).map_err(|error| unread(directory, &error))?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+    let names: Result<Vec<OsString>, std::io::Error> = names.collect();
+    names.map_err(|error| unread(directory, &error))
 }
 
 fn unread(path: &Path, error: &std::io::Error) -> Failure {

@@ -1,9 +1,12 @@
 //! `runpack pipeline finish`: the end of a run, and its pack.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use runpack_core::id::{PackId, StepId};
 use runpack_core::limits::Limits;
+use runpack_core::manifest::Manifest;
 use runpack_core::pack::CommittedPack;
 use runpack_core::pipeline::finish::{FinishError, finish, step_manifest, stored_trail};
 use runpack_core::pipeline::step::{agent_of, outcome_of};
@@ -11,9 +14,9 @@ use runpack_core::pipeline::{Committed, Ended, Metadata, Outcome, Plan, Story, T
 use serde_json::json;
 
 use super::commit::Kept;
-use super::step::{packs_of, run_of};
+use super::step::{late, other_pack, packs_of};
 use super::trail_file::{Missing, TrailFile};
-use super::{Place, Run, WhichRun, plan_of};
+use super::{Place, Run, WhichRun, plan_of, plan_told};
 use crate::command::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -22,10 +25,14 @@ use crate::output::Format;
 use crate::receipts::Seen;
 use crate::storage::Storage;
 
+/// How many of the things that do not agree are shown.
+const FINDINGS_SHOWN_MAX: usize = 100;
+
 /// End a run, and commit its pack: plan, metadata, trail, and the manifest of every step
 ///
-/// Steps that other machines committed are found in the store, and told of in the trail. The trail goes to the store
-/// first: where another finisher was there before, this one changes nothing. Interrupted, run it again.
+/// Steps that other machines committed are taken by their pack ids, as `step` printed them there: what is in the store and
+/// nobody names is not taken for a step. The trail goes to the store first: where another finisher was there before, this
+/// one changes nothing. Interrupted, run it again.
 #[derive(Debug, Args)]
 pub(crate) struct Finish {
     /// The file of the run's trail; it says whose run it is
@@ -36,6 +43,9 @@ pub(crate) struct Finish {
     adopt: bool,
     #[command(flatten)]
     run: WhichRun,
+    /// A step that another machine committed, by its pack id; may be given several times
+    #[arg(long = "take", value_name = "STEP=PACK_ID", value_parser = parse_taken, conflicts_with = "adopt")]
+    take: Vec<(StepId, PackId)>,
     /// What became of the run [default: succeeded, where every step of the plan did]
     #[arg(long, value_name = "OUTCOME", conflicts_with = "adopt")]
     outcome: Option<Outcome>,
@@ -50,23 +60,24 @@ impl Execute for Finish {
         let limits = context.limits(&self.limits)?;
         let end = if let Some(path) = &self.trail {
             let mut trail = TrailFile::open(path, Missing::Refuse, context)?;
-            let run = run_of(&trail)?;
-            let storage = self.place.open(context, &run.subject())?;
-            let plan = plan_of(context, &*storage.reader(), &run)?;
-            end(
-                context,
-                &storage,
-                &run,
-                &plan,
-                self.outcome,
-                &mut trail,
-                &limits,
-            )?
+            let begun = trail.story()?.begun;
+            let storage = self.place.open(context, &Run::of(&begun).subject())?;
+            let plan = plan_told(context, &*storage.reader(), &begun)?;
+            let ending = Ending {
+                outcome: self.outcome,
+                take: &self.take,
+            };
+            ending.end(context, &storage, &plan, &mut trail, &limits)?
         } else {
             let run = self.run.run(context)?;
             let storage = self.place.open(context, &run.subject())?;
             let plan = plan_of(context, &*storage.reader(), &run)?;
-            let trail = adopted(context, &storage, &run)?;
+            let trail = stored(context, &storage, &run)?.ok_or_else(|| {
+                Failure::new(
+                    "no finisher left a trail of this run in the store",
+                    "finish the run with its own trail, as --trail",
+                )
+            })?;
             let mut end = commit(context, &storage, &run, &plan, &trail, &limits)?;
             // The trail came from the store: whoever can write there must not get a receipt for it.
             end.seen = Seen::Found;
@@ -82,6 +93,8 @@ pub(super) struct End {
     committed: CommittedPack,
     seen: Seen,
     metadata: Metadata,
+    /// The steps that were taken by their pack ids.
+    taken: Vec<(StepId, PackId)>,
 }
 
 impl End {
@@ -91,19 +104,27 @@ impl End {
         let told = &self.metadata;
         match context.output.format() {
             Format::Json => {
+                let taken: Vec<_> = self
+                    .taken
+                    .iter()
+                    .map(|(step, pack)| json!({"step_id": step, "pack": pack}))
+                    .collect();
                 let more = json!({
                     "outcome": told.outcome,
                     "steps": told.steps,
+                    "taken": taken,
                     "trail": told.trail,
                 });
                 context.output.print_json(&kept.json(more))?;
             }
             Format::Text => {
                 let done = told.steps.iter().filter(|step| step.pack.is_some()).count();
-                let more = vec![
+                let mut more = vec![
                     ("outcome", told.outcome.to_string()),
                     ("steps", format!("{done} of {}", told.steps.len())),
                 ];
+                let taken = self.taken.iter();
+                more.extend(taken.map(|(step, pack)| ("taken", format!("{step} {pack}"))));
                 context.output.print(&kept.text("finished", more))?;
             }
         }
@@ -111,69 +132,174 @@ impl End {
     }
 }
 
-/// Brings the trail to its end and the run's pack to the store.
-pub(super) fn end(
-    context: &Context,
-    storage: &Storage,
-    run: &Run,
-    plan: &Plan,
-    outcome: Option<Outcome>,
-    trail: &mut TrailFile,
-    limits: &Limits,
-) -> Result<End, Failure> {
-    let ended = trail.story()?.finished;
-    match (ended, outcome) {
-        (Some(ended), Some(asked)) if ended.outcome != asked => {
-            return Err(Failure::new(
-                format!(
-                    "the trail tells of another end, outcome=`{}` asked=`{asked}`",
-                    ended.outcome
-                ),
-                "leave --outcome out: how a run ended is told once",
-            ));
-        }
-        (Some(_), _) => {}
-        (None, asked) => {
-            find_steps(context, storage, run, plan, trail, limits)?;
-            let outcome = conclude(plan, &trail.story()?, asked)?;
-            let at = context.now.time;
-            trail.append(Ended { at, outcome }.event())?;
-        }
-    }
-    commit(context, storage, run, plan, trail.trail(), limits)
+fn parse_taken(text: &str) -> Result<(StepId, PackId), String> {
+    let (step, pack) = text
+        .split_once('=')
+        .ok_or("a step that is taken is written STEP=PACK_ID")?;
+    let step = step.parse().map_err(|error| format!("{error}"))?;
+    let pack = pack.parse().map_err(|error| format!("{error}"))?;
+    Ok((step, pack))
 }
 
-/// Tells of the steps that are in the store and not in the trail.
-fn find_steps(
-    context: &Context,
-    storage: &Storage,
-    run: &Run,
-    plan: &Plan,
-    trail: &mut TrailFile,
-    limits: &Limits,
-) -> Result<(), Failure> {
-    let told = trail.story()?.steps;
-    let reader = storage.reader();
-    for step in plan.in_order().map(|step| &step.step_id) {
-        if told.contains_key(step) {
-            continue;
+/// How a run is to end.
+pub(super) struct Ending<'a> {
+    /// What became of it, where that is said.
+    pub(super) outcome: Option<Outcome>,
+    /// Steps that other machines committed.
+    pub(super) take: &'a [(StepId, PackId)],
+}
+
+impl Ending<'_> {
+    /// Brings the trail to its end and the run's pack to the store.
+    pub(super) fn end(
+        &self,
+        context: &Context,
+        storage: &Storage,
+        plan: &Plan,
+        trail: &mut TrailFile,
+        limits: &Limits,
+    ) -> Result<End, Failure> {
+        let story = trail.story()?;
+        let run = Run::of(&story.begun);
+        let mut taken = Vec::new();
+        match (story.finished, self.outcome) {
+            (Some(ended), Some(asked)) if ended.outcome != asked => {
+                return Err(Failure::new(
+                    format!(
+                        "the trail tells of another end, outcome=`{}` asked=`{asked}`",
+                        ended.outcome
+                    ),
+                    "leave --outcome out: how a run ended is told once",
+                ));
+            }
+            (Some(_), _) => self.were_taken(&story)?,
+            (None, asked) => {
+                taken = self.take_steps(context, storage, plan, trail, limits)?;
+                let outcome = conclude(plan, &trail.story()?, asked)?;
+                let at = context.now.time;
+                trail.append(Ended { at, outcome }.event())?;
+            }
         }
-        let read = step_manifest(&*reader, &run.tenant, &run.run_id, step, limits);
-        let Some(manifest) = context.wait(read)?? else {
-            continue;
-        };
-        let outcome = outcome_of(&manifest).ok_or_else(|| {
-            Failure::new(
-                format!("a step's pack does not say what became of it, step=`{step}`"),
-                "commit steps with `runpack pipeline step`; this one stays where it is",
-            )
-        })?;
-        let pack = manifest.pack_id();
-        let agent = agent_of(&manifest);
-        let event = Committed { pack, outcome }.event(step, agent.as_ref(), context.now.time);
-        trail.append(event)?;
+        let mut end = commit(context, storage, &run, plan, trail.trail(), limits)?;
+        if !taken.is_empty() {
+            // This machine did not see them made.
+            end.seen = Seen::Found;
+        }
+        end.taken = taken;
+        Ok(end)
     }
-    Ok(())
+
+    /// A run that has ended takes no more steps.
+    fn were_taken(&self, story: &Story) -> Result<(), Failure> {
+        for (step, pack) in self.take {
+            match story.steps.get(step).map(|told| told.pack) {
+                Some(told) if told == *pack => {}
+                Some(told) => return Err(told_otherwise(step, told)),
+                None => return Err(late(step, "it was not taken")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of the steps that are in the store and not in the trail, each of which must be asked for by its pack id.
+    fn take_steps(
+        &self,
+        context: &Context,
+        storage: &Storage,
+        plan: &Plan,
+        trail: &mut TrailFile,
+        limits: &Limits,
+    ) -> Result<Vec<(StepId, PackId)>, Failure> {
+        let story = trail.story()?;
+        let (told, run) = (&story.steps, Run::of(&story.begun));
+        let take = self.asked(plan)?;
+        let reader = storage.reader();
+        let (mut found, mut strangers) = (Vec::new(), Vec::new());
+        for step in plan.in_order().map(|step| &step.step_id) {
+            let asked = take.get(step).copied();
+            if let Some(told) = told.get(step) {
+                if asked.is_some_and(|asked| asked != told.pack) {
+                    return Err(told_otherwise(step, told.pack));
+                }
+                continue;
+            }
+            let read = step_manifest(&*reader, &run.tenant, &run.run_id, step, limits);
+            match (context.wait(read)??, asked) {
+                (None, None) => {}
+                (Some(manifest), Some(asked)) if manifest.pack_id() == asked => {
+                    found.push((step, taken(step, &manifest)?));
+                }
+                (Some(manifest), Some(asked)) => {
+                    return Err(other_pack(step, asked, manifest.pack_id()));
+                }
+                (Some(manifest), None) => {
+                    strangers.push(format!("--take {step}={}", manifest.pack_id()));
+                }
+                (None, Some(_)) => {
+                    return Err(Failure::new(
+                        format!(
+                            "the store has no pack of a step that is to be taken, step=`{step}`"
+                        ),
+                        "commit that step first, and check the store",
+                    ));
+                }
+            }
+        }
+        if !strangers.is_empty() {
+            return Err(Failure::new(
+                "the store has packs of steps that the trail does not tell of",
+                "take those that another machine committed, if these are the ids that `runpack pipeline step` printed there; \
+                 what nobody committed somebody else put there, and it is to be removed",
+            )
+            .with_details(strangers));
+        }
+        for (step, committed) in &found {
+            trail.append(committed.event(step, context.now.time))?;
+        }
+        let found = found.into_iter();
+        Ok(found
+            .map(|(step, committed)| (step.clone(), committed.pack))
+            .collect())
+    }
+
+    /// What is to be taken, each once and a step of the plan.
+    fn asked(&self, plan: &Plan) -> Result<BTreeMap<&StepId, PackId>, Failure> {
+        let mut take = BTreeMap::new();
+        for (step, pack) in self.take {
+            let is_new = take.insert(step, *pack).is_none();
+            if !is_new || plan.step(step).is_none() {
+                return Err(Failure::new(
+                    format!("a step is to be taken twice, or is not of the plan, step=`{step}`"),
+                    "give each step of the plan once",
+                ));
+            }
+        }
+        Ok(take)
+    }
+}
+
+fn told_otherwise(step: &StepId, told: PackId) -> Failure {
+    Failure::new(
+        format!(
+            "the trail tells of another pack of a step than is to be taken, step=`{step}` told=`{told}`"
+        ),
+        "leave that --take out: a step is told of once",
+    )
+}
+
+/// What the pack of a step says of it.
+fn taken(step: &StepId, manifest: &Manifest) -> Result<Committed, Failure> {
+    let outcome = outcome_of(manifest).ok_or_else(|| {
+        Failure::new(
+            format!("a step's pack does not say what became of it, step=`{step}`"),
+            "commit steps with `runpack pipeline step`; this one stays where it is",
+        )
+    })?;
+    Ok(Committed {
+        pack: manifest.pack_id(),
+        outcome,
+        agent: agent_of(manifest),
+    })
 }
 
 /// What became of the run.
@@ -197,24 +323,26 @@ fn conclude(plan: &Plan, story: &Story, asked: Option<Outcome>) -> Result<Outcom
     }
 }
 
-/// The trail that a finisher left in the store.
-fn adopted(context: &Context, storage: &Storage, run: &Run) -> Result<Trail, Failure> {
+/// The trail that a finisher brought to the store, if one did.
+pub(super) fn stored(
+    context: &Context,
+    storage: &Storage,
+    run: &Run,
+) -> Result<Option<Trail>, Failure> {
     let reader = storage.reader();
     let stored = context.wait(stored_trail(&*reader, &run.tenant, &run.run_id))??;
-    let stored = stored.ok_or_else(|| {
-        Failure::new(
-            "no finisher left a trail of this run in the store",
-            "finish the run with its own trail, as --trail",
-        )
-    })?;
-    Trail::parse(&stored).map_err(|error| {
+    let Some(stored) = stored else {
+        return Ok(None);
+    };
+    let trail = Trail::parse(&stored).map_err(|error| {
         Failure::new(
             "the trail in the store does not hold",
             "somebody changed the store: restore it from a copy that verifies",
         )
         .because(&error)
         .with_exit(Exit::Invalid)
-    })
+    })?;
+    Ok(Some(trail))
 }
 
 fn commit(
@@ -248,6 +376,7 @@ fn commit(
         seen: Seen::from(committed.commit),
         committed,
         metadata,
+        taken: Vec::new(),
     })
 }
 
@@ -259,14 +388,24 @@ fn explained(error: FinishError, run: &Run) -> Failure {
              finish --adopt --tenant {} --run-id {}` goes on with its trail",
             run.tenant, run.run_id
         )),
-        FinishError::OtherPlan { .. } => failure(
-            "begin another run for another plan; this one keeps the plan that it began with"
-                .to_owned(),
-        ),
-        FinishError::OtherStep { .. } => {
+        FinishError::OtherPlan { .. } | FinishError::OtherStep { .. } => {
             failure("somebody changed the store: restore it from a copy that verifies".to_owned())
                 .with_exit(Exit::Invalid)
         }
+        FinishError::Disagreeing { ref findings } => {
+            let lines = findings.iter().take(FINDINGS_SHOWN_MAX).map(|finding| {
+                let about = finding.about.as_deref().unwrap_or("the run");
+                format!("{} {about}: {}", finding.code, finding.detail)
+            });
+            let help = "a step was not committed by `runpack pipeline step`, or somebody changed the store: nothing was \
+                        committed";
+            failure(help.to_owned())
+                .with_details(lines.collect())
+                .with_exit(Exit::Invalid)
+        }
+        FinishError::Large { .. } => failure(
+            "put many small files of a step into one archive, or make the run two".to_owned(),
+        ),
         FinishError::Pack(error) => error.into(),
         FinishError::Store(error) => error.into(),
         _ => failure(

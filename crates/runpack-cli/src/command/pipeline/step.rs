@@ -1,25 +1,29 @@
 //! `runpack pipeline step`: a directory with `inputs/` and `outputs/` becomes the pack of a step.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use runpack_core::commitment::CHUNK_BYTES;
 use runpack_core::directory::{FoundFile, scan};
-use runpack_core::id::StepId;
+use runpack_core::id::{PackId, StepId};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Subject;
 use runpack_core::pack::{NewArtifact, PackDraft, PackError};
 use runpack_core::pipeline::finish::step_manifest;
-use runpack_core::pipeline::step::{Packs, StepError, check, labels, link, outcome_of};
-use runpack_core::pipeline::{AgentName, Committed, Outcome, Plan, PlannedAgent, PlannedStep};
+use runpack_core::pipeline::step::{Packs, StepError, agent_of, check, labels, link, outcome_of};
+use runpack_core::pipeline::{
+    AgentName, Committed, Outcome, Plan, PlannedAgent, PlannedStep, Story,
+};
 use runpack_core::progress::Progress;
 use runpack_core::store::{ArtifactReader, StoreError};
 use serde_json::json;
 
 use super::commit::Kept;
+use super::finish::stored;
 use super::trail_file::{Missing, TrailFile};
-use super::{Place, Run, WhichRun, plan_of};
+use super::{Place, Run, WhichRun, plan_of, plan_told};
 use crate::clock::SystemClock;
 use crate::command::Execute;
 use crate::context::Context;
@@ -35,7 +39,7 @@ use crate::storage::Storage;
 ///
 /// DIR holds `inputs/` and `outputs/`. Each input must be an output of a step that this one comes after, which is found by
 /// its bytes, or be named in the plan; the pack says of each where it comes from. On another machine than the trail's,
-/// leave --trail out: `finish` finds the step in the store.
+/// leave --trail out, and give the pack id that is printed to `finish --take`.
 #[derive(Debug, Args)]
 pub(crate) struct Step {
     /// Which step of the plan
@@ -64,24 +68,34 @@ pub(crate) struct Step {
 impl Execute for Step {
     fn execute(self, context: &Context) -> Result<Exit, Failure> {
         let limits = context.limits(&self.limits)?;
-        let run = match &self.trail {
+        let story = match &self.trail {
             // The lock is not held while a step is sent: others may tell of theirs meanwhile.
-            Some(path) => run_of(&TrailFile::open(path, Missing::Refuse, context)?)?,
+            Some(path) => Some(TrailFile::open(path, Missing::Refuse, context)?.story()?),
+            None => None,
+        };
+        let run = match &story {
+            Some(story) => Run::of(&story.begun),
             None => self.run.run(context)?,
         };
         let subject = subject(&run, &self.id);
         let storage = self.place.open(context, &subject)?;
-        let plan = plan_of(context, &*storage.reader(), &run)?;
+        let plan = match &story {
+            Some(story) => plan_told(context, &*storage.reader(), &story.begun)?,
+            None => plan_of(context, &*storage.reader(), &run)?,
+        };
+        self.is_in_time(context, &storage, &run, story.as_ref())?;
+        let told = story.map(|story| story.steps).unwrap_or_default();
         let made = Made {
             directory: &self.directory,
             step_id: &self.id,
             outcome: self.outcome,
             agent: self.agent.as_ref(),
+            told: &told,
         };
         let kept = made.commit(context, &storage, &run, &plan, &limits)?;
         if let Some(path) = &self.trail {
             let mut trail = TrailFile::open(path, Missing::Refuse, context)?;
-            made.tell(context, &kept, &plan, &mut trail)?;
+            made.tell(context, &kept, &mut trail)?;
         }
         let agent = made.agent(&plan)?;
         match context.output.format() {
@@ -100,13 +114,34 @@ impl Execute for Step {
     }
 }
 
-/// The run that a trail is of.
-pub(super) fn run_of(trail: &TrailFile) -> Result<Run, Failure> {
-    let begun = trail.story()?.begun;
-    Ok(Run {
-        tenant: begun.tenant,
-        run_id: begun.run_id,
-    })
+impl Step {
+    /// A run that has ended has no more steps. Without a trail here, the one that a finisher brought to the store tells.
+    fn is_in_time(
+        &self,
+        context: &Context,
+        storage: &Storage,
+        run: &Run,
+        story: Option<&Story>,
+    ) -> Result<(), Failure> {
+        let stored = match story {
+            Some(_) => None,
+            None => stored(context, storage, run)?.and_then(|trail| Story::of(&trail).ok()),
+        };
+        let story = story.or(stored.as_ref());
+        let is_late = story
+            .is_some_and(|story| story.finished.is_some() && !story.steps.contains_key(&self.id));
+        if is_late {
+            return Err(late(&self.id, "nothing was committed"));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn late(step: &StepId, what: &str) -> Failure {
+    Failure::new(
+        format!("the run has ended, and this step is not part of it, step=`{step}`"),
+        format!("commit the step to another run; {what}"),
+    )
 }
 
 fn subject(run: &Run, step_id: &StepId) -> Subject {
@@ -123,6 +158,8 @@ pub(super) struct Made<'a> {
     pub(super) step_id: &'a StepId,
     pub(super) outcome: Outcome,
     pub(super) agent: Option<&'a AgentName>,
+    /// The steps that the trail of the run tells of.
+    pub(super) told: &'a BTreeMap<StepId, Committed>,
 }
 
 impl Made<'_> {
@@ -165,6 +202,7 @@ impl Made<'_> {
         let agent = self.agent(plan)?;
         let mut artifacts = gather(self.directory)?;
         let before = packs_of(context, &*storage.reader(), run, &planned.after, limits)?;
+        self.are_as_told(&before)?;
         let linked = link(planned, self.outcome, &mut artifacts, &before);
         context.wait(linked)?.map_err(not_as_planned)?;
         let progress = Arc::new(Progress::default());
@@ -173,7 +211,7 @@ impl Made<'_> {
             context.now.time,
             context.producer.clone(),
         )
-        .with_labels(labels(self.outcome, agent.as_ref()))
+        .with_labels(labels(self.outcome, agent.as_ref(), plan.pipeline()))
         .with_limits(limits.clone())
         .with_progress(Arc::clone(&progress));
         for artifact in artifacts {
@@ -206,29 +244,58 @@ impl Made<'_> {
         Kept::record(context, storage, committed, seen)
     }
 
+    /// What the store has of the steps before is what they were told to be.
+    fn are_as_told(&self, before: &Packs) -> Result<(), Failure> {
+        for (step, pack) in before {
+            let told = self.told.get(step);
+            if let Some(told) = told.filter(|told| told.pack != pack.pack_id()) {
+                return Err(other_pack(step, told.pack, pack.pack_id()));
+            }
+        }
+        Ok(())
+    }
+
     /// Tells of it in the trail, once.
     pub(super) fn tell(
         &self,
         context: &Context,
         kept: &Kept,
-        plan: &Plan,
         trail: &mut TrailFile,
     ) -> Result<(), Failure> {
-        if trail.story()?.steps.contains_key(self.step_id) {
-            return Ok(());
-        }
         let manifest = &kept.committed.manifest;
+        let pack = manifest.pack_id();
+        let story = trail.story()?;
+        match story.steps.get(self.step_id) {
+            Some(told) if told.pack == pack => return Ok(()),
+            Some(told) => return Err(other_pack(self.step_id, told.pack, pack)),
+            None => {}
+        }
+        if story.finished.is_some() {
+            let what = "it ended while the step was committed, whose pack stays in the store";
+            return Err(late(self.step_id, what));
+        }
         let committed = Committed {
-            pack: manifest.pack_id(),
+            pack,
             outcome: outcome_of(manifest).unwrap_or(self.outcome),
+            agent: agent_of(manifest),
         };
-        let agent = self.agent(plan)?;
-        let event = committed.event(self.step_id, agent.as_ref(), context.now.time);
-        trail.append(event).map(drop)
+        trail
+            .append(committed.event(self.step_id, context.now.time))
+            .map(drop)
     }
 }
 
-/// The packs of these steps, of which each must be there.
+/// The store has another pack of a step than somebody who knows says.
+pub(super) fn other_pack(step: &StepId, told: PackId, found: PackId) -> Failure {
+    Failure::new(
+        format!("the store has another pack of a step than was told, step=`{step}` told=`{told}` found=`{found}`"),
+        "somebody changed the store: restore it from a copy that verifies",
+    )
+    .with_exit(Exit::Invalid)
+}
+
+/// The packs of these steps, of which each must be there. Their manifests together are held to the bound of one, as a
+/// verifier of the run holds them.
 pub(super) fn packs_of<'a>(
     context: &Context,
     reader: &dyn ArtifactReader,
@@ -237,12 +304,22 @@ pub(super) fn packs_of<'a>(
     limits: &Limits,
 ) -> Result<Packs, Failure> {
     let mut packs = Packs::new();
+    let bytes_max = limits.manifest_bytes_max;
+    let mut left = bytes_max;
     for step in steps {
         let read = step_manifest(reader, &run.tenant, &run.run_id, step, limits);
         let manifest = context.wait(read)??.ok_or_else(|| {
             Failure::new(
                 format!("a step that comes before has no pack yet, step=`{step}`"),
                 "commit that step first",
+            )
+        })?;
+        left = left.checked_sub(manifest.bytes()).ok_or_else(|| {
+            Failure::new(
+                format!(
+                    "the manifests of the steps are together larger than a verifier takes, step=`{step}` bytes_max=`{bytes_max}`"
+                ),
+                "put many small files of a step into one archive, or make the run two",
             )
         })?;
         packs.insert(step.clone(), manifest);

@@ -2,13 +2,13 @@
 //!
 //! Invariants: a line is durable before its command says that it is done; a file is locked while it is open, so that no
 //! two commands continue the same line; what a crash tore off the end was told to nobody, and is cut off; a file whose
-//! chain does not hold is not continued.
+//! chain does not hold is not continued. A file that is not the trail of a run is never changed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use runpack_core::pipeline::{Event, Head, Story, TRAIL_BYTES_MAX, Trail};
+use runpack_core::pipeline::{Event, Head, Story, StoryError, TRAIL_BYTES_MAX, Trail, TrailError};
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -48,26 +48,23 @@ impl TrailFile {
         let bound = TRAIL_BYTES_MAX.saturating_add(1);
         let read = (&file).take(bound).read_to_end(&mut bytes);
         read.map_err(|error| failed(&error))?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
-        let whole = whole.map_or(0, |at| at.saturating_add(1));
-        if whole < bytes.len() {
-            context.output.remark(&format!(
-                "warning: the last line of the trail was never finished, and is cut off, path=`{}`",
-                path.display()
-            ));
-            bytes.truncate(whole);
-            let len = u64::try_from(whole).unwrap_or(u64::MAX);
-            file.set_len(len).map_err(|error| failed(&error))?;
+        let contents = Contents::of(&bytes).map_err(|fault| fault.told(path))?;
+        match contents.tail {
+            Tail::None => {}
+            Tail::Line => {
+                let end = file.seek(SeekFrom::End(0));
+                let ended = end.and_then(|_| file.write_all(b"\n"));
+                ended.map_err(|error| failed(&error))?;
+            }
+            Tail::Torn { whole } => {
+                context.output.remark(&format!(
+                    "warning: the last line of the trail was never finished, and is cut off, path=`{}`",
+                    path.display()
+                ));
+                file.set_len(whole).map_err(|error| failed(&error))?;
+            }
         }
-        let trail = Trail::parse(&bytes).map_err(|error| {
-            Failure::new(
-                format!("the trail was changed, and is not continued, path=`{}`", path.display()),
-                "keep the file as it is and find out who changed it; `runpack pipeline begin` with the same plan and another \
-                 --trail begins a new one, and `finish` finds the steps in the store",
-            )
-            .because(&error)
-            .with_exit(Exit::Invalid)
-        })?;
+        let trail = contents.trail;
         file.seek(SeekFrom::End(0))
             .map_err(|error| failed(&error))?;
         if missing == Missing::Make {
@@ -118,17 +115,100 @@ impl TrailFile {
 
     /// What it tells.
     pub(super) fn story(&self) -> Result<Story, Failure> {
-        Story::of(&self.trail).map_err(|error| {
-            Failure::new(
-                format!(
-                    "this is not the trail of a run, path=`{}`",
-                    self.path.display()
-                ),
-                "give the file that `runpack pipeline begin` wrote",
-            )
-            .because(&error)
+        Story::of(&self.trail).map_err(|error| no_run(self.path.display(), &error))
+    }
+}
+
+/// What the bytes of a file are.
+struct Contents {
+    trail: Trail,
+    tail: Tail,
+}
+
+/// What follows the last line feed.
+#[derive(Debug, PartialEq, Eq)]
+enum Tail {
+    None,
+    /// The next line, of which a crash tore off the line feed alone.
+    Line,
+    /// A piece of a line, after so many bytes of whole ones.
+    Torn {
+        whole: u64,
+    },
+}
+
+/// Why they are no trail.
+enum NoTrail {
+    /// There is no run in them.
+    Other,
+    /// Lines of a run that do not hold.
+    Changed(TrailError),
+    /// Lines that hold and tell no run.
+    Told(StoryError),
+}
+
+impl Contents {
+    /// Nothing is taken for a torn trail that does not begin as the trail of a run.
+    fn of(bytes: &[u8]) -> Result<Self, NoTrail> {
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TRAIL_BYTES_MAX {
+            return Err(NoTrail::Other);
+        }
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        let whole = whole.map_or(0, |at| at.saturating_add(1));
+        let (lines, rest) = bytes.split_at_checked(whole).unwrap_or((bytes, &[]));
+        if lines.is_empty() && !rest.is_empty() {
+            return Err(NoTrail::Other);
+        }
+        let trail = Trail::parse(lines).map_err(NoTrail::Changed)?;
+        if rest.is_empty() {
+            return Ok(Self {
+                trail,
+                tail: Tail::None,
+            });
+        }
+        Story::of(&trail).map_err(NoTrail::Told)?;
+        let ended = Trail::parse(&[bytes, b"\n"].concat());
+        if let Some(trail) = ended.ok().filter(|trail| Story::of(trail).is_ok()) {
+            return Ok(Self {
+                trail,
+                tail: Tail::Line,
+            });
+        }
+        Ok(Self {
+            trail,
+            tail: Tail::Torn {
+                whole: u64::try_from(whole).unwrap_or(u64::MAX),
+            },
         })
     }
+}
+
+impl NoTrail {
+    fn told(self, path: &Path) -> Failure {
+        let path = path.display();
+        match self {
+            Self::Other => Failure::new(
+                format!("this is not the trail of a run, path=`{path}`"),
+                "give the file that `runpack pipeline begin` wrote, or one that is not there yet; nothing was changed in this one",
+            ),
+            Self::Changed(error) => Failure::new(
+                format!("the trail was changed, and is not continued, path=`{path}`"),
+                "keep the file as it is and find out who changed it; `runpack pipeline begin` with the same plan and another \
+                 --trail begins a new one, and `finish --take` takes the steps that are in the store",
+            )
+            .because(&error)
+            .with_exit(Exit::Invalid),
+            Self::Told(error) => no_run(path, &error),
+        }
+    }
+}
+
+fn no_run(path: impl std::fmt::Display, error: &StoryError) -> Failure {
+    Failure::new(
+        format!("this is not the trail of a run, path=`{path}`"),
+        "give the file that `runpack pipeline begin` wrote",
+    )
+    .because(error)
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {

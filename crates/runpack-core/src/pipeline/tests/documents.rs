@@ -61,8 +61,15 @@ fn what_is_no_plan() {
             r#"{"step_id":"a"},{"step_id":"b","after":["a","a"]}"#,
             "twice",
         ),
-        (r#"{"step_id":"a","agent":null}"#, "canonical"),
-        (r#"{"step_id":"a","after":[]}"#, "canonical"),
+        (
+            r#"{"step_id":"a","agent":null}"#,
+            "left out: empty lists and objects, and null, member=`steps[0].agent`",
+        ),
+        (
+            r#"{"step_id":"b"},{"step_id":"a","after":[]}"#,
+            "member=`steps[1].after`",
+        ),
+        (r#"{"step_id":"a","agent":["n",null,"1"]}"#, "canonical"),
         (r#"["a"]"#, "does not follow its schema"),
         (
             r#"{"step_id":"a","inputs":[{"name":"outputs/x"}]}"#,
@@ -226,8 +233,9 @@ fn a_trail_that_tells_no_run_is_named_by_its_line() {
     let again = Committed {
         pack: PackId::of(b""),
         outcome: Outcome::Failed,
+        agent: None,
     };
-    assert_eq!(told(&and(again.event(&step_id("train"), None, at(3)))), 5);
+    assert_eq!(told(&and(again.event(&step_id("train"), at(3)))), 5);
     assert_eq!(told(&and(event("step.other", "x", 3))), 5);
     assert_eq!(told(&and(event("run.finish", "x", 3))), 5);
     let ended = Ended {
@@ -235,8 +243,16 @@ fn a_trail_that_tells_no_run_is_named_by_its_line() {
         outcome: Outcome::Failed,
     };
     let mut after = and(ended.event());
-    after.append(event("note", "x", 5)).unwrap();
-    assert_eq!(told(&after), 6);
+    let refused = after.append(event("note", "x", 5)).unwrap_err();
+    assert_eq!((refused.line, refused.fault), (6, TrailFault::Ended));
+    // Whoever writes it all the same is found.
+    let mut late = after.lines()[1].clone();
+    late.sequence = 5;
+    late.previous = after.head().last;
+    let mut bytes = after.bytes().to_vec();
+    bytes.extend(serde_json::to_vec(&late).unwrap());
+    bytes.push(b'\n');
+    assert_eq!(told(&Trail::parse(&bytes).unwrap()), 6);
 }
 
 prop_compose! {

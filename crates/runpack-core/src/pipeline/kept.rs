@@ -1,0 +1,54 @@
+//! Objects of pipelines that lie under names and not under commitments: where they are, and how they are read.
+//!
+//! Invariant: what is read is the oldest version that survives, as it is of a manifest. What somebody wrote over it later
+//! is neither taken for it nor hides it.
+
+use crate::id::{PipelineTenant, RunId};
+use crate::key::{KeyTooLong, Location, ObjectKey, PipelineObject};
+use crate::manifest::RunPart;
+use crate::name::NameError;
+use crate::store::{ArtifactReader, StoreError, read_capped};
+
+/// Where a part of a run lies that is named by the run alone.
+pub(super) fn key_of(
+    tenant: &PipelineTenant,
+    run_id: &RunId,
+    part: &RunPart,
+) -> Result<ObjectKey, StoreError> {
+    let object = match part {
+        RunPart::Step(step_id) => PipelineObject::StepManifest {
+            step_id: step_id.clone(),
+        },
+        other => PipelineObject::Artifact {
+            name: other
+                .name()
+                .parse()
+                .map_err(|error: NameError| StoreError::NotFound {
+                    key: format!("({error})"),
+                })?,
+        },
+    };
+    let location = Location::Pipeline {
+        tenant: tenant.clone(),
+        run_id: run_id.clone(),
+        object,
+    };
+    location.key().map_err(|error| too_long(&error))
+}
+
+/// A key that cannot be has nothing.
+pub(super) fn too_long(error: &KeyTooLong) -> StoreError {
+    StoreError::NotFound {
+        key: format!("({error})"),
+    }
+}
+
+/// The bytes of an object; `None` where it is larger than it may be.
+pub(super) async fn read(
+    store: &dyn ArtifactReader,
+    key: &ObjectKey,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let (object, _) = store.oldest(key).await?;
+    read_capped(store, &object, bytes_max).await
+}
