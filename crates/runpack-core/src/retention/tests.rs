@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::manifest::{Input, Manifest, Producer, Subject};
 use crate::pack::{BytesSource, NewArtifact, PackDraft};
 use crate::store::{Housekeeping, MemoryStore, Store};
-use crate::time::Timestamp;
+use crate::time::{FixedClock, Timestamp};
 use crate::verify::tests::{block_on, subject};
 
 const DAY: u64 = 86_400;
@@ -233,7 +233,7 @@ impl Place {
             policies: &self.policies,
             place: PLACE,
             by: "tester",
-            now: self.now().await,
+            clock: &FixedClock(self.now().await),
             limits: &limits,
         };
         let mut told = Vec::new();

@@ -240,7 +240,10 @@ fn fails(fault: impl Fn() -> Fault) {
             done.await.expect(200);
             through.end().await;
         }
-        println!("{}: {struck} of 12 struck, {refused} of 36 were refused", fault().name());
+        println!(
+            "{}: {struck} of 12 struck, {refused} of 36 were refused",
+            fault().name()
+        );
         // What was refused differs: where only an answer is lost, what lies there is found and acknowledged.
         assert!(struck > 6, "{struck}");
         direct.end().await;
