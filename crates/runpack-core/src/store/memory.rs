@@ -103,6 +103,14 @@ impl MemoryStore {
         };
     }
 
+    /// Puts another version under a key, after those that there are.
+    pub fn add_version(&self, key: &str, bytes: Bytes) {
+        let mut contents = self.lock();
+        let version = contents.version(bytes);
+        let versions = contents.objects.entry(key.to_owned()).or_default();
+        versions.push(version);
+    }
+
     /// Puts a delete marker over a key: it is not listed any more, and read by version alone.
     pub fn mark_deleted(&self, key: &str) {
         self.lock().markers.insert(key.to_owned());
