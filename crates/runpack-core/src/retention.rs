@@ -7,7 +7,7 @@
 //! - a pack goes only if its own manifest, read from the store, has expired by the policies; a listing or a catalog only
 //!   says where to look;
 //! - what is held, locked, needed by a pack that stays, equivocal or unreadable stays; that a lock or a hold may not be looked
-//!   at is never "none";
+//!   at is never "none", and what cannot be read or understood may need everything;
 //! - what is removed is one version that the plan names, looked at again right before; where anything differs from the plan
 //!   the whole pack stays;
 //! - an intent is written before the first removal and a receipt after the last, and the same plan again goes on where it
@@ -17,6 +17,7 @@
 
 mod apply;
 mod judge;
+mod place;
 mod plan;
 mod planning;
 mod policy;
@@ -33,7 +34,7 @@ pub use policy::{
     Expiry, KEEP_SECONDS_MAX, KEEP_SECONDS_MIN, Keep, METADATA_SECONDS, Policy, PolicyError,
     RetentionPolicies, SubjectKind,
 };
-pub use record::{Intent, Removed, removed};
+pub use record::{Intent, Left, Removed, removed};
 
 use crate::key::KeyTooLong;
 use crate::store::StoreError;
@@ -48,6 +49,14 @@ pub enum RetentionError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store lists more than any store has, or without end.
+    #[error("what the store lists {reason}, shown=`{shown}`")]
+    Listing {
+        /// What is wrong with it.
+        reason: &'static str,
+        /// How many versions and markers it had listed by then.
+        shown: u64,
+    },
     /// A key that cannot be.
     #[error(transparent)]
     Key(#[from] KeyTooLong),

@@ -37,7 +37,7 @@ use futures_util::{Stream, StreamExt as _};
 pub use error::StoreError;
 #[cfg(feature = "file")]
 pub use file::FileStore;
-pub use housekeeping::{Holding, HoldingStream, Housekeeping, Protection, State};
+pub use housekeeping::{Holding, HoldingStream, Holds, Housekeeping, Protection, State};
 pub use memory::MemoryStore;
 pub use plan::part_count;
 pub use source::{BytesSource, Source};

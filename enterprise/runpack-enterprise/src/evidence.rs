@@ -15,7 +15,9 @@ use runpack_core::digest::{Digest, Hasher};
 use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, Location, ObjectKey};
 use runpack_core::manifest::Manifest;
-use runpack_core::store::{ArtifactReader, Declared, ObjectRef, State, StoreError, VersionId};
+use runpack_core::store::{
+    ArtifactReader, Declared, Housekeeping as _, ObjectRef, State, StoreError, VersionId,
+};
 use runpack_core::time::Timestamp;
 
 use crate::batch;

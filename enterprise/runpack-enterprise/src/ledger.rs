@@ -21,7 +21,8 @@ use runpack_core::key::{Location, ObjectKey};
 use runpack_core::sign::{SignError, SignedDocument, Signer, VerifyingKey};
 use runpack_core::store::s3::Lock;
 use runpack_core::store::{
-    ArtifactReader as _, ArtifactSink as _, Declared, ObjectRef, State, StoreError, VersionId,
+    ArtifactReader as _, ArtifactSink as _, Declared, Housekeeping as _, ObjectRef, State,
+    StoreError, VersionId,
 };
 
 pub use entry::{Act, Entry, Format, Previous};

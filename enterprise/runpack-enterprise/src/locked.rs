@@ -24,15 +24,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use runpack_core::display;
-use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::sign::{Signer, VerifyingKey};
 use runpack_core::store::s3::{Lock, PutPolicy, S3Store};
 use runpack_core::store::{
-    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection, Receipt, Source,
-    State, StoreError, VersionId, Whole,
+    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Holds,
+    Housekeeping, ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection,
+    Receipt, Source, State, StoreError, VersionId, Whole,
 };
 use runpack_core::time::{Clock, Timestamp};
 use serde_json::json;
@@ -410,6 +409,10 @@ impl Housekeeping for LockedStore {
         self.store.holdings(prefix)
     }
 
+    fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
+        self.store.versions_below(prefix)
+    }
+
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
         let removed = self.store.remove(holding).await;
         removed.map_err(|error| self.refused("remove", error, &holding.key))?;
@@ -429,8 +432,8 @@ impl Housekeeping for LockedStore {
         self.store.protected(objects, now).await
     }
 
-    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
-        self.held_by_ledger(pack_id).await
+    async fn holds(&self) -> Result<Holds, StoreError> {
+        self.held_by_ledger().await
     }
 }
 

@@ -13,6 +13,15 @@ use crate::failure::{Exit, Failure};
 /// How many packs of a kind are named in text.
 const NAMED_MAX: usize = 50;
 
+/// Says how many there are beyond those that are named.
+fn more(text: &mut String, all: u64) {
+    let named = u64::try_from(NAMED_MAX).unwrap_or(u64::MAX);
+    let more = all.saturating_sub(named);
+    if more > 0 {
+        add!(text, "  and {more} more\n");
+    }
+}
+
 /// See what has expired by the policies of the configuration, and remove it by plan
 ///
 /// Policies stand in runpack.yaml below `runpacks.retention`; what none of them matches is kept forever. `plan` looks through
@@ -56,6 +65,9 @@ impl From<RetentionError> for Failure {
             }
             RetentionError::Plan(PlanError::Store { .. }) => {
                 "name the store that the plan was made of with --store"
+            }
+            RetentionError::Listing { .. } => {
+                "nothing was removed: look at what the store lists, or give parts of it prefixes of their own"
             }
             _ => "nothing was removed: run `runpack retention plan` again, and read what it says",
         };

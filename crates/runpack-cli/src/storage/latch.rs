@@ -13,13 +13,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
-use runpack_core::id::PackId;
 use runpack_core::key::{KeyPrefix, ObjectKey};
 use runpack_core::manifest::Subject;
 use runpack_core::store::{
-    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListStream, ObjectBody, ObjectRef, ObjectStat, Protection, Receipt, Source, Store, StoreError,
-    Whole,
+    ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Holds,
+    Housekeeping, ListStream, ObjectBody, ObjectRef, ObjectStat, Protection, Receipt, Source,
+    Store, StoreError, Whole,
 };
 use runpack_core::time::Timestamp;
 
@@ -227,6 +226,13 @@ impl Housekeeping for Latched {
         }
     }
 
+    fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
+        match self.latch.check() {
+            Ok(()) => self.keeper.versions_below(prefix),
+            Err(error) => Box::pin(stream::iter([Err(error)])),
+        }
+    }
+
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
         self.latch.check()?;
         self.keeper.remove(holding).await
@@ -241,8 +247,8 @@ impl Housekeeping for Latched {
         self.keeper.protected(objects, now).await
     }
 
-    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
+    async fn holds(&self) -> Result<Holds, StoreError> {
         self.latch.check()?;
-        self.keeper.held(pack_id).await
+        self.keeper.holds().await
     }
 }

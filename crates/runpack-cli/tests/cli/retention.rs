@@ -8,7 +8,7 @@ use runpack_core::key::Location;
 use runpack_core::store::s3::LockMode;
 use runpack_core::time::Timestamp;
 use runpack_testing::block_on;
-use runpack_testing::proxy::{Call, Fault, FaultProxy, Rule};
+use runpack_testing::proxy::{Answer, Call, Fault, FaultProxy, Rule};
 use runpack_testing::servers::{BucketKind, Bypass, Kind, RawVersion};
 use serde_json::Value;
 
@@ -468,4 +468,122 @@ fn w23_two_programs_carry_out_one_plan_at_once() {
         assert_eq!(lines.last().unwrap()["packs"], 6, "{lines:?}");
     }
     assert_eq!(remote.versions(), []);
+}
+
+#[test]
+fn l15_a_lock_that_may_not_be_read_is_one_and_a_store_that_is_away_is_asked_again() {
+    let remote = Remote::expired(Kind::Ceph, BucketKind::Locked);
+    let proxy = FaultProxy::start(&remote.server().endpoint);
+    said(&mut by_way_of(&proxy, &remote, "plan @ --out plan.json")).expect(0);
+    for (answer, plan_code, why, apply_code, outcome) in [
+        (Answer::error(403, "AccessDenied"), 0, "locked", 1, "kept"),
+        (
+            Answer::error(503, "ServiceUnavailable"),
+            2,
+            "unreadable",
+            2,
+            "failed",
+        ),
+    ] {
+        proxy.plan(Rule::new(Fault::Answer(answer)).query("retention").always());
+        let plan = said(&mut by_way_of(&proxy, &remote, "plan @ --json")).expect(plan_code);
+        assert_eq!(whys(&plan.json()), [why]);
+        let applied = said(&mut by_way_of(&proxy, &remote, &format!("{APPLY} --json")));
+        let applied = lines(&applied.expect(apply_code));
+        assert_eq!(applied[0]["outcome"], outcome, "{applied:?}");
+        assert_eq!(remote.versions().len(), 4);
+        proxy.clear();
+    }
+    said(&mut by_way_of(&proxy, &remote, APPLY)).expect(0);
+    assert_eq!(remote.versions(), []);
+}
+
+#[test]
+fn w23_what_a_delete_marker_hides_in_a_bucket_counts_and_goes_by_version() {
+    for kind in [Kind::Moto, Kind::Ceph] {
+        let remote = Remote::expired(kind, BucketKind::Versioned);
+        let manifest = remote.objects().into_iter();
+        let manifest = manifest.filter(|name| name.ends_with("manifest.json"));
+        for name in manifest {
+            block_on(remote.bucket.delete_raw(&name));
+        }
+        let plan = remote.line("retention plan @ --out plan.json --json");
+        assert_eq!(removals(&plan.expect(0).json()), 1, "{kind:?}");
+        remote.line("retention apply plan.json --store @").expect(0);
+        assert_eq!(remote.versions(), [], "{kind:?}");
+    }
+}
+
+#[test]
+fn retention_asks_for_no_unfinished_uploads() {
+    let remote = Remote::expired(Kind::Moto, BucketKind::Versioned);
+    let how = format!(
+        "{POLICIES}  s3: {{bucket: {}, create_only: conditional}}\n",
+        remote.bucket.name
+    );
+    remote.desk.write("runpack.yaml", how);
+    let proxy = FaultProxy::start(&remote.server().endpoint);
+    let denied = Answer::error(403, "AccessDenied");
+    proxy.plan(Rule::new(Fault::Answer(denied)).query("uploads").always());
+    said(&mut by_way_of(&proxy, &remote, "plan @ --out plan.json")).expect(0);
+    said(&mut by_way_of(&proxy, &remote, APPLY)).expect(0);
+    assert_eq!(remote.versions(), []);
+}
+
+#[test]
+fn retention_says_how_many_more_there_are() {
+    let desk = Desk::with_run();
+    desk.write("runpack.yaml", POLICIES);
+    for at in 0..51 {
+        desk.export(&format!("--run-id run-{at} {OLD}"));
+    }
+    desk.line("retention plan file:store --out plan.json")
+        .expect(0);
+    desk.write("store/_runpack/holds/0000000000.json", "an entry");
+    for (line, code) in [
+        ("retention apply plan.json --store file:store", 1),
+        ("retention plan file:store", 0),
+    ] {
+        let said = desk.line(line).expect(code).out;
+        assert!(said.contains("and 1 more"), "{said}");
+    }
+}
+
+#[test]
+fn w23_an_apply_to_a_directory_that_is_killed_is_gone_on_with() {
+    let desk = Desk::with_run();
+    desk.write("runpack.yaml", POLICIES);
+    for at in 0u8..100 {
+        desk.write(format!("run/many/{at}.bin"), [at; 100]);
+    }
+    desk.export(OLD);
+    let all = artifacts_of(&desk, "acme").len();
+    // Killed a little later each time, as told by what is left and not by a clock.
+    for left in [all, all - 1, all / 2, all / 4, 1, 0] {
+        desk.line(&format!("retention plan file:store --out plan-{left}.json"))
+            .expect(0);
+        let mut child = desk
+            .command()
+            .args(["retention", "apply", &format!("plan-{left}.json")])
+            .args(["--store", "file:store"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while artifacts_of(&desk, "acme").len() > left && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait().unwrap();
+        desk.line(&format!(
+            "retention apply plan-{left}.json --store file:store"
+        ))
+        .expect(0);
+        assert!(artifacts_of(&desk, "acme").is_empty());
+        // The manifest is there, so exporting again makes the pack whole.
+        desk.export(OLD);
+    }
+    let removed = desk.line("retention plan file:store --json").expect(0);
+    assert_eq!(removals(&removed.json()), 1);
 }

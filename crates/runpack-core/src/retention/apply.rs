@@ -9,16 +9,17 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::RetentionError;
-use super::judge::{Judge, is_same, object_ref};
-use super::plan::{Kept, Phase, Plan, PlannedObject, Removal, WhyKept};
+use super::judge::{Ended, Judge, is_same, object_ref, versions_of};
+use super::place::{Form, Found, Place};
+use super::plan::{Phase, Plan, PlannedObject, Removal, WhyKept};
 use super::policy::RetentionPolicies;
-use super::record::{self, Signature};
-use super::survey::{Form, Place, Survey};
+use super::record::{self, Actor};
+use super::survey::{Bounds, Expired, Survey, Told};
 use crate::display::chain;
-use crate::key::{DeletionObject, KeyPrefix, Location};
+use crate::key::{DeletionObject, Location};
 use crate::limits::Limits;
-use crate::store::{ArtifactSink, Holding, Housekeeping, State, StoreError, VersionId};
-use crate::time::Timestamp;
+use crate::store::{ArtifactSink, Holding, Housekeeping, StoreError, VersionId};
+use crate::time::Clock;
 
 /// How many objects of a pack are removed at once.
 const REMOVED_AT_ONCE: usize = 16;
@@ -36,8 +37,8 @@ pub struct Removing<'a> {
     pub place: &'a str,
     /// Who does it, for whoever reads the receipts.
     pub by: &'a str,
-    /// The time by our clock.
-    pub now: Timestamp,
+    /// Our clock.
+    pub clock: &'a dyn Clock,
     /// The bounds of what is read.
     pub limits: &'a Limits,
 }
@@ -93,21 +94,10 @@ impl Applied {
     }
 }
 
-/// Why a removal ended.
-enum Ended {
-    Kept(WhyKept, String),
-    Failed(RetentionError),
-}
-
+/// Once it has begun, whatever fails is gone on with by the same plan.
 impl<E: Into<RetentionError>> From<E> for Ended {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
-    }
-}
-
-impl From<(WhyKept, String)> for Ended {
-    fn from((why, detail): (WhyKept, String)) -> Self {
-        Self::Kept(why, detail)
     }
 }
 
@@ -122,35 +112,48 @@ impl Removing<'_> {
         plan: &Plan,
         tell: &mut (dyn FnMut(&Removal, &Outcome) + Send),
     ) -> Result<Applied, RetentionError> {
-        let store_now = self.store.now().await?;
-        // A plan is over by the later clock, and a pack has expired by the earlier one.
-        plan.check(self.place, self.policies.digest(), self.now.max(store_now))?;
+        let (store_now, now) = (self.store.now().await?, self.clock.now());
+        // A plan is over by the later clock; a pack has expired, and a lock is over, by the earlier one.
+        plan.check(self.place, self.policies.digest(), now.max(store_now))?;
         let judge = Judge {
             store: self.store,
             policies: self.policies,
-            now: self.now.min(store_now),
-            store_now,
+            now: now.min(store_now),
+            unlocked_at: now.min(store_now),
+            holds: None,
             limits: self.limits,
-        };
-        let signature = Signature {
-            by: self.by,
-            now: self.now,
-            plan: plan.digest(),
-            metadata_seconds: self.policies.metadata_seconds(),
         };
         let mut planned: BTreeMap<&str, &Removal> = BTreeMap::new();
         planned.extend(plan.removals.iter().map(|one| (one.key.as_str(), one)));
-        let mut survey = Survey::of(self.store, self.policies, judge.now, self.limits).await?;
+        let told = Told::Planned(&planned);
+        let mut survey = Survey::of(&judge, Bounds::default(), told).await?;
+        if self.policies.keeps_inputs()
+            && survey.unread > 0
+            && let Some((_, failure)) = survey.failures.pop_first()
+        {
+            // Nothing would go, and the next time it may.
+            return Err(failure.into());
+        }
+        let actor = Actor {
+            by: self.by,
+            clock: self.clock,
+            plan: plan.digest(),
+            metadata_seconds: self.policies.metadata_seconds(),
+        };
         let mut applied = Applied::default();
         while let Some(of_pack) = survey.next() {
             for expired in of_pack {
                 let Some(removal) = planned.remove(expired.place.key.as_str()) else {
-                    survey.stays(&expired);
+                    judge.leave(&mut survey, &expired).await;
                     continue;
                 };
-                let judged = judge.judge(&mut survey, &expired).await;
-                let outcome = self.one(&judge, removal, judged, signature).await;
-                if matches!(outcome, Outcome::Kept(..) | Outcome::Failed(_)) {
+                let outcome = self.one(&judge, &survey, &expired, removal, actor).await;
+                let is_there = match outcome {
+                    Outcome::Removed { .. } | Outcome::Done => false,
+                    Outcome::Kept(why, _) => why != WhyKept::Metadata,
+                    Outcome::Failed(_) => true,
+                };
+                if is_there {
                     survey.stays(&expired);
                 }
                 applied.count(&outcome);
@@ -158,8 +161,7 @@ impl Removing<'_> {
             }
         }
         for removal in planned.into_values() {
-            let kept = survey.kept.iter().find(|kept| kept.key == removal.key);
-            let outcome = self.unseen(removal, kept, signature).await;
+            let outcome = self.unseen(removal, &mut survey, actor).await;
             applied.count(&outcome);
             tell(removal, &outcome);
         }
@@ -169,48 +171,55 @@ impl Removing<'_> {
     async fn one(
         &self,
         judge: &Judge<'_>,
+        survey: &Survey,
+        expired: &Expired,
         removal: &Removal,
-        judged: Result<Removal, Kept>,
-        signature: Signature<'_>,
+        actor: Actor<'_>,
     ) -> Outcome {
-        let ended = match self.has_gone(removal, signature).await {
+        match self.has_gone(removal, actor).await {
             Ok(Some(outcome)) => return outcome,
-            Err(error) => Err(Ended::Failed(error)),
-            Ok(None) => match judged {
-                Err(kept) => Err(Ended::Kept(kept.why, kept.detail)),
-                Ok(found) => self.remove(judge, removal, &found, signature).await,
-            },
+            Err(error) => return Outcome::Failed(error),
+            Ok(None) => {}
+        }
+        let ended = match judge.judge(survey, expired).await {
+            Ok(found) => self.remove(judge, removal, &found, actor).await,
+            Err(ended) => Err(ended),
         };
         match ended {
             Ok(outcome) => outcome,
-            Err(Ended::Kept(why, detail)) => Outcome::Kept(why, detail),
             Err(Ended::Failed(error)) => Outcome::Failed(error),
+            // Somebody else may carry out the same plan.
+            Err(Ended::Kept(why, detail)) => match self.has_gone(removal, actor).await {
+                Ok(Some(outcome)) => outcome,
+                _ => Outcome::Kept(why, detail),
+            },
         }
     }
 
     /// What becomes of a pack that is not among those that have expired, or is not there any more.
-    async fn unseen(
-        &self,
-        removal: &Removal,
-        kept: Option<&Kept>,
-        signature: Signature<'_>,
-    ) -> Outcome {
-        match (self.has_gone(removal, signature).await, kept) {
-            (Ok(Some(outcome)), _) => outcome,
-            (Err(error), _) => Outcome::Failed(error),
-            (Ok(None), Some(kept)) => Outcome::Kept(kept.why, kept.detail.clone()),
-            (Ok(None), None) => {
-                let detail = "the policies keep it, or the store does not list it".to_owned();
-                Outcome::Kept(WhyKept::Unexpired, detail)
-            }
+    async fn unseen(&self, removal: &Removal, survey: &mut Survey, actor: Actor<'_>) -> Outcome {
+        match self.has_gone(removal, actor).await {
+            Ok(Some(outcome)) => return outcome,
+            Err(error) => return Outcome::Failed(error),
+            Ok(None) => {}
         }
+        if let Some(failure) = survey.failures.remove(&removal.key) {
+            return Outcome::Failed(failure.into());
+        }
+        let unlisted = || {
+            let detail = "the policies keep it, or the store does not list it".to_owned();
+            (WhyKept::Unexpired, detail)
+        };
+        let kept = survey.kept.remove(&removal.key);
+        let (why, detail) = kept.map_or_else(unlisted, |kept| (kept.why, kept.detail));
+        Outcome::Kept(why, detail)
     }
 
     /// What becomes of a pack of which nothing that was planned is left; `None` where something is.
     async fn has_gone(
         &self,
         removal: &Removal,
-        signature: Signature<'_>,
+        actor: Actor<'_>,
     ) -> Result<Option<Outcome>, RetentionError> {
         for object in &removal.objects {
             if self.holding(object).await?.is_some() {
@@ -226,7 +235,7 @@ impl Removing<'_> {
             return Ok(Some(Outcome::Kept(WhyKept::Changed, detail)));
         }
         // It was interrupted between the last removal and the receipt.
-        record::write(self.sink, removal, DeletionObject::Receipt, signature).await?;
+        record::write(self.sink, removal, DeletionObject::Receipt, actor).await?;
         Ok(Some(Outcome::Removed {
             objects: 0,
             bytes: 0,
@@ -238,17 +247,10 @@ impl Removing<'_> {
         let Some(key) = object_ref(object).map(|object| object.key) else {
             return Ok(None);
         };
-        let mut holdings = self.store.holdings(&KeyPrefix::of(&key));
-        while let Some(found) = holdings.try_next().await? {
-            let version = found.version.as_ref().map(VersionId::as_str);
-            if found.key == object.key
-                && found.state == State::Object
-                && version == object.version.as_deref()
-            {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
+        let versions = versions_of(self.store, &key).await?;
+        Ok(versions.into_iter().find(|found| {
+            found.version.as_ref().map(VersionId::as_str) == object.version.as_deref()
+        }))
     }
 
     async fn remove(
@@ -256,24 +258,29 @@ impl Removing<'_> {
         judge: &Judge<'_>,
         planned: &Removal,
         found: &Removal,
-        signature: Signature<'_>,
+        actor: Actor<'_>,
     ) -> Result<Outcome, Ended> {
+        let manifest_is_planned = match planned.phase {
+            Phase::Artifacts => found.manifest == planned.manifest,
+            // It is what goes, and some of it may have gone.
+            Phase::Manifest => is_part(&found.manifest, &planned.manifest),
+        };
         let is_planned = found.pack_id == planned.pack_id
             && found.phase == planned.phase
             && found.policy == planned.policy
-            && found.manifest == planned.manifest
-            && found
-                .objects
-                .iter()
-                .all(|object| planned.objects.contains(object));
+            && manifest_is_planned
+            && is_part(&found.objects, &planned.objects);
         if !is_planned {
             let detail = "it is not what it was when the plan was made".to_owned();
             return Err(Ended::Kept(WhyKept::Changed, detail));
         }
-        record::write(self.sink, planned, DeletionObject::Intent, signature).await?;
+        record::write(self.sink, planned, DeletionObject::Intent, actor).await?;
         let place = Place::of(&planned.key);
         if let Some(bundle) = place.filter(|place| matches!(place.form, Form::Bundle(_))) {
-            let manifest = bundle.manifest(self.store, self.limits).await?;
+            let Found::Pack(manifest) = bundle.look(self.store, self.limits).await? else {
+                let detail = "its bundle is not what it was".to_owned();
+                return Err(Ended::Kept(WhyKept::Changed, detail));
+            };
             record::write_manifest(self.sink, planned, manifest.to_bytes()).await?;
         }
         stream::iter(&found.objects)
@@ -282,7 +289,7 @@ impl Removing<'_> {
                 self.remove_object(judge, planned, object)
             })
             .await?;
-        record::write(self.sink, planned, DeletionObject::Receipt, signature).await?;
+        record::write(self.sink, planned, DeletionObject::Receipt, actor).await?;
         Ok(Outcome::Removed {
             objects: crate::count::len_u64(&found.objects),
             bytes: found.bytes(),
@@ -318,15 +325,10 @@ impl Removing<'_> {
             return Ok(());
         };
         let key = Location::parse(&first.key).and_then(|location| location.key().ok());
-        let mut there = Vec::new();
-        if let Some(key) = key {
-            let mut holdings = self.store.holdings(&KeyPrefix::of(&key));
-            while let Some(found) = holdings.try_next().await? {
-                if found.key == key.as_str() && found.state == State::Object {
-                    there.push(found);
-                }
-            }
-        }
+        let there = match key {
+            Some(key) => versions_of(self.store, &key).await?,
+            None => Vec::new(),
+        };
         let is_planned = |found: &Holding| removal.manifest.iter().any(|one| is_same(found, one));
         if there.len() == removal.manifest.len() && there.iter().all(is_planned) {
             return Ok(());
@@ -334,6 +336,14 @@ impl Removing<'_> {
         let detail = "its manifest is not what it was when the plan was made".to_owned();
         Err(Ended::Kept(WhyKept::Changed, detail))
     }
+}
+
+/// Whether all of this is in that; both in order.
+fn is_part(found: &[PlannedObject], planned: &[PlannedObject]) -> bool {
+    let mut planned = planned.iter();
+    found
+        .iter()
+        .all(|object| planned.any(|planned| planned == object))
 }
 
 impl Outcome {

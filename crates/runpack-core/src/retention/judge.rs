@@ -5,16 +5,24 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 
+use super::RetentionError;
+use super::place::{Form, Found};
 use super::plan::{Kept, Part, Phase, PlannedObject, Removal, WhyKept};
 use super::policy::RetentionPolicies;
-use super::survey::{Expired, Form, Survey};
+use super::record;
+use super::survey::{Expired, Survey};
 use crate::digest::Digest;
 use crate::display::chain;
-use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
+use crate::key::{KeyPrefix, Location, ObjectKey};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, Subject};
-use crate::store::{Holding, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId};
+use crate::store::{
+    Holding, Holds, Housekeeping, ObjectRef, Protection, State, StoreError, VersionId,
+};
 use crate::time::Timestamp;
+
+/// The most versions of a pack's objects: stops one that was made to exhaust memory, or a plan that nobody can read.
+const VERSIONS_MAX: usize = 500_000;
 
 /// By what is judged.
 #[derive(Debug, Clone, Copy)]
@@ -23,132 +31,179 @@ pub(super) struct Judge<'a> {
     pub(super) policies: &'a RetentionPolicies,
     /// The time by which packs expire.
     pub(super) now: Timestamp,
-    /// The time by the store's clock, by which locks end.
-    pub(super) store_now: Timestamp,
+    /// The time by which locks end: the earlier of our clock's and the store's.
+    pub(super) unlocked_at: Timestamp,
+    /// What the ledger of holds says, or why nobody knows; `None` where it is asked for each pack.
+    pub(super) holds: Option<&'a Result<Holds, String>>,
     pub(super) limits: &'a Limits,
 }
 
-/// Why a pack stays.
-type Stays = (WhyKept, String);
+/// Why nothing of a pack goes, or no more of it.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Kept(WhyKept, String),
+    /// The store failed in a way that may pass.
+    Failed(RetentionError),
+}
 
-fn failed(error: &StoreError) -> Stays {
-    (WhyKept::Unreadable, chain(error))
+impl Ended {
+    fn kept(why: WhyKept, detail: &str) -> Self {
+        Self::Kept(why, detail.to_owned())
+    }
+
+    /// Something could not be looked at.
+    fn unread(error: StoreError) -> Self {
+        if error.is_retryable() {
+            return Self::Failed(error.into());
+        }
+        Self::Kept(WhyKept::Unreadable, chain(&error))
+    }
+
+    /// It could not be asked whether something keeps a pack: where that is refused, something does.
+    fn unasked(why: WhyKept, error: StoreError) -> Self {
+        if is_refusal(&error) {
+            return Self::Kept(why, chain(&error));
+        }
+        Self::unread(error)
+    }
+
+    /// As a plan tells it.
+    pub(super) fn into_kept(self, expired: &Expired) -> Kept {
+        let (why, detail) = match self {
+            Self::Kept(why, detail) => (why, detail),
+            Self::Failed(error) => (WhyKept::Unreadable, chain(&error)),
+        };
+        Kept {
+            detail,
+            expires_at: Some(expired.expires_at),
+            key: expired.place.key.to_string(),
+            pack_id: Some(expired.pack_id),
+            why,
+        }
+    }
+}
+
+/// Whether a store, or this program, does not tell and will not the next time.
+pub(super) const fn is_refusal(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Denied { .. } | StoreError::Refused { .. } | StoreError::Barred { .. }
+    )
+}
+
+/// What there is of a pack beside its manifest.
+#[derive(Debug, Default)]
+struct Parts {
+    artifacts: Vec<PlannedObject>,
+    /// Keys that other packs share: they stay.
+    shared: Vec<String>,
+    /// Keys of artifacts of which there is no version.
+    missing: Vec<String>,
 }
 
 impl Judge<'_> {
-    /// What of a pack goes, and otherwise why it stays; then what it was made from is needed, unless only its manifest is
-    /// left.
-    pub(super) async fn judge(
-        &self,
-        survey: &mut Survey,
-        expired: &Expired,
-    ) -> Result<Removal, Kept> {
-        let judged = match survey.need_of(expired.pack_id) {
-            Some(detail) => Err((WhyKept::Needed, detail)),
-            None => self.removal(expired).await,
-        };
-        judged.map_err(|(why, detail)| {
-            if why != WhyKept::Metadata {
-                survey.stays(expired);
-            }
-            Kept {
-                detail,
-                expires_at: Some(expired.expires_at),
-                key: expired.place.key.to_string(),
-                pack_id: Some(expired.pack_id),
-                why,
-            }
-        })
-    }
-
-    async fn removal(&self, expired: &Expired) -> Result<Removal, Stays> {
-        let place = &expired.place;
-        let manifest = place.manifest(self.store, self.limits).await?;
-        if manifest.pack_id() != expired.pack_id {
-            let detail = "another pack has come in its place";
-            return Err((WhyKept::Changed, detail.to_owned()));
+    /// What of a pack goes, and otherwise why it stays.
+    pub(super) async fn judge(&self, survey: &Survey, expired: &Expired) -> Result<Removal, Ended> {
+        if let Some(detail) = survey.need_of(expired.pack_id) {
+            return Err(Ended::Kept(WhyKept::Needed, detail));
         }
-        let key = &place.key;
-        let (manifests, phase, objects) = match &place.form {
-            Form::Bundle(pack_id) => {
-                let bundles = self.versions(key, Part::Bundle, *pack_id.digest()).await?;
-                let first = bundles.first().map(|bundle| bundle.bytes);
-                if bundles.iter().any(|bundle| Some(bundle.bytes) != first) {
-                    let detail = "the store has more than one bundle here";
-                    return Err((WhyKept::Equivocal, detail.to_owned()));
-                }
-                (Vec::new(), Phase::Artifacts, bundles)
+        let found = expired.place.look(self.store, self.limits).await;
+        let manifest = match found.map_err(Ended::unread)? {
+            Found::Pack(manifest) if manifest.pack_id() == expired.pack_id => manifest,
+            Found::Pack(_) => {
+                let detail = "another pack has come in its place";
+                return Err(Ended::kept(WhyKept::Changed, detail));
             }
-            Form::Files(_) => {
-                let manifests = self.manifests(key, &manifest).await?;
-                let artifacts = self.artifacts(&manifest).await?;
-                if artifacts.is_empty() {
-                    self.metadata_is_due(expired).await?;
-                    self.is_of_no_run(manifest.subject()).await?;
-                    (manifests.clone(), Phase::Manifest, manifests)
-                } else {
-                    (manifests, Phase::Artifacts, artifacts)
-                }
-            }
-            Form::Metadata(_) => {
-                let manifests = self.manifests(key, &manifest).await?;
-                self.metadata_is_due(expired).await?;
-                (manifests.clone(), Phase::Manifest, manifests)
-            }
+            Found::Unfit { why, detail, .. } => return Err(Ended::Kept(why, detail)),
+            Found::Gone => return Err(Ended::kept(WhyKept::Changed, "nothing of it is left")),
         };
-        if objects.is_empty() {
-            return Err((WhyKept::Changed, "nothing of it is left".to_owned()));
+        let removal = self.removal(expired, &manifest).await?;
+        if removal.objects.is_empty() {
+            return Err(Ended::kept(WhyKept::Changed, "nothing of it is left"));
         }
-        let removal = Removal {
-            created_at: expired.created_at,
-            expires_at: expired.expires_at,
-            key: key.to_string(),
-            manifest: manifests,
-            objects,
-            pack_id: expired.pack_id,
-            phase,
-            policy: expired.policy.clone(),
-            subject: serde_json::to_value(&expired.subject).unwrap_or_default(),
-        };
         self.check_free(&removal).await?;
         Ok(removal)
     }
 
-    async fn manifests(
-        &self,
-        key: &ObjectKey,
-        manifest: &Manifest,
-    ) -> Result<Vec<PlannedObject>, Stays> {
-        let manifests = self
-            .versions(key, Part::Manifest, *manifest.pack_id().digest())
-            .await?;
-        if manifests.iter().any(|one| one.bytes != manifest.bytes()) {
-            let detail = "the store has another manifest here";
-            return Err((WhyKept::Equivocal, detail.to_owned()));
+    /// Takes note of a pack that has expired and is not asked for: what it was made from stays, unless only its manifest is
+    /// left of it.
+    pub(super) async fn leave(&self, survey: &mut Survey, expired: &Expired) {
+        if !expired.has_inputs() {
+            return;
         }
-        Ok(manifests)
+        match self.judge(survey, expired).await {
+            Err(Ended::Kept(WhyKept::Metadata, _)) => {}
+            Ok(removal) if removal.phase == Phase::Manifest => {}
+            _ => survey.stays(expired),
+        }
     }
 
-    /// The versions of one object.
+    async fn removal(&self, expired: &Expired, manifest: &Manifest) -> Result<Removal, Ended> {
+        let key = &expired.place.key;
+        let mut removal = Removal {
+            created_at: expired.created_at,
+            expires_at: expired.expires_at,
+            key: key.to_string(),
+            manifest: Vec::new(),
+            objects: Vec::new(),
+            pack_id: expired.pack_id,
+            phase: Phase::Artifacts,
+            policy: expired.policy.clone(),
+            shared: Vec::new(),
+            subject: serde_json::to_value(&expired.subject).unwrap_or_default(),
+        };
+        if matches!(expired.place.form, Form::Bundle(_)) {
+            removal.objects = self.versions(key, Part::Bundle, expired).await?;
+            let first = removal.objects.first().map(|bundle| bundle.bytes);
+            if (removal.objects.iter()).any(|bundle| Some(bundle.bytes) != first) {
+                let detail = "the store has more than one bundle here";
+                return Err(Ended::kept(WhyKept::Equivocal, detail));
+            }
+            return Ok(removal);
+        }
+        removal.manifest = self.versions(key, Part::Manifest, expired).await?;
+        if (removal.manifest.iter()).any(|one| one.bytes != manifest.bytes()) {
+            let detail = "the store has another manifest here";
+            return Err(Ended::kept(WhyKept::Equivocal, detail));
+        }
+        let parts = match expired.place.form {
+            Form::Files(_) => self.parts(manifest).await?,
+            Form::Bundle(_) | Form::Metadata(_) => Parts::default(),
+        };
+        if parts.artifacts.is_empty() {
+            self.metadata_is_due(expired, &parts.missing).await?;
+            if matches!(expired.place.form, Form::Files(_)) {
+                self.is_of_no_run(manifest.subject()).await?;
+            }
+            removal.phase = Phase::Manifest;
+            removal.objects.clone_from(&removal.manifest);
+            return Ok(removal);
+        }
+        if !parts.missing.is_empty() {
+            let noted = self.noted(expired).await?;
+            check_noted(&noted, &parts.missing)?;
+        }
+        (removal.objects, removal.shared) = (parts.artifacts, parts.shared);
+        Ok(removal)
+    }
+
+    /// The versions of the manifest or the bundle of a pack.
     async fn versions(
         &self,
         key: &ObjectKey,
         part: Part,
-        digest: Digest,
-    ) -> Result<Vec<PlannedObject>, Stays> {
-        let mut versions = Vec::new();
-        let mut holdings = self.store.holdings(&KeyPrefix::of(key));
-        while let Some(found) = holdings.try_next().await.map_err(|e| failed(&e))? {
-            if found.key == key.as_str() && found.state == State::Object {
-                versions.push(planned(found, part, digest));
-            }
-        }
-        Ok(in_order(versions))
+        expired: &Expired,
+    ) -> Result<Vec<PlannedObject>, Ended> {
+        let found = versions_of(self.store, key).await.map_err(Ended::unread)?;
+        let digest = *expired.pack_id.digest();
+        let planned = found.into_iter().map(|found| planned(found, part, digest));
+        Ok(in_order(planned.collect()))
     }
 
-    /// The artifacts that are there, in all their versions.
-    async fn artifacts(&self, manifest: &Manifest) -> Result<Vec<PlannedObject>, Stays> {
-        let mut keys = BTreeMap::new();
+    /// What there is of the artifacts, in all their versions.
+    async fn parts(&self, manifest: &Manifest) -> Result<Parts, Ended> {
+        let prefix = Location::pack_prefix(manifest.subject());
+        let (mut parts, mut keys) = (Parts::default(), BTreeMap::new());
         for artifact in manifest.artifacts() {
             let commitment = artifact.commitment();
             let location = Location::artifact(manifest.subject(), artifact.name(), commitment);
@@ -158,13 +213,17 @@ impl Judge<'_> {
             }
             let key = location
                 .key()
-                .map_err(|error| (WhyKept::Unsound, error.to_string()))?;
-            keys.insert(key.to_string(), (artifact, commitment));
+                .map_err(|error| Ended::Kept(WhyKept::Unsound, error.to_string()))?;
+            if key.as_str().starts_with(prefix.as_str()) {
+                keys.insert(key.to_string(), (artifact, commitment));
+            } else {
+                // The definition of a pipeline is that of all its runs.
+                parts.shared.push(key.to_string());
+            }
         }
-        let mut artifacts = Vec::new();
-        let prefix = Location::pack_prefix(manifest.subject());
-        let mut holdings = self.store.holdings(&prefix);
-        while let Some(found) = holdings.try_next().await.map_err(|e| failed(&e))? {
+        let mut there = BTreeSet::new();
+        let mut holdings = self.store.versions_below(&prefix);
+        while let Some(found) = holdings.try_next().await.map_err(Ended::unread)? {
             let Some((artifact, commitment)) = keys.get(&found.key) else {
                 continue;
             };
@@ -173,28 +232,38 @@ impl Judge<'_> {
             }
             if found.bytes != artifact.bytes() {
                 let detail = format!("an artifact is not of its size, key=`{}`", found.key);
-                return Err((WhyKept::Unsound, detail));
+                return Err(Ended::Kept(WhyKept::Unsound, detail));
             }
-            artifacts.push(planned(found, Part::Artifact, *commitment));
+            there.insert(found.key.clone());
+            parts
+                .artifacts
+                .push(planned(found, Part::Artifact, *commitment));
+            if parts.artifacts.len() > VERSIONS_MAX {
+                let detail = "its artifacts have more versions than the limit";
+                return Err(Ended::kept(WhyKept::Unsound, detail));
+            }
         }
-        Ok(in_order(artifacts))
+        parts.artifacts = in_order(parts.artifacts);
+        parts.missing = keys
+            .into_keys()
+            .filter(|key| !there.contains(key))
+            .collect();
+        Ok(parts)
+    }
+
+    /// What was written down of removals of a pack's artifacts.
+    async fn noted(&self, expired: &Expired) -> Result<Vec<record::Noted>, Ended> {
+        let noted = record::noted(self.store, &expired.place.key, expired.pack_id).await;
+        noted.map_err(Ended::unread)?.ok_or_else(|| {
+            let detail = "more is written down of its removal than the limit";
+            Ended::kept(WhyKept::Unsound, detail)
+        })
     }
 
     /// Whether a manifest without artifacts may go: a plan removed them, and that is long enough ago.
-    async fn metadata_is_due(&self, expired: &Expired) -> Result<(), Stays> {
-        let mut removed_at = None;
-        let prefix = Location::deletions_prefix(Some(expired.pack_id));
-        let mut holdings = self.store.holdings(&prefix);
-        while let Some(found) = holdings.try_next().await.map_err(|e| failed(&e))? {
-            if let Some(Location::Deletion {
-                object: DeletionObject::Receipt,
-                ..
-            }) = Location::parse(&found.key)
-            {
-                // By the store's clock: what a receipt says of its time is nobody's.
-                removed_at = removed_at.max(Some(found.modified));
-            }
-        }
+    async fn metadata_is_due(&self, expired: &Expired, missing: &[String]) -> Result<(), Ended> {
+        let noted = self.noted(expired).await?;
+        let removed_at = noted.iter().filter_map(record::Noted::removed_at).max();
         let Some(removed_at) = removed_at else {
             let (why, detail) = match expired.place.form {
                 Form::Metadata(_) => (
@@ -206,40 +275,50 @@ impl Judge<'_> {
                     "its artifacts are missing, and no receipt says that a plan removed them",
                 ),
             };
-            return Err((why, detail.to_owned()));
+            return Err(Ended::kept(why, detail));
         };
+        check_noted(&noted, missing)?;
         let due = removed_at
             .max(expired.expires_at)
             .later(self.policies.metadata_seconds());
         if due > self.now {
-            return Err((WhyKept::Metadata, format!("its manifest stays until {due}")));
+            let detail = format!("its manifest stays until {due}");
+            return Err(Ended::Kept(WhyKept::Metadata, detail));
         }
         Ok(())
     }
 
     /// Makes sure that the pack of no run lists the manifest of a step: without it that pack would not be whole.
-    async fn is_of_no_run(&self, subject: &Subject) -> Result<(), Stays> {
+    async fn is_of_no_run(&self, subject: &Subject) -> Result<(), Ended> {
         let Subject::Step { tenant, run_id, .. } = subject.clone() else {
             return Ok(());
         };
         let run = Location::manifest(&Subject::Pipeline { tenant, run_id }).key();
-        let run = run.map_err(|error| (WhyKept::Unsound, error.to_string()))?;
+        let run = run.map_err(|error| Ended::Kept(WhyKept::Unsound, error.to_string()))?;
         match self.store.oldest(&run).await {
             Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(Ended::unread(error)),
             Ok(_) => {
                 let detail = format!("the pack of its run lists it, key=`{run}`");
-                Err((WhyKept::Needed, detail))
+                Err(Ended::Kept(WhyKept::Needed, detail))
             }
         }
     }
 
     /// Makes sure that nothing holds or locks what goes, nor the manifest that says what it was.
-    async fn check_free(&self, removal: &Removal) -> Result<(), Stays> {
-        match self.store.held(removal.pack_id).await {
-            Ok(None) => {}
-            Ok(Some(by)) => return Err((WhyKept::Held, by)),
-            Err(error) => return Err((WhyKept::Held, chain(&error))),
+    async fn check_free(&self, removal: &Removal) -> Result<(), Ended> {
+        let asked: Holds;
+        let holds = match self.holds {
+            Some(Ok(holds)) => holds,
+            Some(Err(why)) => return Err(Ended::kept(WhyKept::Held, why)),
+            None => {
+                let holds = self.store.holds().await;
+                asked = holds.map_err(|error| Ended::unasked(WhyKept::Held, error))?;
+                &asked
+            }
+        };
+        if let Some(by) = holds.of(removal.pack_id) {
+            return Err(Ended::kept(WhyKept::Held, by));
         }
         let mut seen = BTreeSet::new();
         let planned = removal.manifest.iter().chain(&removal.objects);
@@ -250,20 +329,46 @@ impl Judge<'_> {
         self.check_unprotected(&objects).await
     }
 
-    pub(super) async fn check_unprotected(&self, objects: &[ObjectRef]) -> Result<(), Stays> {
-        match self.store.protected(objects, self.store_now).await {
+    pub(super) async fn check_unprotected(&self, objects: &[ObjectRef]) -> Result<(), Ended> {
+        match self.store.protected(objects, self.unlocked_at).await {
             Ok(None) => Ok(()),
             Ok(Some((object, Protection::Held))) => {
                 let detail = format!("a legal hold of the store, key=`{}`", object.key);
-                Err((WhyKept::Held, detail))
+                Err(Ended::Kept(WhyKept::Held, detail))
             }
-            Ok(Some((object, Protection::LockedUntil(until)))) => Err((
+            Ok(Some((object, Protection::LockedUntil(until)))) => Err(Ended::Kept(
                 WhyKept::Locked,
                 format!("a lock until {until}, key=`{}`", object.key),
             )),
-            Err(error) => Err((WhyKept::Locked, chain(&error))),
+            Err(error) => Err(Ended::unasked(WhyKept::Locked, error)),
         }
     }
+}
+
+/// Makes sure that what is missing was to go by a plan: a pack that lost something otherwise is looked at first.
+fn check_noted(noted: &[record::Noted], missing: &[String]) -> Result<(), Ended> {
+    let objects = noted.iter().flat_map(record::Noted::objects);
+    let went: BTreeSet<&str> = objects.map(|object| object.key.as_str()).collect();
+    match missing.iter().find(|key| !went.contains(key.as_str())) {
+        None => Ok(()),
+        Some(key) => {
+            let detail = format!("an artifact is missing, and no plan removed it, key=`{key}`");
+            Err(Ended::Kept(WhyKept::Unsound, detail))
+        }
+    }
+}
+
+/// The versions under exactly this key.
+pub(super) async fn versions_of(
+    store: &Arc<dyn Housekeeping>,
+    key: &ObjectKey,
+) -> Result<Vec<Holding>, StoreError> {
+    let below = store.versions_below(&KeyPrefix::of(key));
+    let is_one = |found: &Holding| found.key == key.as_str() && found.state == State::Object;
+    below
+        .try_filter(|found| std::future::ready(is_one(found)))
+        .try_collect()
+        .await
 }
 
 fn planned(holding: Holding, part: Part, digest: Digest) -> PlannedObject {

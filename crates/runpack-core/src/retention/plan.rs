@@ -86,6 +86,9 @@ pub struct Removal {
     pub phase: Phase,
     /// By which policy.
     pub policy: PolicyName,
+    /// Keys that the pack lists and other packs share: they stay.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub shared: Vec<String>,
     /// Whose it is.
     pub subject: serde_json::Value,
 }

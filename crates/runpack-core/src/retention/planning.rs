@@ -3,18 +3,16 @@
 use std::sync::Arc;
 
 use super::RetentionError;
-use super::judge::Judge;
-use super::plan::{Kept, OBJECTS_MAX, Plan};
+use super::judge::{Judge, is_refusal};
+use super::plan::{Kept, OBJECTS_MAX, Plan, WhyKept};
 use super::policy::RetentionPolicies;
-use super::survey::{Expired, Survey};
+use super::survey::{Bounds, Expired, KEPT_MAX, Survey, Told};
+use crate::display::chain;
 use crate::id::Tenant;
 use crate::limits::Limits;
 use crate::manifest::Subject;
 use crate::store::Housekeeping;
 use crate::time::Timestamp;
-
-/// How many packs that stay a plan names; more are counted.
-const KEPT_MAX: usize = 10_000;
 
 /// What a plan is made of.
 #[derive(Debug, Clone)]
@@ -32,7 +30,7 @@ pub struct Asked<'a> {
 }
 
 /// Looks through a store, and writes down what would go and what stays although it has expired. Of our clock and the
-/// store's the earlier counts: a clock that is ahead lets nothing go.
+/// store's the earlier counts, also for locks: a clock that is ahead lets nothing go.
 ///
 /// # Errors
 /// The store could not be looked through. A pack that cannot be judged stays, and is in the plan as such.
@@ -43,36 +41,47 @@ pub async fn make_plan(
 ) -> Result<Plan, RetentionError> {
     let store_now = store.now().await?;
     let now = asked.at.unwrap_or_else(|| asked.now.min(store_now));
-    let judge = Judge {
+    let mut judge = Judge {
         store,
         policies,
         now,
-        store_now,
+        unlocked_at: asked.now.min(store_now),
+        holds: None,
         limits: asked.limits,
     };
     let mut plan = Plan::new(asked.place.to_owned(), policies.digest(), asked.now, now);
-    let mut survey = Survey::of(store, policies, now, asked.limits).await?;
-    let mut kept = std::mem::take(&mut survey.kept);
-    kept.sort_by(|a, b| a.key.cmp(&b.key));
-    for kept in kept {
-        keep(&mut plan, kept);
-    }
+    let mut survey = Survey::of(&judge, Bounds::default(), Told::First).await?;
+    plan.kept = std::mem::take(&mut survey.kept).into_values().collect();
+    plan.kept_counts = std::mem::take(&mut survey.kept_counts);
+    // Once for all packs: a ledger is read from its beginning.
+    let holds = match store.holds().await {
+        Err(error) if !is_refusal(&error) => return Err(error.into()),
+        holds => holds.map_err(|error| chain(&error)),
+    };
+    judge.holds = Some(&holds);
     let mut objects = 0usize;
     while let Some(of_pack) = survey.next() {
         for expired in of_pack {
             if !is_asked(&expired, asked.tenant) {
+                judge.leave(&mut survey, &expired).await;
                 continue;
             }
             if objects >= OBJECTS_MAX {
                 plan.more = true;
                 return Ok(plan);
             }
-            match judge.judge(&mut survey, &expired).await {
+            match judge.judge(&survey, &expired).await {
                 Ok(removal) => {
                     objects = objects.saturating_add(removal.objects.len());
                     plan.removals.push(removal);
                 }
-                Err(kept) => keep(&mut plan, kept),
+                Err(ended) => {
+                    let kept = ended.into_kept(&expired);
+                    if kept.why != WhyKept::Metadata {
+                        survey.stays(&expired);
+                    }
+                    keep(&mut plan, kept);
+                }
             }
         }
     }

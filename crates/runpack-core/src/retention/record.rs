@@ -3,16 +3,21 @@
 //! Both are created and never replaced. They are for people: no verdict rests on them, and a verifier that shows one says
 //! that the store says so.
 
+use std::sync::Arc;
+
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::RetentionError;
-use super::plan::{Phase, Removal};
+use super::plan::{Phase, PlannedObject, Removal};
 use crate::digest::Digest;
 use crate::id::PackId;
 use crate::key::{DeletionObject, Location, ObjectKey};
-use crate::store::{ArtifactReader, ArtifactSink, Declared, StoreError, read_capped};
-use crate::time::Timestamp;
+use crate::store::{
+    ArtifactReader, ArtifactSink, Declared, Holding, Housekeeping, ObjectRef, State, StoreError,
+    read_capped,
+};
+use crate::time::{Clock, Timestamp};
 
 /// The largest receipt that is read.
 const RECORD_BYTES_MAX: u64 = 128 << 20;
@@ -40,25 +45,28 @@ pub struct Intent {
     pub removal: Removal,
     /// Where the manifest stays, and at least until when; none where it is what went.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub stays: Option<Stays>,
+    pub stays: Option<Left>,
 }
 
 /// What stays of a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Stays {
+pub struct Left {
     // In canonical order.
     /// Its manifest.
     pub manifest: String,
+    /// What other packs share with it: no plan removes that.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub shared: Vec<String>,
     /// At least until then.
     pub until: Timestamp,
 }
 
 /// Whose removal it is, and by what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Signature<'a> {
+pub(super) struct Actor<'a> {
     pub(super) by: &'a str,
-    pub(super) now: Timestamp,
+    pub(super) clock: &'a dyn Clock,
     pub(super) plan: Digest,
     pub(super) metadata_seconds: u64,
 }
@@ -87,26 +95,28 @@ pub(super) async fn write(
     sink: &dyn ArtifactSink,
     removal: &Removal,
     object: DeletionObject,
-    signature: Signature<'_>,
+    actor: Actor<'_>,
 ) -> Result<(), RetentionError> {
+    let now = actor.clock.now();
     let is_end = object == DeletionObject::Receipt;
     let stays = match removal.phase {
         Phase::Manifest => None,
-        Phase::Artifacts => Some(Stays {
+        Phase::Artifacts => Some(Left {
             manifest: if removal.manifest.is_empty() {
                 key(removal, DeletionObject::Manifest)?.to_string()
             } else {
                 removal.key.clone()
             },
-            until: signature.now.later(signature.metadata_seconds),
+            shared: removal.shared.clone(),
+            until: now.later(actor.metadata_seconds),
         }),
     };
     let written = Intent {
-        begun_at: (!is_end).then_some(signature.now),
-        by: signature.by.to_owned(),
-        completed_at: is_end.then_some(signature.now),
+        begun_at: (!is_end).then_some(now),
+        by: actor.by.to_owned(),
+        completed_at: is_end.then_some(now),
         format: format(object).to_owned(),
-        plan: signature.plan,
+        plan: actor.plan,
         removal: removal.clone(),
         stays,
     };
@@ -141,6 +151,102 @@ const fn format(object: DeletionObject) -> &'static str {
         DeletionObject::Receipt => "runpack-deletion-receipt/v1",
         _ => "runpack-deletion-intent/v1",
     }
+}
+
+/// What was written down of one removal of a pack's artifacts.
+#[derive(Debug)]
+pub(super) struct Noted {
+    object: DeletionObject,
+    modified: Timestamp,
+    record: Intent,
+}
+
+impl Noted {
+    /// When it had ended, of what the store and whoever did it say the later; `None` of one that has only begun.
+    pub(super) fn removed_at(&self) -> Option<Timestamp> {
+        let is_receipt = self.object == DeletionObject::Receipt;
+        let completed_at = self.record.completed_at.filter(|_| is_receipt)?;
+        Some(completed_at.max(self.modified))
+    }
+
+    /// What went, or was to go.
+    pub(super) fn objects(&self) -> &[PlannedObject] {
+        &self.record.removal.objects
+    }
+}
+
+/// What was written down of removals of the artifacts of a pack in this place; `None` where that is more than anybody reads.
+/// What is no record says nothing.
+pub(super) async fn noted(
+    store: &Arc<dyn Housekeeping>,
+    place: &ObjectKey,
+    pack_id: PackId,
+) -> Result<Option<Vec<Noted>>, StoreError> {
+    // The manifest of a bundle that went lies beside what was written down of its removal.
+    let beside = match Location::parse(place.as_str()) {
+        Some(Location::Deletion { removal, .. }) => Some(removal),
+        _ => None,
+    };
+    let mut noted = Vec::new();
+    let mut holdings = store.versions_below(&Location::deletions_prefix(Some(pack_id)));
+    let mut shown = 0usize;
+    while let Some(found) = holdings.try_next().await? {
+        shown = shown.saturating_add(1);
+        if shown > RECORDS_MAX {
+            return Ok(None);
+        }
+        let Some((removal, one)) = read_noted(&**store, found, pack_id).await? else {
+            continue;
+        };
+        let is_here = match beside {
+            Some(beside) => removal == beside,
+            None => one.record.removal.key == place.as_str(),
+        };
+        if is_here {
+            noted.push(one);
+        }
+    }
+    Ok(Some(noted))
+}
+
+async fn read_noted(
+    reader: &dyn ArtifactReader,
+    found: Holding,
+    pack_id: PackId,
+) -> Result<Option<(Digest, Noted)>, StoreError> {
+    let Some(
+        location @ Location::Deletion {
+            removal,
+            object: object @ (DeletionObject::Intent | DeletionObject::Receipt),
+            ..
+        },
+    ) = Location::parse(&found.key)
+    else {
+        return Ok(None);
+    };
+    let (State::Object, Ok(key)) = (found.state, location.key()) else {
+        return Ok(None);
+    };
+    let version = found.version;
+    let read = read_capped(reader, &ObjectRef { key, version }, RECORD_BYTES_MAX).await?;
+    let record = read.and_then(|bytes| parse(&bytes, object, pack_id));
+    Ok(record.map(|record| {
+        let noted = Noted {
+            object,
+            modified: found.modified,
+            record,
+        };
+        (removal, noted)
+    }))
+}
+
+/// What is written down of the removal of a pack's artifacts, if these bytes are that.
+fn parse(bytes: &[u8], object: DeletionObject, pack_id: PackId) -> Option<Intent> {
+    let record: Intent = serde_json::from_slice(bytes).ok()?;
+    let is_that = record.format == format(object)
+        && record.removal.pack_id == pack_id
+        && record.removal.phase == Phase::Artifacts;
+    is_that.then_some(record)
 }
 
 /// That a plan removed a pack's artifacts, as its store says.
@@ -188,14 +294,10 @@ async fn read(reader: &dyn ArtifactReader, key: ObjectKey, pack_id: PackId) -> O
     let bytes = read_capped(reader, &object, RECORD_BYTES_MAX)
         .await
         .ok()??;
-    let receipt: Intent = serde_json::from_slice(&bytes).ok()?;
-    let is_receipt = receipt.format == format(DeletionObject::Receipt)
-        && receipt.removal.pack_id == pack_id
-        && receipt.removal.phase == Phase::Artifacts;
-    let completed_at = receipt.completed_at.filter(|_| is_receipt)?;
+    let receipt = parse(&bytes, DeletionObject::Receipt, pack_id)?;
     Some(Removed {
         receipt: key.to_string(),
-        completed_at,
+        completed_at: receipt.completed_at?,
         by: receipt.by,
         policy: receipt.removal.policy.to_string(),
     })

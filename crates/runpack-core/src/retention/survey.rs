@@ -1,147 +1,54 @@
 //! Looking through a store: which packs have expired, and which of them are needed by packs that stay.
 //!
-//! What a listing shows is only where to look: a pack counts by its own manifest, in its own place. Memory: some hundred
-//! bytes a pack that has expired, 64 bytes for each input of one that stays.
+//! What a store lists is only where to look: a pack counts by its own manifest, in its own place, also where a delete marker
+//! stands over it. Memory: some hundred bytes a pack that has expired or cannot be judged, 64 bytes for each input of one
+//! that stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future};
 
-use super::plan::{Kept, WhyKept};
-use super::policy::RetentionPolicies;
-use crate::bundle::first_manifest;
+use super::RetentionError;
+use super::judge::Judge;
+use super::place::{Found, Place};
+use super::plan::{Kept, Removal, WhyKept};
 use crate::display::chain;
 use crate::id::{PackId, PolicyName};
-use crate::key::{DeletionObject, KeyPrefix, Location, ObjectKey};
-use crate::limits::Limits;
-use crate::manifest::{Artifact, Manifest, Subject};
-use crate::store::{ArtifactReader, Housekeeping, ObjectRef, StoreError, Stored, read_capped};
+use crate::key::{KeyPrefix, ObjectKey};
+use crate::manifest::Subject;
+use crate::store::{Holding, State, StoreError};
 use crate::time::Timestamp;
 
 /// How many manifests are read at once.
 const READ_AT_ONCE: usize = 32;
+/// How many packs that stay a plan names; more are counted.
+pub(super) const KEPT_MAX: usize = 10_000;
 
-/// Where a manifest is, by a key alone.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) key: ObjectKey,
-    pub(super) form: Form,
+/// Bounds of what a store lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Versions and markers of any kind. Stops a listing without end.
+    pub(super) entries_max: u64,
+    /// Places of packs. Stops one that fills the memory.
+    pub(super) places_max: u64,
 }
 
-/// How a pack lies there.
-#[derive(Debug, Clone)]
-pub(super) enum Form {
-    /// As a manifest and artifacts.
-    Files(Subject),
-    /// As one object.
-    Bundle(PackId),
-    /// As the manifest of a bundle that went.
-    Metadata(PackId),
-}
-
-impl Place {
-    /// `None` where no pack can lie.
-    pub(super) fn of(key: &str) -> Option<Self> {
-        let location = Location::parse(key)?;
-        let key = location.key().ok()?;
-        let form = match location {
-            Location::Bundle { pack_id, .. } => Form::Bundle(pack_id),
-            Location::Deletion {
-                pack_id,
-                object: DeletionObject::Manifest,
-                ..
-            } => Form::Metadata(pack_id),
-            location => Form::Files(location.manifest_subject()?),
-        };
-        Some(Self { key, form })
-    }
-
-    /// Reads the manifest of the pack that lies here.
-    ///
-    /// # Errors
-    /// Why it stays: there is none, more than one, or it cannot be read.
-    pub(super) async fn manifest(
-        &self,
-        store: &Arc<dyn Housekeeping>,
-        limits: &Limits,
-    ) -> Result<Arc<Manifest>, (WhyKept, String)> {
-        let manifest = match &self.form {
-            Form::Bundle(_) => self.bundled(store, limits).await?,
-            Form::Files(_) | Form::Metadata(_) => self.kept(store, limits).await?,
-        };
-        let is_here = match &self.form {
-            Form::Files(subject) => manifest.subject() == subject,
-            Form::Bundle(pack_id) | Form::Metadata(pack_id) => manifest.pack_id() == *pack_id,
-        };
-        if !is_here {
-            let detail = "the manifest of another pack stands in this one's place";
-            return Err((WhyKept::Unsound, detail.to_owned()));
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            entries_max: 10_000_000_000,
+            places_max: 50_000_000,
         }
-        Ok(manifest)
-    }
-
-    async fn kept(
-        &self,
-        store: &Arc<dyn Housekeeping>,
-        limits: &Limits,
-    ) -> Result<Arc<Manifest>, (WhyKept, String)> {
-        let versions = store.versions(&self.key).await.map_err(unread)?;
-        let mut first: Option<Vec<u8>> = None;
-        for version in versions {
-            let object = ObjectRef {
-                key: self.key.clone(),
-                version: version.version,
-            };
-            let read = read_capped(&**store, &object, limits.manifest_bytes_max).await;
-            let Some(bytes) = read.map_err(unread)? else {
-                return Err((
-                    WhyKept::Unsound,
-                    "the manifest is larger than the limit".to_owned(),
-                ));
-            };
-            match &first {
-                None => first = Some(bytes),
-                Some(first) if *first == bytes => {}
-                Some(_) => {
-                    let detail = "the store has more than one manifest here";
-                    return Err((WhyKept::Equivocal, detail.to_owned()));
-                }
-            }
-        }
-        let bytes = first.ok_or_else(|| gone("the manifest"))?;
-        let manifest = Manifest::parse(&bytes, limits);
-        manifest
-            .map(Arc::new)
-            .map_err(|error| (WhyKept::Unsound, chain(&error)))
-    }
-
-    async fn bundled(
-        &self,
-        store: &Arc<dyn Housekeeping>,
-        limits: &Limits,
-    ) -> Result<Arc<Manifest>, (WhyKept, String)> {
-        let reader: Arc<dyn ArtifactReader> = Arc::<dyn Housekeeping>::clone(store);
-        let stored = Stored::find(reader, &self.key).await.map_err(unread)?;
-        let limits = limits.clone();
-        let read = stored.read(move |source| first_manifest(source, limits));
-        read.await.map_err(unread)?.map_err(|outcome| {
-            let finding = outcome.findings.into_iter().next();
-            let detail = finding.map_or_else(|| "it is no bundle".to_owned(), |found| found.detail);
-            (WhyKept::Unreadable, detail)
-        })
     }
 }
 
-fn gone(what: &str) -> (WhyKept, String) {
-    (WhyKept::Unsound, format!("{what} is gone"))
-}
-
-fn unread(error: StoreError) -> (WhyKept, String) {
-    match error {
-        StoreError::NotFound { .. } => gone("the object"),
-        error => (WhyKept::Unreadable, chain(&error)),
-    }
+/// Of what stays and cannot be judged, what is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Told<'a> {
+    /// The first of it, by key.
+    First,
+    /// What a plan names, by key.
+    Planned(&'a BTreeMap<&'a str, &'a Removal>),
 }
 
 /// A pack that has expired.
@@ -154,6 +61,13 @@ pub(super) struct Expired {
     pub(super) policy: PolicyName,
     pub(super) expires_at: Timestamp,
     inputs: Vec<PackId>,
+}
+
+impl Expired {
+    /// Whether it was made from other packs.
+    pub(super) fn has_inputs(&self) -> bool {
+        !self.inputs.is_empty()
+    }
 }
 
 /// What a look through a store found: packs that have expired, to be taken one after the other, products before what they
@@ -169,59 +83,141 @@ pub(super) struct Survey {
     needed: HashMap<PackId, PackId>,
     keeps_inputs: bool,
     /// Manifests of which nobody knows what they need.
-    unread: u64,
-    /// What could not be judged.
-    pub(super) kept: Vec<Kept>,
+    pub(super) unread: u64,
+    /// What could not be judged, by key, as far as it is told.
+    pub(super) kept: BTreeMap<String, Kept>,
+    /// How much there is of it.
+    pub(super) kept_counts: BTreeMap<WhyKept, u64>,
+    /// Where the store failed in a way that may pass.
+    pub(super) failures: BTreeMap<String, StoreError>,
 }
 
 /// What the manifest in a place says.
 enum Seen {
     Expired(Box<Expired>),
-    Stays(PackId, Vec<PackId>),
-    Unjudged(Kept),
+    Unexpired(BTreeMap<PackId, PackId>),
+    Unjudged(Box<Unjudged>),
+    Gone,
+}
+
+struct Unjudged {
+    key: ObjectKey,
+    kept: Kept,
+    inputs: Option<BTreeMap<PackId, PackId>>,
+    failure: Option<StoreError>,
+}
+
+/// What a store lists, on its way to the places in it.
+struct Walk {
+    bounds: Bounds,
+    entries: u64,
+    places: u64,
+    last: Option<ObjectKey>,
+}
+
+impl Walk {
+    fn place(&mut self, held: &Holding) -> Result<Option<Place>, RetentionError> {
+        self.entries = self.entries.saturating_add(1);
+        if self.entries > self.bounds.entries_max {
+            return Err(self.senseless("has no end within the limit of entries"));
+        }
+        let place = Place::of(&held.key).filter(|place| {
+            // Versions of one key mostly come one after the other.
+            held.state == State::Object && self.last.as_ref() != Some(&place.key)
+        });
+        if let Some(place) = &place {
+            self.last = Some(place.key.clone());
+            self.places = self.places.saturating_add(1);
+            if self.places > self.bounds.places_max {
+                return Err(self.senseless("has more packs than the limit"));
+            }
+        }
+        Ok(place)
+    }
+
+    fn senseless(&self, reason: &'static str) -> RetentionError {
+        RetentionError::Listing {
+            reason,
+            shown: self.entries,
+        }
+    }
+}
+
+fn places(judge: &Judge<'_>, bounds: Bounds) -> impl Stream<Item = Result<Place, RetentionError>> {
+    let mut walk = Walk {
+        bounds,
+        entries: 0,
+        places: 0,
+        last: None,
+    };
+    let all = judge.store.versions_below(&KeyPrefix::all());
+    all.map_err(RetentionError::from)
+        .try_filter_map(move |held| future::ready(walk.place(&held)))
 }
 
 impl Survey {
     /// Reads every manifest of a store.
     pub(super) async fn of(
-        store: &Arc<dyn Housekeeping>,
-        policies: &RetentionPolicies,
-        now: Timestamp,
-        limits: &Limits,
-    ) -> Result<Self, StoreError> {
+        judge: &Judge<'_>,
+        bounds: Bounds,
+        told: Told<'_>,
+    ) -> Result<Self, RetentionError> {
         let mut survey = Self {
-            keeps_inputs: policies.keeps_inputs(),
+            keeps_inputs: judge.policies.keeps_inputs(),
             ..Self::default()
         };
-        let mut seen = store
-            .list(&KeyPrefix::all())
-            .try_filter_map(async |entry| Ok(Place::of(&entry.key)))
-            .map(|place| async move {
-                Ok::<_, StoreError>(look(store, place?, policies, now, limits).await)
-            })
+        let mut seen = places(judge, bounds)
+            .map(|place| async move { Ok::<_, RetentionError>(look(judge, place?).await) })
             .buffer_unordered(READ_AT_ONCE)
             .boxed();
-        let mut places = BTreeSet::new();
+        // A listing may show a key twice.
+        let mut known = BTreeSet::new();
         while let Some(seen) = seen.try_next().await? {
             match seen {
-                Seen::Unjudged(kept) => {
-                    if kept.why == WhyKept::Unreadable {
-                        survey.unread = survey.unread.saturating_add(1);
+                Seen::Gone => {}
+                Seen::Unexpired(inputs) => survey.need(inputs),
+                Seen::Expired(expired) => {
+                    if known.insert(expired.place.key.clone()) {
+                        let of_pack = survey.expired.entry(expired.pack_id).or_default();
+                        of_pack.push(*expired);
                     }
-                    survey.kept.push(kept);
                 }
-                Seen::Stays(pack_id, inputs) => survey.need(pack_id, &inputs),
-                // A listing may show a key twice.
-                Seen::Expired(expired) if places.insert(expired.place.key.clone()) => {
-                    let of_pack = survey.expired.entry(expired.pack_id).or_default();
-                    of_pack.push(*expired);
+                Seen::Unjudged(unjudged) => {
+                    if known.insert(unjudged.key.clone()) {
+                        survey.keep(*unjudged, told);
+                    }
                 }
-                Seen::Expired(_) => {}
             }
         }
         drop(seen);
         survey.put_in_order();
         Ok(survey)
+    }
+
+    fn keep(&mut self, unjudged: Unjudged, told: Told<'_>) {
+        let Unjudged {
+            key,
+            kept,
+            inputs,
+            failure,
+        } = unjudged;
+        match inputs {
+            Some(inputs) => self.need(inputs),
+            None => self.unread = self.unread.saturating_add(1),
+        }
+        let count = self.kept_counts.entry(kept.why).or_default();
+        *count = count.saturating_add(1);
+        self.failures
+            .extend(failure.map(|failure| (key.to_string(), failure)));
+        match told {
+            Told::Planned(planned) if !planned.contains_key(key.as_str()) => {}
+            _ => {
+                self.kept.insert(key.to_string(), kept);
+            }
+        }
+        if matches!(told, Told::First) && self.kept.len() > KEPT_MAX {
+            self.kept.pop_last();
+        }
     }
 
     fn put_in_order(&mut self) {
@@ -261,15 +257,16 @@ impl Survey {
         Some(taken)
     }
 
-    /// That a pack stays, and with it what it was made from.
+    /// That a pack that has expired stays, and with it what it was made from.
     pub(super) fn stays(&mut self, expired: &Expired) {
-        self.need(expired.pack_id, &expired.inputs);
+        let made = expired.pack_id;
+        self.need(expired.inputs.iter().map(|input| (*input, made)));
     }
 
-    fn need(&mut self, by: PackId, inputs: &[PackId]) {
+    fn need(&mut self, inputs: impl IntoIterator<Item = (PackId, PackId)>) {
         if self.keeps_inputs {
-            for input in inputs {
-                self.needed.entry(*input).or_insert(by);
+            for (input, by) in inputs {
+                self.needed.entry(input).or_insert(by);
             }
         }
     }
@@ -283,52 +280,58 @@ impl Survey {
         }
         (self.keeps_inputs && self.unread > 0).then(|| {
             format!(
-                "{} manifests cannot be read, and what they were made from is not known",
+                "{} manifests cannot be read or understood, and what they were made from is not known",
                 self.unread
             )
         })
     }
 }
 
-async fn look(
-    store: &Arc<dyn Housekeeping>,
-    place: Place,
-    policies: &RetentionPolicies,
-    now: Timestamp,
-    limits: &Limits,
-) -> Seen {
-    let manifest = match place.manifest(store, limits).await {
-        Ok(manifest) => manifest,
-        Err((why, detail)) => {
-            return Seen::Unjudged(Kept {
+async fn look(judge: &Judge<'_>, place: Place) -> Seen {
+    let unjudged = |why, detail, inputs, failure| {
+        Seen::Unjudged(Box::new(Unjudged {
+            kept: Kept {
                 detail,
                 expires_at: None,
                 key: place.key.to_string(),
                 pack_id: None,
                 why,
-            });
+            },
+            key: place.key.clone(),
+            inputs,
+            failure,
+        }))
+    };
+    let manifest = match place.look(judge.store, judge.limits).await {
+        Ok(Found::Pack(manifest)) => manifest,
+        Ok(Found::Gone) => return Seen::Gone,
+        Ok(Found::Unfit {
+            why,
+            detail,
+            inputs,
+        }) => return unjudged(why, detail, inputs, None),
+        Err(error) => {
+            let detail = chain(&error);
+            let failure = Some(error).filter(StoreError::is_retryable);
+            let inputs = place.inputs_unread();
+            return unjudged(WhyKept::Unreadable, detail, inputs, failure);
         }
     };
-    let pack_id = manifest.pack_id();
-    let inputs = manifest.artifacts().iter().flat_map(Artifact::inputs);
-    // Of a bundle that went nothing is left that was made from anything.
-    let is_there = !matches!(place.form, Form::Metadata(_)) && policies.keeps_inputs();
-    let inputs: BTreeSet<PackId> = inputs
-        .map(|input| input.pack)
-        .filter(|input| *input != pack_id && is_there)
-        .collect();
-    let inputs: Vec<PackId> = inputs.into_iter().collect();
-    let expiry = policies.of(manifest.subject(), manifest.created_at());
+    let inputs = place.inputs_of(&manifest);
+    let expiry = judge.policies.of(manifest.subject(), manifest.created_at());
     match (expiry.policy, expiry.expires_at) {
-        (Some(policy), Some(expires_at)) if expires_at <= now => Seen::Expired(Box::new(Expired {
-            place,
-            pack_id,
-            subject: manifest.subject().clone(),
-            created_at: manifest.created_at(),
-            policy: policy.clone(),
-            expires_at,
-            inputs,
-        })),
-        _ => Seen::Stays(pack_id, inputs),
+        (Some(policy), Some(expires_at)) if expires_at <= judge.now => {
+            let keeps_inputs = judge.policies.keeps_inputs();
+            Seen::Expired(Box::new(Expired {
+                place,
+                pack_id: manifest.pack_id(),
+                subject: manifest.subject().clone(),
+                created_at: manifest.created_at(),
+                policy: policy.clone(),
+                expires_at,
+                inputs: inputs.into_keys().filter(|_| keeps_inputs).collect(),
+            }))
+        }
+        _ => Seen::Unexpired(inputs),
     }
 }

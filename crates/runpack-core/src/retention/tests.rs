@@ -1,7 +1,9 @@
 //! Tests of retention: policies as tables, plans and their removal over the reference store.
 
 mod applying;
+mod failing;
 mod interrupted;
+mod keeping;
 mod random;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use crate::limits::Limits;
 use crate::manifest::{Input, Manifest, Producer, Subject};
 use crate::pack::{BytesSource, NewArtifact, PackDraft};
 use crate::store::{Housekeeping, MemoryStore, Store};
-use crate::time::Timestamp;
+use crate::time::{Clock, FixedClock, Timestamp};
 use crate::verify::tests::{block_on, subject};
 
 const DAY: u64 = 86_400;
@@ -158,6 +160,7 @@ fn the_same_policies_have_one_digest_and_others_another() {
 }
 
 /// A store with a clock in the year 2028, and its parts.
+#[derive(Debug)]
 struct Place {
     memory: MemoryStore,
     store: Arc<dyn Housekeeping>,
@@ -187,12 +190,22 @@ impl Place {
     }
 
     async fn pack_made(&self, run_id: &str, made: &str, inputs: Vec<Input>) -> Arc<Manifest> {
+        self.pack_of(subject(run_id), run_id, made, inputs).await
+    }
+
+    async fn pack_of(
+        &self,
+        subject: Subject,
+        run_id: &str,
+        made: &str,
+        inputs: Vec<Input>,
+    ) -> Arc<Manifest> {
         let store: Arc<dyn Store> = Arc::new(self.memory.clone());
         let producer = Producer {
             name: "test".parse().unwrap(),
             version: "1".parse().unwrap(),
         };
-        let mut draft = PackDraft::new(subject(run_id), time(made), producer);
+        let mut draft = PackDraft::new(subject, time(made), producer);
         for name in ["a.log", "b.log"] {
             let source = Arc::new(BytesSource(
                 format!("{name} of {run_id}").into_bytes().into(),
@@ -204,6 +217,24 @@ impl Place {
         }
         let committed = draft.stage(store).await.unwrap().commit().await.unwrap();
         committed.manifest
+    }
+
+    /// Leaves nothing of a pack but its bundle.
+    fn bundled(&self, pack: &Manifest) {
+        let mut bundle = Vec::new();
+        let compression = crate::bundle::Compression::Stored;
+        let mut writer = crate::bundle::BundleWriter::new(&mut bundle, pack, compression).unwrap();
+        for artifact in pack.artifacts() {
+            let key = Location::artifact(pack.subject(), artifact.name(), artifact.commitment());
+            let bytes = self.memory.snapshot()[key.key().unwrap().as_str()].clone();
+            writer.write(&bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        for key in self.keys("tenant/") {
+            self.memory.tamper(&key, None);
+        }
+        let key = Location::bundle(pack).unwrap().key().unwrap();
+        self.memory.tamper(key.as_str(), Some(bundle.into()));
     }
 
     async fn now(&self) -> Timestamp {
@@ -226,14 +257,24 @@ impl Place {
     }
 
     async fn apply(&self, plan: &Plan) -> Result<(Applied, Vec<String>), RetentionError> {
+        let clock = FixedClock(self.now().await);
+        self.apply_by(&clock, &self.store, plan).await
+    }
+
+    async fn apply_by(
+        &self,
+        clock: &dyn Clock,
+        store: &Arc<dyn Housekeeping>,
+        plan: &Plan,
+    ) -> Result<(Applied, Vec<String>), RetentionError> {
         let limits = Limits::default();
         let removing = Removing {
-            store: &self.store,
+            store,
             sink: &self.memory,
             policies: &self.policies,
             place: PLACE,
             by: "tester",
-            now: self.now().await,
+            clock,
             limits: &limits,
         };
         let mut told = Vec::new();
@@ -246,6 +287,13 @@ impl Place {
         };
         let applied = removing.apply(plan, &mut tell).await?;
         Ok((applied, told))
+    }
+
+    /// The record that is written down under this name, of one removal.
+    fn record(&self, name: &str) -> Intent {
+        let mut all = self.memory.snapshot().into_iter();
+        let (_, bytes) = all.find(|(key, _)| key.ends_with(name)).unwrap();
+        serde_json::from_slice(&bytes).unwrap()
     }
 
     fn keys(&self, start: &str) -> Vec<String> {

@@ -3,10 +3,11 @@
 //!
 //! Nothing but `crate::residue` and `crate::retention` removes anything, and no writer or verifier needs this.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future};
 
 use super::{ArtifactReader, ObjectRef, StoreError, VersionId};
 use crate::id::PackId;
@@ -89,6 +90,22 @@ pub enum Protection {
     LockedUntil(Timestamp),
 }
 
+/// Which packs a ledger of holds keeps, and for whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds(BTreeMap<PackId, String>);
+
+impl Holds {
+    /// Those packs are held, for whom is said of each.
+    pub fn new(held: BTreeMap<PackId, String>) -> Self {
+        Self(held)
+    }
+
+    /// Who holds a pack; `None` where nobody does.
+    pub fn of(&self, pack_id: PackId) -> Option<&str> {
+        self.0.get(&pack_id).map(String::as_str)
+    }
+}
+
 /// Looking at everything, and removing.
 #[async_trait]
 pub trait Housekeeping: ArtifactReader {
@@ -100,6 +117,12 @@ pub trait Housekeeping: ArtifactReader {
 
     /// Every version, marker and unfinished upload whose key starts with `prefix`.
     fn holdings(&self, prefix: &KeyPrefix) -> HoldingStream;
+
+    /// The same without unfinished uploads: for whoever need not be allowed to see them.
+    fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
+        let all = self.holdings(prefix);
+        Box::pin(all.try_filter(|held| future::ready(held.state != State::Upload)))
+    }
 
     /// Removes exactly this version, marker or upload; what is gone already counts as removed. In a
     /// store without versions, the object.
@@ -119,17 +142,16 @@ pub trait Housekeeping: ArtifactReader {
         now: Timestamp,
     ) -> Result<Option<(ObjectRef, Protection)>, StoreError>;
 
-    /// Who holds a pack, by the ledger of holds in the store; `None` where nobody does. A store that cannot read its ledger
-    /// answers for an empty one alone.
+    /// Which packs are held, by the ledger of holds in the store. A store that cannot read its ledger answers for an empty
+    /// one alone.
     ///
     /// # Errors
     /// [`StoreError::Barred`] where there is a ledger that cannot be read, or does not prove what it says; as the store
     /// fails.
-    async fn held(&self, pack_id: PackId) -> Result<Option<String>, StoreError> {
-        let _ = pack_id;
+    async fn holds(&self) -> Result<Holds, StoreError> {
         // Hidden entries count too: whoever hides one wants something to go.
-        match self.holdings(&Location::holds_prefix()).next().await {
-            None => Ok(None),
+        match self.versions_below(&Location::holds_prefix()).next().await {
+            None => Ok(Holds::default()),
             Some(Err(error)) => Err(error),
             Some(Ok(_)) => Err(StoreError::Barred {
                 reason: "this store keeps legal holds, and this program cannot read which packs are held: use the \

@@ -3,7 +3,7 @@
 //! It can stand for a versioned bucket in which several conditional creates win
 //! ([`MemoryStore::versioned`]), as real servers let them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ use futures_util::stream;
 
 use super::{
     ArtifactReader, ArtifactSink, ArtifactWriter, Declared, Holding, HoldingStream, Housekeeping,
-    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection, Receipt,
+    ListEntry, ListStream, ObjectBody, ObjectRef, ObjectStat, Outcome, Protection, Receipt, State,
     StoreError, VersionId,
 };
 use crate::count::len_u64;
@@ -36,6 +36,8 @@ struct Contents {
     seconds: u64,
     /// By key and version.
     protections: BTreeMap<(String, Option<String>), Protection>,
+    /// Keys over which a delete marker stands.
+    markers: BTreeSet<String>,
 }
 
 impl Contents {
@@ -101,6 +103,19 @@ impl MemoryStore {
         };
     }
 
+    /// Puts another version under a key, after those that there are.
+    pub fn add_version(&self, key: &str, bytes: Bytes) {
+        let mut contents = self.lock();
+        let version = contents.version(bytes);
+        let versions = contents.objects.entry(key.to_owned()).or_default();
+        versions.push(version);
+    }
+
+    /// Puts a delete marker over a key: it is not listed any more, and read by version alone.
+    pub fn mark_deleted(&self, key: &str) {
+        self.lock().markers.insert(key.to_owned());
+    }
+
     /// Moves the store's clock forward.
     pub fn pass(&self, seconds: u64) {
         let mut contents = self.lock();
@@ -132,6 +147,7 @@ impl MemoryStore {
             .get(object.key.as_str())
             .ok_or_else(not_found)?;
         let found = match &object.version {
+            None if contents.markers.contains(object.key.as_str()) => None,
             None => versions.last(),
             Some(version) => versions
                 .iter()
@@ -223,8 +239,9 @@ impl ArtifactReader for MemoryStore {
                 bytes: len_u64(&bytes),
             })
         };
-        let prefix = prefix.as_str().to_owned();
-        let under = move |(key, _): &(String, Bytes)| key.starts_with(&prefix);
+        let (prefix, markers) = (prefix.as_str().to_owned(), self.lock().markers.clone());
+        let under =
+            move |(key, _): &(String, Bytes)| key.starts_with(&prefix) && !markers.contains(key);
         Box::pin(stream::iter(
             self.snapshot().into_iter().filter(under).map(entry),
         ))
@@ -306,6 +323,12 @@ impl Housekeeping for MemoryStore {
                 if key.starts_with(prefix.as_str()) {
                     holdings.push(Ok(holding));
                 }
+            }
+        }
+        for key in &contents.markers {
+            let marker = Holding::object(key.clone(), 0, contents.now());
+            if key.starts_with(prefix.as_str()) {
+                holdings.push(Ok(marker.with_state(State::DeleteMarker)));
             }
         }
         Box::pin(stream::iter(holdings))

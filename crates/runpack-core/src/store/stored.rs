@@ -44,6 +44,15 @@ impl Stored {
         })
     }
 
+    /// This version of an object, which has so many bytes as the store says.
+    pub fn of(reader: Arc<dyn ArtifactReader>, object: ObjectRef, bytes: u64) -> Self {
+        Self {
+            reader,
+            object,
+            bytes,
+        }
+    }
+
     /// The size, as the store says.
     pub const fn bytes(&self) -> u64 {
         self.bytes

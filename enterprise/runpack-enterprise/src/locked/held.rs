@@ -3,11 +3,13 @@
 //! Invariant: a ledger that is there and is not proved, or that this machine cannot tell from one that was cut, holds
 //! everything.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::StreamExt as _;
 use runpack_core::display::chain;
 use runpack_core::id::PackId;
 use runpack_core::key::Location;
-use runpack_core::store::{Housekeeping as _, StoreError};
+use runpack_core::store::{Holds, Housekeeping as _, StoreError};
 
 use super::LockedStore;
 use crate::bucket::barred;
@@ -15,13 +17,10 @@ use crate::ledger::{LedgerError, Ledgers};
 use crate::matter::Matter;
 
 impl LockedStore {
-    /// The matters that hold a pack, in whatever place.
-    pub(super) async fn held_by_ledger(
-        &self,
-        pack_id: PackId,
-    ) -> Result<Option<String>, StoreError> {
+    /// The packs that matters hold, in whatever place.
+    pub(super) async fn held_by_ledger(&self) -> Result<Holds, StoreError> {
         let locking = &self.locking;
-        let mut entries = self.store.holdings(&Location::holds_prefix());
+        let mut entries = self.store.versions_below(&Location::holds_prefix());
         let is_there = entries.next().await.transpose()?.is_some();
         if is_there && locking.trusted.is_empty() {
             return Err(barred(
@@ -46,11 +45,15 @@ impl LockedStore {
         {
             return Err(unproven(LedgerError::Unpinned));
         }
-        let all = ledger.all_held();
-        let of_pack = all.iter().filter(|((_, held), _)| *held == pack_id);
-        let matters = of_pack.flat_map(|(_, held)| held.matters.iter().map(Matter::as_str));
-        let matters: Vec<&str> = matters.collect();
-        Ok((!matters.is_empty()).then(|| format!("held for {}", matters.join(", "))))
+        let mut matters: BTreeMap<PackId, BTreeSet<Matter>> = BTreeMap::new();
+        for ((_, pack_id), held) in ledger.all_held() {
+            matters.entry(pack_id).or_default().extend(held.matters);
+        }
+        let told = matters.into_iter().map(|(pack_id, matters)| {
+            let matters: Vec<_> = matters.iter().map(Matter::as_str).collect();
+            (pack_id, format!("held for {}", matters.join(", ")))
+        });
+        Ok(Holds::new(told.collect()))
     }
 }
 

@@ -34,10 +34,7 @@ pub(super) async fn survey(
 ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
     let mut packs: BTreeMap<String, Timestamp> = BTreeMap::new();
     let prefix = test.run.prefix();
-    let mut holdings = match primary.s3() {
-        Some(bucket) => bucket.versions_below(&prefix),
-        None => primary.housekeeping().holdings(&prefix),
-    };
+    let mut holdings = primary.housekeeping().versions_below(&prefix);
     while let Some(holding) = holdings.next().await {
         let holding = holding?;
         if holding.state == State::Object && is_asked_for(test, &holding.key) {

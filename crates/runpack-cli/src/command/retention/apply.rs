@@ -6,7 +6,8 @@ use clap::Args;
 use runpack_core::retention::{Applied, Outcome, PLAN_BYTES_MAX, Plan, Removal, Removing};
 use serde_json::{Value, json};
 
-use super::{Execute, NAMED_MAX, policies};
+use super::{Execute, NAMED_MAX, more, policies};
+use crate::clock::SystemClock;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::file;
@@ -74,7 +75,7 @@ impl Execute for Apply {
             policies: &policies,
             place: &place,
             by: &self.operator.unwrap_or_else(|| whoever(context)),
-            now: context.now.time,
+            clock: &SystemClock,
             limits: &limits,
         };
         let is_json = context.output.format() == Format::Json;
@@ -153,6 +154,7 @@ fn line(removal: &Removal, outcome: &Outcome) -> String {
 
 fn text(applied: &Applied, named: &[String]) -> String {
     let mut text = named.concat();
+    more(&mut text, applied.kept.saturating_add(applied.failed));
     add!(
         text,
         "{} done: {} removed, {}; {} kept, {} failed\n",

@@ -8,7 +8,7 @@ use runpack_core::id::Tenant;
 use runpack_core::retention::{Asked, Kept, Phase, Plan, Removal, WhyKept, make_plan};
 use runpack_core::time::Timestamp;
 
-use super::{Execute, NAMED_MAX, policies};
+use super::{Execute, NAMED_MAX, more, policies};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::file;
@@ -115,7 +115,7 @@ impl PlanCommand {
             ];
             text.push('\n');
             text.push_str(&columns(&align, &rows));
-            more(&mut text, plan.removals.len());
+            more(&mut text, packs);
         }
         if !plan.kept_counts.is_empty() {
             let counts = plan.kept_counts.iter();
@@ -127,7 +127,8 @@ impl PlanCommand {
                 .iter()
                 .take(NAMED_MAX)
                 .for_each(|kept| add!(text, "  {}\n", kept_line(kept)));
-            more(&mut text, plan.kept.len());
+            let all = plan.kept_counts.values().copied();
+            more(&mut text, all.fold(0, u64::saturating_add));
         }
         if plan.more {
             text.push_str(
@@ -140,13 +141,6 @@ impl PlanCommand {
             );
         }
         text
-    }
-}
-
-fn more(text: &mut String, all: usize) {
-    let more = all.saturating_sub(NAMED_MAX);
-    if more > 0 {
-        add!(text, "  and {more} more\n");
     }
 }
 

@@ -232,20 +232,7 @@ fn a_bundle_goes_whole_and_its_manifest_stays_beside_the_receipt() {
     block_on(async {
         let place = Place::short();
         let pack = place.pack("old", Vec::new()).await;
-        let mut bundle = Vec::new();
-        let compression = crate::bundle::Compression::Stored;
-        let mut writer = crate::bundle::BundleWriter::new(&mut bundle, &pack, compression).unwrap();
-        for artifact in pack.artifacts() {
-            let key = Location::artifact(pack.subject(), artifact.name(), artifact.commitment());
-            let bytes = place.memory.snapshot()[key.key().unwrap().as_str()].clone();
-            writer.write(&bytes).unwrap();
-        }
-        writer.finish().unwrap();
-        for key in place.keys("tenant/") {
-            place.memory.tamper(&key, None);
-        }
-        let key = Location::bundle(&pack).unwrap().key().unwrap();
-        place.memory.tamper(key.as_str(), Some(bundle.into()));
+        place.bundled(&pack);
         let plan = place.plan().await;
         assert_eq!(plan.removals[0].objects[0].part, Part::Bundle);
         place.apply(&plan).await.unwrap();

@@ -206,6 +206,11 @@ impl Housekeeping for S3Store {
         self.walk(prefix, Uploads::Told)
     }
 
+    /// Newest first under each key, markers after versions.
+    fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
+        self.walk(prefix, Uploads::LeftOut)
+    }
+
     async fn remove(&self, holding: &Holding) -> Result<(), StoreError> {
         let (key, name) = (&holding.key, self.name(&holding.key));
         let version = holding.version.as_ref().map(VersionId::as_str);
@@ -234,11 +239,6 @@ impl Housekeeping for S3Store {
 }
 
 impl S3Store {
-    /// Every version and marker whose key starts with `prefix`, newest first under each key, markers after versions.
-    pub fn versions_below(&self, prefix: &KeyPrefix) -> HoldingStream {
-        self.walk(prefix, Uploads::LeftOut)
-    }
-
     fn walk(&self, prefix: &KeyPrefix, uploads: Uploads) -> HoldingStream {
         let walk = Walk {
             store: self.clone(),
