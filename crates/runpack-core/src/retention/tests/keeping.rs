@@ -59,11 +59,14 @@ fn w23_where_a_manifest_cannot_be_understood_everything_stays() {
         let bundle = format!("2026/01/r/{}.tar.gz", PackId::of(b"x").digest());
         let broken = manifest_key(&made_from().await.2).to_string();
         for (key, bytes) in [(&broken, "garbage"), (&broken, ""), (&bundle, "garbage")] {
-            let (mut place, source, _) = made_from().await;
+            let (mut place, source, product) = made_from().await;
             let plan = place
                 .plan_of(&place.policies.clone().letting_inputs_go())
                 .await;
             assert_eq!(planned(&plan), [source.pack_id()]);
+            // What it was made from would stay for it, if it were there.
+            let product = manifest_key(&product);
+            place.memory.tamper(product.as_str(), None);
             place.memory.tamper(key, Some(bytes.into()));
             let plan = place.plan().await;
             assert_eq!(whys(&plan), ["unsound", "needed"], "{key}");
@@ -316,10 +319,13 @@ fn the_definition_of_a_pipeline_stays_and_the_receipt_names_it() {
             version: "1".parse().unwrap(),
         };
         let mut draft = PackDraft::new(run, time(MADE), producer);
-        for name in ["definition.yaml", "plan.json"] {
+        for part in crate::manifest::RunPart::REQUIRED {
+            let name = part.name();
             let source = Arc::new(BytesSource(name.as_bytes().to_vec().into()));
-            let (kind, media) = ("data".parse().unwrap(), "a/b".parse().unwrap());
-            draft.add(NewArtifact::new(name.parse().unwrap(), kind, media, source));
+            let kind = part.kind().parse().unwrap();
+            let media_type = part.media_type().parse().unwrap();
+            let name = name.parse().unwrap();
+            draft.add(NewArtifact::new(name, kind, media_type, source));
         }
         let store: Arc<dyn Store> = Arc::new(place.memory.clone());
         let staged = draft.stage(store).await.unwrap();
