@@ -153,13 +153,8 @@ impl Catalog {
         listed: &Listed,
         filled: &mut Filled,
     ) -> Result<(), SurveyError> {
-        let mut after = String::new();
-        loop {
-            let page = self.places_after(store, &after, PLACES_AT_ONCE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after.clone_from(&last.key);
+        let mut pages = self.pages(store);
+        while let Some(page) = pages.try_next().await? {
             let unseen: Vec<PlaceEntry> = {
                 let shown = listed.lock().unwrap_or_else(PoisonError::into_inner);
                 let unseen = page.into_iter();
@@ -176,6 +171,7 @@ impl Catalog {
             writing.commit().await?;
             filled.remove(still);
         }
+        Ok(())
     }
 }
 

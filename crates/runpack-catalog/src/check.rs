@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
 use runpack_core::retention::RetentionPolicies;
@@ -16,7 +17,6 @@ use crate::read::PlaceEntry;
 use crate::sql::{Catalog, Columns};
 use crate::survey::{self, Listed, SurveyError, mark};
 
-const PLACES_AT_ONCE: usize = 500;
 /// How much that differs is looked at again.
 const AGAIN_MAX: usize = 1_000;
 
@@ -126,13 +126,8 @@ impl Catalog {
     ) -> Result<(), SurveyError> {
         let none = checked.odd.faults.iter();
         let faulty: HashSet<u128> = none.map(|fault| mark(&fault.key)).collect();
-        let mut after = String::new();
-        loop {
-            let page = self.places_after(store, &after, PLACES_AT_ONCE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after.clone_from(&last.key);
+        let mut pages = self.pages(store);
+        while let Some(page) = pages.try_next().await? {
             for place in page {
                 let mark = mark(&place.key);
                 if !seen.contains(&mark)
@@ -145,6 +140,7 @@ impl Catalog {
                 }
             }
         }
+        Ok(())
     }
 
     /// What the catalog says otherwise of each of these packs.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
 use runpack_core::id::PackId;
 
 use crate::entry::{ArtifactEntry, InputEntry, Labels, PackEntry, Whole};
@@ -10,6 +12,8 @@ use crate::fill::StoreName;
 use crate::sql::{Catalog, Columns, Question};
 
 const READING: &str = "reading packs";
+/// How many places a page has.
+const PLACES_AT_ONCE: u64 = 500;
 
 /// Where a pack lies.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -31,13 +35,12 @@ pub struct PlaceEntry {
 impl PlaceEntry {
     pub(crate) const SELECT: &str = "SELECT store, key, pack_id, form, region FROM places WHERE ";
 
-    /// Asks for the places of a store after a key, in order.
-    pub(crate) fn after(store: &StoreName, after: &str, most: usize) -> Question {
+    /// Asks for a page of the places of a store after a key, in order.
+    pub(crate) fn after(store: &StoreName, after: &str) -> Question {
         let mut question = Question::new(Self::SELECT);
         question.add("store = ").value(store.place.as_str());
         question.add(" AND key > ").value(after);
-        question.add(" ORDER BY key LIMIT ");
-        question.value(u64::try_from(most).unwrap_or(u64::MAX));
+        question.add(" ORDER BY key LIMIT ").value(PLACES_AT_ONCE);
         question
     }
 
@@ -54,16 +57,19 @@ impl PlaceEntry {
 }
 
 impl Catalog {
-    /// The places of a store after a key, in order.
-    pub(crate) async fn places_after(
-        &self,
-        store: &StoreName,
-        after: &str,
-        most: usize,
-    ) -> Result<Vec<PlaceEntry>, CatalogError> {
-        let question = PlaceEntry::after(store, after, most);
-        let rows = self.rows("reading places", question).await?;
-        rows.iter().map(PlaceEntry::read).collect()
+    /// The places of a store by their keys, a page at a time.
+    pub(crate) fn pages<'a>(
+        &'a self,
+        store: &'a StoreName,
+    ) -> BoxStream<'a, Result<Vec<PlaceEntry>, CatalogError>> {
+        stream::try_unfold(String::new(), async |after| {
+            let rows = self.rows(READING, PlaceEntry::after(store, &after)).await?;
+            let page = rows.iter().map(PlaceEntry::read);
+            let page: Vec<PlaceEntry> = page.collect::<Result<_, _>>()?;
+            let last = page.last().map(|last| last.key.clone());
+            Ok(last.map(|last| (page, last)))
+        })
+        .boxed()
     }
 
     /// What is known of these packs.

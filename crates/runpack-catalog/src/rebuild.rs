@@ -16,9 +16,6 @@ use crate::retention;
 use crate::sql::{Beside, Catalog, Columns, Question, Writing};
 use crate::survey::{self, Fault, Listed, SurveyError};
 
-/// How many places are compared at once.
-const PLACES_AT_ONCE: usize = 500;
-
 impl Catalog {
     /// Makes anew what the catalog says of a store, from what is there. Until it has ended, and if it fails, the catalog is
     /// as it was before.
@@ -110,7 +107,7 @@ async fn forget_where(
 ) -> Result<(), CatalogError> {
     let mut after = String::new();
     loop {
-        let question = PlaceEntry::after(store, &after, PLACES_AT_ONCE);
+        let question = PlaceEntry::after(store, &after);
         let rows = writing.rows(question).await?;
         let Some(last) = rows.last() else {
             return Ok(());

@@ -106,7 +106,11 @@ impl Guarded {
     }
 
     fn announce(&self, subject: &Subject) {
-        let (Subject::Run { run_id, .. } | Subject::Step { run_id, .. }) = subject else {
+        // Those that have bundles.
+        let (Subject::Run { run_id, .. }
+        | Subject::Step { run_id, .. }
+        | Subject::Pipeline { run_id, .. }) = subject
+        else {
             return;
         };
         let mut announced = self

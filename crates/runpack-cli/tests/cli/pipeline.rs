@@ -11,7 +11,7 @@ use crate::support::{Desk, said, text};
 
 mod refusing;
 
-const RUN: &str = "--tenant acme --run-id r42";
+pub(crate) const RUN: &str = "--tenant acme --run-id r42";
 const PLAN: &str = r#"{
   "format": "runpack/pipeline-plan/v1",
   "steps": [
@@ -22,7 +22,7 @@ const PLAN: &str = r#"{
 }"#;
 
 /// A run as an engine lays it out, below `work/`.
-fn laid_out() -> Desk {
+pub(crate) fn laid_out() -> Desk {
     let desk = Desk::new();
     desk.write("work/plan.json", PLAN);
     desk.write("work/definition.yaml", "steps: [ingest, train, report]\n");
