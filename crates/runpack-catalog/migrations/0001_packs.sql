@@ -66,7 +66,7 @@ CREATE TABLE inputs (
     PRIMARY KEY (pack_id, name, position)
 );
 CREATE INDEX inputs_source ON inputs (source_pack, source_name);
-CREATE INDEX inputs_commitment ON inputs (source_commitment);
+CREATE INDEX inputs_commitment ON inputs (source_commitment, pack_id, name, position);
 
 CREATE TABLE labels (
     pack_id {bytes} NOT NULL,

@@ -35,6 +35,8 @@ CREATE TABLE audit_places (
     PRIMARY KEY (audit, key)
 );
 CREATE INDEX audit_places_open ON audit_places (audit, ready_at, key) WHERE conclusion IS NULL;
+CREATE INDEX audit_places_named ON audit_places (audit, conclusion, key)
+    WHERE conclusion IN ('undecided', 'invalid', 'removed');
 
 -- What audits have seen in stores, whatever a catalog forgets.
 CREATE TABLE seen (

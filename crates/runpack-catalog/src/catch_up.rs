@@ -74,21 +74,14 @@ impl Catalog {
         let mut coming = survey::candidates(reader, &listed).try_chunks(PLACES_AT_ONCE);
         while let Some(some) = coming.next().await {
             let some = some.map_err(|error| error.1)?;
-            let known = self.known_keys(store, &some).await?;
-            filled.known = filled
-                .known
-                .saturating_add(u64::try_from(known.len()).unwrap_or(u64::MAX));
-            let unknown = some
-                .into_iter()
-                .filter(|candidate| !known.contains(candidate.key.as_str()));
-            self.add(store, reader, unknown.collect(), limits, &mut filled)
-                .await?;
+            self.add(store, reader, some, limits, &mut filled).await?;
         }
         filled.odd.sort();
         Ok((filled, listed))
     }
 
-    /// Takes up what lies under these keys of a store: what somebody remembers to have put there. What is no pack is a fault.
+    /// Takes up what lies under these keys of a store, whatever it lists: what somebody remembers to have put there. What is no
+    /// pack is a fault.
     ///
     /// # Errors
     /// The store or the database failed.
@@ -100,21 +93,28 @@ impl Catalog {
         limits: &Limits,
     ) -> Result<Filled, SurveyError> {
         let mut filled = Filled::default();
-        let candidates = keys.iter().filter_map(|key| Candidate::of(key));
-        self.add(store, reader, candidates.collect(), limits, &mut filled)
-            .await?;
+        let candidates: Vec<_> = keys.iter().filter_map(|key| Candidate::of(key)).collect();
+        for some in candidates.chunks(PLACES_AT_ONCE) {
+            self.add(store, reader, some.to_vec(), limits, &mut filled)
+                .await?;
+        }
         filled.odd.sort();
         Ok(filled)
     }
 
+    /// Takes up those of the candidates that are not known.
     async fn add(
         &self,
         store: &StoreName,
         reader: &Arc<dyn ArtifactReader>,
-        candidates: Vec<Candidate>,
+        mut candidates: Vec<Candidate>,
         limits: &Limits,
         filled: &mut Filled,
     ) -> Result<(), SurveyError> {
+        let known = self.known_keys(store, &candidates).await?;
+        candidates.retain(|candidate| !known.contains(candidate.key.as_str()));
+        let known = u64::try_from(known.len()).unwrap_or(u64::MAX);
+        filled.known = filled.known.saturating_add(known);
         let candidates = stream::iter(candidates.into_iter().map(Ok)).boxed();
         let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
         loop {
@@ -189,10 +189,7 @@ async fn gone(
 }
 
 /// Whether an object is in the store.
-pub(crate) async fn is_there(
-    reader: &Arc<dyn ArtifactReader>,
-    key: &str,
-) -> Result<bool, StoreError> {
+async fn is_there(reader: &Arc<dyn ArtifactReader>, key: &str) -> Result<bool, StoreError> {
     let Some(key) = Location::parse(key).and_then(|location| location.key().ok()) else {
         return Ok(false);
     };

@@ -3,19 +3,18 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use runpack_core::id::PackId;
 use runpack_core::limits::Limits;
 use runpack_core::retention::RetentionPolicies;
 use runpack_core::store::ArtifactReader;
 
-use crate::catch_up::is_there;
 use crate::entry::Whole;
 use crate::fill::{self, Found, StoreName};
 use crate::filled::{Odd, batch};
 use crate::read::PlaceEntry;
 use crate::sql::{Catalog, Columns};
-use crate::survey::{self, Listed, SurveyError, mark};
+use crate::survey::{self, Candidate, Listed, SurveyError, mark};
 
 /// How much that differs is looked at again.
 const AGAIN_MAX: usize = 1_000;
@@ -64,6 +63,13 @@ pub struct Checked {
     pub odd: Odd,
 }
 
+impl Checked {
+    fn count(&mut self, found: &[Found]) {
+        let packs = u64::try_from(found.len()).unwrap_or(u64::MAX);
+        self.packs = self.packs.saturating_add(packs);
+    }
+}
+
 impl Catalog {
     /// Compares what the catalog says of a store with what is there. Every manifest is read. What differs is looked at once
     /// more in the end, since others may write meanwhile.
@@ -87,8 +93,7 @@ impl Catalog {
                 break;
             }
             seen.extend(some.iter().map(|found| mark(found.key.as_str())));
-            let packs = u64::try_from(some.len()).unwrap_or(u64::MAX);
-            checked.packs = checked.packs.saturating_add(packs);
+            checked.count(&some);
             let compared = self.compare(store, &some, &policies).await?;
             for (found, difference) in some.into_iter().zip(compared) {
                 match difference {
@@ -100,9 +105,9 @@ impl Catalog {
         // A pack that came meanwhile was told to the catalog a moment after it came to the store.
         let compared = self.compare(store, &again, &policies).await?;
         checked.differences.extend(compared.into_iter().flatten());
-        // Of what could not be read nobody can tell; what is none is no pack any more.
+        // Of what could not be read nobody can tell.
         seen.extend(checked.odd.unread.iter().map(|unread| mark(&unread.key)));
-        self.look_for_gone(store, reader, &seen, &mut checked)
+        self.look_for_gone(store, reader, limits, &policies, &seen, &mut checked)
             .await?;
         for row in self
             .rows("looking for packs without a place", fill::placeless(None))
@@ -116,30 +121,47 @@ impl Catalog {
         Ok(checked)
     }
 
-    /// Places in the catalog where the store has no pack.
+    /// Looks at the places of the catalog that the listing did not show as packs, one after the other by their keys.
     async fn look_for_gone(
         &self,
         store: &StoreName,
         reader: &Arc<dyn ArtifactReader>,
+        limits: &Limits,
+        policies: &RetentionPolicies,
         seen: &HashSet<u128>,
         checked: &mut Checked,
     ) -> Result<(), SurveyError> {
-        let none = checked.odd.faults.iter();
-        let faulty: HashSet<u128> = none.map(|fault| mark(&fault.key)).collect();
+        // What is no pack was told of where it was listed.
+        let mut odd = Odd::default();
         let mut pages = self.pages(store);
         while let Some(page) = pages.try_next().await? {
-            for place in page {
-                let mark = mark(&place.key);
-                if !seen.contains(&mark)
-                    && (faulty.contains(&mark) || !is_there(reader, &place.key).await?)
-                {
-                    checked.differences.push(Difference::Gone {
-                        key: place.key,
-                        pack_id: place.pack_id,
-                    });
+            let unseen = page.into_iter();
+            let unseen = unseen.filter(|place| !seen.contains(&mark(&place.key)));
+            let mut gone: HashMap<String, PackId> =
+                unseen.map(|place| (place.key, place.pack_id)).collect();
+            let candidates: Vec<_> = gone.keys().filter_map(|key| Candidate::of(key)).collect();
+            let candidates = stream::iter(candidates.into_iter().map(Ok)).boxed();
+            let mut found = survey::read(Arc::clone(reader), candidates, limits.clone());
+            loop {
+                let some = batch(&mut found, &mut odd).await?;
+                if some.is_empty() {
+                    break;
                 }
+                for found in &some {
+                    gone.remove(found.key.as_str());
+                }
+                checked.count(&some);
+                let compared = self.compare(store, &some, policies).await?;
+                checked.differences.extend(compared.into_iter().flatten());
             }
+            for unread in &odd.unread {
+                gone.remove(&unread.key);
+            }
+            let gone = gone.into_iter();
+            let gone = gone.map(|(key, pack_id)| Difference::Gone { key, pack_id });
+            checked.differences.extend(gone);
         }
+        checked.odd.unread.append(&mut odd.unread);
         Ok(())
     }
 

@@ -73,6 +73,12 @@ impl Odd {
 }
 
 impl Filled {
+    /// Counts what was added besides.
+    pub fn add(&mut self, other: &Self) {
+        self.added = self.added.saturating_add(other.added);
+        self.artifacts = self.artifacts.saturating_add(other.artifacts);
+    }
+
     pub(crate) fn count(&mut self, batch: &[Found]) {
         for found in batch {
             let artifacts = u64::try_from(found.manifest.artifacts().len()).unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use runpack_core::digest::Digest;
-use runpack_core::key::Location;
+use runpack_core::key::{KeyPrefix, Location};
 use runpack_core::store::ArtifactReader;
 
 use super::lease::{Queue, millis};
@@ -276,53 +276,53 @@ impl Pass<'_> {
         }
     }
 
-    /// Adds a page of it.
+    /// Adds a page of it: so many rows are looked at, whatever they come to.
     async fn known_after(
         &self,
         scope: &Scope,
         table: &'static str,
         after: &str,
     ) -> Result<Page, CatalogError> {
-        let Some(mut writing) = self.hold().await? else {
-            return Ok(Page::Elsewhere);
-        };
-        let mut question = Question::new("SELECT key, pack_id FROM ");
+        let mut question = Question::new(
+            "SELECT key, pack_id, CASE WHEN EXISTS (SELECT 1 FROM audit_places WHERE audit = ",
+        );
+        question.value(self.queue.audit.as_str());
+        question.add(" AND audit_places.key = known.key) THEN 1 ELSE 0 END FROM ");
         question.add(table).add(" known WHERE store = ");
         question.value(self.queue.store.as_str());
         question.add(" AND key > ").value(after);
-        question.add(" AND NOT EXISTS (SELECT 1 FROM audit_places WHERE audit = ");
-        question.value(self.queue.audit.as_str());
-        question.add(" AND audit_places.key = known.key) ORDER BY key LIMIT ");
-        question.value(PAGE);
-        let rows = writing.rows(question).await?;
+        let prefix = scope.prefix();
+        if let Some(end) = end_of(&prefix) {
+            question.add(" AND key >= ").value(prefix.as_str());
+            question.add(" AND key < ").value(end.as_str());
+        }
+        question.add(" ORDER BY key LIMIT ").value(PAGE);
+        let rows = self.queue.catalog.rows(PLANNING, question).await?;
         let (mut candidates, mut page) = (Vec::new(), Page::End);
         for row in &rows {
             let mut columns = Columns::of(row);
             let (key, pack_id) = (columns.text()?, columns.digest()?);
             page = Page::UpTo(key.clone());
+            if columns.number()? == 1 {
+                continue;
+            }
             let place = self.place(scope, &key);
             candidates.extend(place.map(|key| Candidate {
                 key,
                 known: Some(pack_id),
             }));
         }
-        self.add(&mut writing, candidates).await?;
-        writing.commit().await?;
-        Ok(page)
-    }
-
-    /// Adds places that were not listed, where they have no row yet.
-    async fn add(
-        &self,
-        writing: &mut Writing,
-        candidates: Vec<Candidate>,
-    ) -> Result<(), CatalogError> {
         if candidates.is_empty() {
-            return Ok(());
+            return Ok(page);
         }
+        let Some(mut writing) = self.hold().await? else {
+            return Ok(Page::Elsewhere);
+        };
         let mut question = self.rows(candidates, 0);
         question.add(" ON CONFLICT DO NOTHING");
-        writing.run(question).await.map(drop)
+        writing.run(question).await?;
+        writing.commit().await?;
+        Ok(page)
     }
 
     /// Writes down places that were listed; tells how many were not shown before in this pass.
@@ -389,4 +389,13 @@ impl Pass<'_> {
             Planning::Elsewhere
         })
     }
+}
+
+/// What comes after all keys that begin with a prefix; none for the prefix of all.
+fn end_of(prefix: &KeyPrefix) -> Option<String> {
+    let mut end = prefix.as_str().to_owned();
+    // Keys and what they begin with are ASCII.
+    let last = end.pop()?;
+    end.push(char::from_u32(u32::from(last).saturating_add(1))?);
+    Some(end)
 }

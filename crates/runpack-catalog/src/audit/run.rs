@@ -175,8 +175,8 @@ impl Auditor {
         let _ = timeout(GIVE_BACK_WITHIN, given_back).await;
         ended?;
         let id = &self.audit.id;
-        let standing = async || self.queue.catalog.audit_standing(id).await;
-        Ok(self.patiently(standing).await?)
+        let patience = self.options.patience;
+        Ok(self.queue.catalog.standing(id, patience).await?)
     }
 
     async fn work(&self) -> Result<(), AuditError> {

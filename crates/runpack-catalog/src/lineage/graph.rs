@@ -36,7 +36,14 @@ pub(super) struct Graph {
 #[derive(Default)]
 pub(super) struct Sources {
     named: HashMap<(PackId, String), usize>,
-    with_bytes: HashMap<Digest, Vec<usize>>,
+    with_bytes: BTreeMap<Digest, Vec<usize>>,
+}
+
+impl Sources {
+    /// Of those that are not empty.
+    pub(super) fn commitments(&self) -> impl Iterator<Item = &Digest> {
+        self.with_bytes.keys()
+    }
 }
 
 impl Graph {
@@ -138,11 +145,6 @@ impl Graph {
             .collect()
     }
 
-    pub(super) fn commitments(&self, places: &[usize]) -> impl Iterator<Item = Digest> {
-        let nodes = places.iter().filter_map(|place| self.nodes.get(*place));
-        nodes.map(|node| node.commitment)
-    }
-
     pub(super) fn known_packs(&self) -> impl Iterator<Item = PackId> {
         let known = self.nodes.iter().filter(|node| node.known.is_some());
         known.map(|node| node.pack_id)
@@ -156,14 +158,18 @@ impl Graph {
     /// These artifacts, by what they may be named as.
     pub(super) fn sources(&self, places: &[usize]) -> Sources {
         let mut sources = Sources::default();
-        for (key, commitment) in self.keys(places).into_iter().zip(self.commitments(places)) {
-            if let Some(place) = self.place(&key) {
-                sources.named.insert(key, place);
-                sources
-                    .with_bytes
-                    .entry(commitment)
-                    .or_default()
-                    .push(place);
+        for place in places {
+            let Some(Known { artifact, .. }) =
+                self.nodes.get(*place).and_then(|node| node.known.as_ref())
+            else {
+                continue;
+            };
+            let key = (artifact.pack_id, artifact.name.clone());
+            sources.named.insert(key, *place);
+            // Nothing is told by the bytes of an empty one.
+            if artifact.bytes > 0 {
+                let same = sources.with_bytes.entry(artifact.commitment);
+                same.or_default().push(*place);
             }
         }
         sources
@@ -234,13 +240,8 @@ impl Graph {
             let Some(node) = self.nodes.get(*source) else {
                 continue;
             };
-            let is_empty = node
-                .known
-                .as_ref()
-                .is_some_and(|known| known.artifact.bytes == 0);
             // A copy has the bytes of its source, and so have all other copies: that says nothing.
-            let is_copy = node.commitment == product.commitment;
-            if is_empty || is_copy {
+            if node.commitment == product.commitment {
                 continue;
             }
             if let Some(product) = self.add(product.clone(), depth) {

@@ -204,11 +204,10 @@ impl Catalog {
         depth: usize,
     ) -> Result<(), CatalogError> {
         let sources = graph.sources(frontier);
-        let commitments: BTreeSet<Digest> = graph.commitments(frontier).collect();
         let by_bytes = || {
             let mut question = Question::new(Said::SELECT);
             question.add("source_commitment IN ");
-            question.list(commitments.iter().map(Into::into));
+            question.list(sources.commitments().map(Into::into));
             question
         };
         // And those that name these artifacts with other bytes.
@@ -218,13 +217,19 @@ impl Catalog {
             pairs(question.add("(source_pack, source_name) IN "), &named);
             question
         };
-        let questions: [&(dyn Fn() -> Question + Sync); 2] = [&by_bytes, &by_name];
+        // By name first: what is named as it is, is joined whatever else has the same bytes.
+        let mut questions: Vec<&(dyn Fn() -> Question + Sync)> = vec![&by_name];
+        if sources.commitments().next().is_some() {
+            questions.push(&by_bytes);
+        }
         for question in questions {
-            let mut after = None;
+            let (mut after, mut read) = (None, 0u64);
             loop {
                 let said = self.said(question(), after.as_ref()).await?;
                 let Some(last) = said.last() else { break };
                 after = Some(last.clone());
+                let rows = u64::try_from(said.len()).unwrap_or(u64::MAX);
+                read = read.saturating_add(rows);
                 let exact = self.named(&said).await?;
                 let products: Vec<_> = said.iter().map(|said| said.product.clone()).collect();
                 let products = self.artifacts(&products).await?;
@@ -233,7 +238,12 @@ impl Catalog {
                         graph.join_down(said, is_exact(&exact, said), &sources, product, depth);
                     }
                 }
-                if graph.is_full() {
+                if graph.is_full() || rows < SAID_AT_ONCE {
+                    break;
+                }
+                if read > graph.room() {
+                    // Others with the same bytes may be named without end, and nothing here be joined to them.
+                    graph.find(LineageFinding::Bounded);
                     break;
                 }
             }

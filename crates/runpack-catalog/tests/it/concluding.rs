@@ -106,6 +106,31 @@ fn s11_packs_that_were_known_and_are_not_shown_any_more_are_found() {
 }
 
 #[test]
+fn s11_a_narrow_audit_misses_all_that_it_is_about_and_nothing_else() {
+    let both = Both::start();
+    block_on(async {
+        let (name, limits) = (store_name(), Limits::default());
+        let store = filled(600).await;
+        committed(&store, run("aaa", "r1"), "before").await;
+        committed(&store, run("globex", "r1"), "after").await;
+        for catalog in both.open("narrow").await {
+            let whole = reader(&store);
+            let taken = catalog.take_up(&name, &whole, &limits).await.unwrap();
+            assert_eq!(taken.added, 602);
+            let scope = Scope {
+                tenant: Some("acme".parse().unwrap()),
+                namespace: Some("prod".parse().unwrap()),
+                ..Scope::default()
+            };
+            let empty = reader(&MemoryStore::new());
+            let standing = audited(&catalog, 1, &scope, empty).await;
+            assert_eq!((standing.complete, standing.invalid), (true, 600));
+            assert_eq!((standing.concluded(), standing.known), (600, 600));
+        }
+    });
+}
+
+#[test]
 fn s11_what_the_catalog_forgot_an_earlier_audit_remembers() {
     let both = Both::start();
     block_on(async {

@@ -160,6 +160,44 @@ fn what_is_gone_is_forgotten_and_what_is_none_is_a_fault() {
     });
 }
 
+/// However much junk a store shows first, of which not all is named.
+#[test]
+fn s16_junk_does_not_hide_that_a_pack_was_replaced() {
+    let both = Both::start();
+    block_on(async {
+        let (store, packs) = filled().await;
+        let (name, limits) = (store_name(), Limits::default());
+        let junk = Bytes::from_static(b"{}");
+        for catalog in both.open("junk").await {
+            let whole = reader(&store);
+            let taken = catalog.take_up(&name, &whole, &limits).await.unwrap();
+            assert_eq!(taken.added, 3);
+            let bad = MemoryStore::new();
+            for (key, _) in store.snapshot() {
+                bad.tamper(&key, Some(junk.clone()));
+            }
+            for number in 0..1_100 {
+                let place = Location::manifest(&run("aaa", &format!("r{number}")));
+                bad.tamper(place.key().unwrap().as_str(), Some(junk.clone()));
+            }
+            let checked = catalog.check(&name, &reader(&bad), &limits).await.unwrap();
+            assert_eq!((checked.packs, checked.odd.faults_unlisted), (0, 103));
+            let mut gone: Vec<_> = packs.iter().map(|pack| pack.pack_id()).collect();
+            gone.sort();
+            let mut told: Vec<_> = checked
+                .differences
+                .iter()
+                .map(|one| match one {
+                    Difference::Gone { pack_id, .. } => *pack_id,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            told.sort();
+            assert_eq!(told, gone);
+        }
+    });
+}
+
 /// As a server fills it: nobody has said that what is gone may be forgotten.
 #[test]
 fn s11_what_a_store_hides_stays_known_to_whoever_only_takes_up() {

@@ -293,6 +293,56 @@ fn more_than_there_is_room_for_is_told() {
     });
 }
 
+/// Each run has its own copy of one file and works with that: what is read to no end is bounded, and told.
+#[test]
+fn what_names_copies_without_end_is_not_read_to_the_end() {
+    let both = Both::start();
+    block_on(async {
+        let copy = |run_id: &str| {
+            let artifacts = vec![artifact("base.csv", b"base"), artifact("none.txt", b"")];
+            manifest(run("acme", run_id), NOW, &[], artifacts)
+        };
+        let (first, second) = (copy("first"), copy("second"));
+        let from = |pack: &Manifest, name: &str, bytes: &[u8], made: &str| {
+            let inputs = vec![input(pack.pack_id(), name, bytes)];
+            artifact(made, made.as_bytes()).with_inputs(inputs)
+        };
+        let own = from(&first, "base.csv", b"base", "own.csv");
+        let mut packs = vec![manifest(run("acme", "own"), NOW, &[], vec![own])];
+        for number in 0..6 {
+            let made = (0..1_000).flat_map(|at| {
+                let name = format!("{number}-{at}.csv");
+                let of_nothing = format!("{number}-{at}.txt");
+                [
+                    from(&second, "base.csv", b"base", &name),
+                    from(&second, "none.txt", b"", &of_nothing),
+                ]
+            });
+            let subject = run("acme", &format!("r{number}"));
+            packs.push(manifest(subject, NOW, &[], made.collect()));
+        }
+        packs.extend([first.clone(), second]);
+        let [sqlite, postgres] = both.open("copies").await;
+        for catalog in [sqlite, postgres] {
+            fill(&catalog, &packs).await;
+            // What names an empty file names no other.
+            for (name, nodes, is_bounded) in [("base.csv", 2, true), ("none.txt", 1, false)] {
+                let starting = Starting::Artifact(first.pack_id(), name.to_owned());
+                let mut reach = Reach::default();
+                reach.nodes_max = 10;
+                let lineage = catalog.lineage(&starting, Direction::Down, reach).await;
+                let lineage = lineage.unwrap();
+                let bounded = lineage.findings.contains(&LineageFinding::Bounded);
+                assert_eq!(
+                    (lineage.nodes.len(), bounded),
+                    (nodes, is_bounded),
+                    "{name}"
+                );
+            }
+        }
+    });
+}
+
 #[test]
 fn how_far_a_lineage_goes_is_bounded() {
     let both = Both::start();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use runpack_catalog::{Catalog, CatalogAddress, Filled, Form, Found};
+use runpack_catalog::{Catalog, CatalogAddress, Filled, Form, Found, SurveyError};
 use runpack_core::digest::Digest;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
@@ -121,25 +121,12 @@ async fn take_up_missed(
         return;
     }
     let missed = Missed::of(context, storage, address);
-    let (store, reader, limits) = (name(storage), storage.reader(), Limits::default());
-    let taking_up = async {
-        for some in missed.chunks() {
-            let keys: Vec<String> = some.0.iter().map(|(_, key)| key.clone()).collect();
-            let taken = catalog.admit_keys(&store, &reader, &keys, &limits).await;
-            let Ok(filled) = taken else { return };
-            if let Some(fault) = filled.odd.faults.first() {
-                context.output.remark(&format!(
-                    "warning: what was committed here is no pack any more, or is beyond the limits; `runpack catalog update` \
-                     takes it up where its own limits allow: {}: {}",
-                    safe(&fault.key),
-                    safe(&fault.reason)
-                ));
-            }
-            some.forget(&filled);
-        }
-    };
-    // The next command goes on.
-    let _ = timeout(WITHIN, taking_up).await;
+    // What is left, the next command takes up.
+    let _ = timeout(
+        WITHIN,
+        missed.take_up(context, storage, catalog, &Limits::default()),
+    )
+    .await;
 }
 
 /// What a catalog missed of a store, as it was remembered at one time: the files that say so, and the keys.
@@ -159,22 +146,36 @@ impl Missed {
         Self(read.collect())
     }
 
-    fn chunks(self) -> impl Iterator<Item = Self> {
-        let mut left = self.0.into_iter();
-        std::iter::from_fn(move || {
-            let some: Vec<_> = left.by_ref().take(MISSED_AT_ONCE).collect();
-            (!some.is_empty()).then_some(Self(some))
-        })
-    }
-
-    /// Forgets it, now that the catalog has been filled; not what could not be read.
-    pub(crate) fn forget(self, filled: &Filled) {
-        for (path, key) in self.0 {
-            if filled.odd.unread.iter().all(|unread| unread.key != key) {
-                // What stays is taken up once more, which changes nothing.
-                let _ = fs::remove_file(path);
+    /// Takes it up by its keys, whatever the store lists, and forgets what could be read. What is no pack any more is named:
+    /// nobody else would miss what a store hides.
+    pub(crate) async fn take_up(
+        self,
+        context: &Context,
+        storage: &Storage,
+        catalog: &Catalog,
+        limits: &Limits,
+    ) -> Result<Filled, SurveyError> {
+        let (store, reader) = (name(storage), storage.reader());
+        let mut all = Filled::default();
+        for some in self.0.chunks(MISSED_AT_ONCE) {
+            let keys: Vec<String> = some.iter().map(|(_, key)| key.clone()).collect();
+            let filled = catalog.admit_keys(&store, &reader, &keys, limits).await?;
+            all.add(&filled);
+            for fault in &filled.odd.faults {
+                context.output.remark(&format!(
+                    "warning: what was committed here is no pack any more, or is beyond the limits: {}: {}",
+                    safe(&fault.key),
+                    safe(&fault.reason)
+                ));
+            }
+            for (path, key) in some {
+                if filled.odd.unread.iter().all(|unread| unread.key != *key) {
+                    // What stays is taken up once more, which changes nothing.
+                    let _ = fs::remove_file(path);
+                }
             }
         }
+        Ok(all)
     }
 }
 

@@ -324,6 +324,36 @@ fn w19_while_the_database_is_away_commits_go_on_and_the_catalog_catches_up() {
     assert_eq!(packs_in(&desk, &catalog), 6);
 }
 
+/// Only this machine knows of it: the catalog was away when it came, and now the store is without it.
+#[test]
+fn s11_what_the_catalog_missed_and_the_store_hides_is_named() {
+    let desk = Desk::with_run();
+    for command in ["update", "rebuild"] {
+        // In place of the catalog is something else.
+        std::fs::create_dir(desk.path("c.db")).unwrap();
+        let run_id = format!("missed-by-{command}");
+        let mut export = desk.command();
+        let line = crate::support::EXPORT.replace("run-42", &run_id);
+        export.env("RUNPACK_CATALOG", "sqlite:c.db");
+        let said = crate::support::said(export.args(line.split_whitespace())).expect(0);
+        assert!(said.err.contains("does not have it yet"), "{}", said.err);
+        std::fs::remove_dir(desk.path("c.db")).unwrap();
+        std::fs::remove_dir_all(desk.path("store")).unwrap();
+        desk.export("--run-id kept");
+        let fill = format!("catalog {command} file:store --catalog sqlite:c.db --json");
+        let said = desk.line(&fill).expect(0);
+        assert_eq!(said.json()["added"], 1, "{}", said.out);
+        assert!(
+            said.err.contains("no pack any more") && said.err.contains(&run_id),
+            "{}",
+            said.err
+        );
+        // It was told, and is not told again.
+        assert_eq!(desk.line(&fill).expect(0).err, "");
+        std::fs::remove_file(desk.path("c.db")).unwrap();
+    }
+}
+
 #[test]
 fn w19_a_catalog_without_space_keeps_no_pack_from_its_store() {
     let desk = Desk::with_run();

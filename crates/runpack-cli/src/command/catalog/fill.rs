@@ -64,8 +64,9 @@ impl Execute for Update {
         set_policies(context, &catalog)?;
         let (name, reader) = (catalog::name(&storage), storage.reader());
         let missed = Missed::of(context, &storage, catalog.address());
-        let filled = context.wait(catalog.catch_up(&name, &reader, &limits))??;
-        missed.forget(&filled);
+        let mut filled = context.wait(catalog.catch_up(&name, &reader, &limits))??;
+        let taken = context.wait(missed.take_up(context, &storage, &catalog, &limits))??;
+        filled.add(&taken);
         tell(context, &filled)
     }
 }
@@ -90,10 +91,10 @@ impl Execute for Rebuild {
         let mut filled = context.wait(catalog.rebuild(&name, &reader, &limits))??;
         // What came meanwhile was told that the catalog is busy.
         let since = context.wait(catalog.take_up(&name, &reader, &limits))??;
-        filled.added = filled.added.saturating_add(since.added);
-        filled.artifacts = filled.artifacts.saturating_add(since.artifacts);
+        filled.add(&since);
         filled.odd = since.odd;
-        missed.forget(&filled);
+        let taken = context.wait(missed.take_up(context, &storage, &catalog, &limits))??;
+        filled.add(&taken);
         tell(context, &filled)
     }
 }
