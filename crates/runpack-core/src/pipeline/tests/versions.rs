@@ -134,13 +134,14 @@ impl Dying {
 
     fn count(&self, key: &ObjectKey) {
         let mut asked = self.versions_asked.lock().unwrap();
-        *asked.entry(key.to_string()).or_default() += 1;
+        let count = asked.entry(key.to_string()).or_default();
+        *count = count.saturating_add(1);
     }
 
     fn answer(&self) -> Result<u64, StoreError> {
         let answered = self.answers.fetch_add(1, Ordering::SeqCst);
         if answered < self.answers_max {
-            return Ok(self.answers_max - answered);
+            return Ok(self.answers_max.saturating_sub(answered));
         }
         Err(gone())
     }
@@ -228,7 +229,7 @@ fn a_store_that_is_lost_at_any_moment_is_followed_by_its_replica() {
         loop {
             let dying = Arc::new(Dying::new(&run.store, answers, lost));
             let sources = vec![
-                Source::primary("eu", Arc::clone(&dying) as Arc<dyn ArtifactReader>),
+                Source::primary("eu", Arc::<Dying>::clone(&dying)),
                 Source::replica("us", Arc::new(replica.clone())),
             ];
             let reader = FailoverReader::new(sources, FailoverSettings::default());
@@ -253,7 +254,7 @@ fn the_version_of_an_artifact_is_looked_for_once() {
         &[("inputs/raw.csv", b"a"), ("outputs/rows.csv", &rows)],
     );
     let counted = Arc::new(Dying::new(&run.store, u64::MAX, Lost::BetweenAnswers));
-    let reader = Arc::clone(&counted) as Arc<dyn ArtifactReader>;
+    let reader: Arc<dyn ArtifactReader> = Arc::<Dying>::clone(&counted);
     let container = StorePack::new(reader, subject("ingest"));
     let artifact = run.packs[&step_id("ingest")].artifact("outputs/rows.csv");
     for chunk in 0..3 {
