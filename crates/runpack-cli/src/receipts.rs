@@ -68,6 +68,30 @@ pub(crate) fn record(
     Ok(std::path::absolute(&path).unwrap_or(path))
 }
 
+/// Records a pack of which the store alone tells: only where a receipt has it already, and its path then.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) fn record_known(
+    context: &Context,
+    manifest: &Manifest,
+    places: Vec<String>,
+) -> Result<Option<PathBuf>, Failure> {
+    let book = book(context)?;
+    check(&book, manifest, &places)?;
+    if is_known(&book, manifest)? {
+        record(context, manifest, places, Seen::Found).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Whether a receipt of this machine has the pack.
+pub(crate) fn is_known(book: &ReceiptBook, manifest: &Manifest) -> Result<bool, Failure> {
+    let known = book.of_subject(manifest.subject())?;
+    Ok(known.contains(&manifest.pack_id()))
+}
+
 fn check(book: &ReceiptBook, manifest: &Manifest, places: &[String]) -> Result<(), Failure> {
     let pack_id = manifest.pack_id();
     let mut known = book.of_subject(manifest.subject())?;

@@ -1,16 +1,20 @@
 //! Where a pack lies, as the verifier sees it: a source of untrusted bytes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 
-use crate::key::{Location, PipelineObject};
+use crate::key::{Location, ObjectKey, PipelineObject};
 use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::name::ArtifactName;
-use crate::store::{ArtifactReader, ObjectBody, ObjectRef, StoreError, read_capped};
+use crate::store::{
+    ArtifactReader, ObjectBody, ObjectRef, ObjectStat, StoreError, open_named, open_oldest,
+    read_capped,
+};
 
 /// A manifest as it was found.
 #[derive(Debug)]
@@ -97,12 +101,54 @@ pub trait Container: Send + Sync + fmt::Debug {
 pub struct StorePack {
     reader: Arc<dyn ArtifactReader>,
     subject: Subject,
+    /// Of artifacts of several chunks, the versions that are read.
+    oldest: Mutex<BTreeMap<ArtifactName, ObjectRef>>,
 }
 
 impl StorePack {
     /// The pack about `subject` in a store.
     pub fn new(reader: Arc<dyn ArtifactReader>, subject: Subject) -> Self {
-        Self { reader, subject }
+        Self {
+            reader,
+            subject,
+            oldest: Mutex::default(),
+        }
+    }
+
+    fn oldest(&self) -> MutexGuard<'_, BTreeMap<ArtifactName, ObjectRef>> {
+        // What is there was put there whole.
+        self.oldest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest among the versions of its object.
+    async fn manifest_among(
+        &self,
+        key: &ObjectKey,
+        versions: &[ObjectStat],
+        bytes_max: u64,
+    ) -> Result<ManifestFound, StoreError> {
+        let read = async |version| {
+            let object = ObjectRef {
+                key: key.clone(),
+                version,
+            };
+            read_capped(&*self.reader, &object, bytes_max).await
+        };
+        // The oldest version that survives is the commit, whatever came after it.
+        let Some((oldest, newer)) = versions.split_first() else {
+            return Err(StoreError::NotFound {
+                key: key.to_string(),
+            });
+        };
+        let bytes = read(oldest.version.clone()).await?;
+        let mut equivocal = false;
+        for other in newer {
+            if read(other.version.clone()).await? != bytes {
+                equivocal = true;
+                break;
+            }
+        }
+        Ok(ManifestFound { bytes, equivocal })
     }
 
     /// Where its manifest is, for people.
@@ -140,40 +186,36 @@ impl Container for StorePack {
         let key = Location::manifest(&self.subject)
             .key()
             .map_err(|e| Self::key_too_long(&e))?;
-        let read = async |version| {
-            let object = ObjectRef {
-                key: key.clone(),
-                version,
-            };
-            read_capped(&*self.reader, &object, bytes_max).await
-        };
         let versions = self.reader.versions(&key).await?;
-        // The oldest version that survives is the commit, whatever came after it.
-        let Some((oldest, newer)) = versions.split_first() else {
-            return Err(StoreError::NotFound {
-                key: key.to_string(),
-            });
-        };
-        let bytes = read(oldest.version.clone()).await?;
-        let mut equivocal = false;
-        for other in newer {
-            if read(other.version.clone()).await? != bytes {
-                equivocal = true;
-                break;
+        match self.manifest_among(&key, &versions, bytes_max).await {
+            Err(error) if error.is_retryable() => {
+                // Whoever named them is away: somebody else may name others.
+                let again = self.reader.versions(&key).await?;
+                if again == versions {
+                    return Err(error);
+                }
+                self.manifest_among(&key, &again, bytes_max).await
             }
+            found => found,
         }
-        Ok(ManifestFound { bytes, equivocal })
     }
 
     async fn open(&self, artifact: &Artifact, range: Range<u64>) -> Result<ObjectBody, StoreError> {
         let location = Location::artifact(&self.subject, artifact.name(), artifact.commitment());
         let key = location.key().map_err(|e| Self::key_too_long(&e))?;
-        let object = match &self.subject {
-            // A key here says nothing of the bytes, so the artifact is what the manifest is: the oldest version.
-            Subject::Step { .. } | Subject::Pipeline { .. } => self.reader.oldest(&key).await?.0,
-            _ => key.into(),
+        if !self.subject.is_kept_by_oldest() {
+            return self.reader.open(&key.into(), range).await;
+        }
+        // Its chunks are of one version, which is looked for once.
+        let known = self.oldest().get(artifact.name()).cloned();
+        let (object, body) = match known {
+            Some(object) => open_named(&*self.reader, object, range).await?,
+            None => open_oldest(&*self.reader, &key, range).await?,
         };
-        self.reader.open(&object, range).await
+        if artifact.content().chunks().len() > 1 {
+            self.oldest().insert(artifact.name().clone(), object);
+        }
+        Ok(body)
     }
 
     async fn unlisted(

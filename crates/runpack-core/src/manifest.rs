@@ -384,6 +384,12 @@ impl Subject {
         }
     }
 
+    /// Whether the keys of its artifacts say nothing of their bytes, and a store with versions may have let others in after
+    /// them: then an artifact is what the manifest is, the oldest version.
+    pub(crate) const fn is_kept_by_oldest(&self) -> bool {
+        matches!(self, Self::Step { .. } | Self::Pipeline { .. })
+    }
+
     /// The identity as `(member, value)`, in canonical order and without `kind`.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         match self {

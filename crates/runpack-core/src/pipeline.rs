@@ -33,8 +33,8 @@ mod story;
 mod trail;
 
 pub use agent::{
-    AgentEntry, AgentFile, AgentImage, AgentModel, AgentName, Registered, fetch_agent,
-    register_agent,
+    AgentEntry, AgentFile, AgentImage, AgentModel, AgentName, Registered, check_agents,
+    fetch_agent, register_agent,
 };
 pub use bring::BringError;
 pub use document::{DOCUMENT_BYTES_MAX, DocumentError};

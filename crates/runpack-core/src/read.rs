@@ -162,9 +162,15 @@ impl VerifiedRead<'_> {
             },
             error => ReadError::Store(error),
         };
-        let body = self.container.open(self.artifact, start..end).await;
-        let bytes = collect_capped(body.map_err(failed)?, len).await;
-        let bytes = bytes.map_err(failed)?.ok_or_else(damaged)?;
+        let mut is_again = false;
+        let bytes = loop {
+            let body = self.container.open(self.artifact, start..end).await;
+            match collect_capped(body.map_err(failed)?, len).await {
+                // Its bytes stopped coming. What reads on several stores gives it from another one then.
+                Err(error) if error.is_retryable() && !is_again => is_again = true,
+                read => break read.map_err(failed)?.ok_or_else(damaged)?,
+            }
+        };
         if Digest::of(&bytes) != *expected {
             return Err(damaged());
         }

@@ -19,6 +19,7 @@ pub mod failover;
 mod file;
 mod housekeeping;
 mod memory;
+mod oldest;
 mod plan;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -39,6 +40,8 @@ pub use error::StoreError;
 pub use file::FileStore;
 pub use housekeeping::{Holding, HoldingStream, Holds, Housekeeping, Protection, State};
 pub use memory::MemoryStore;
+pub use oldest::confirm_oldest;
+pub(crate) use oldest::{open_named, open_oldest, read_oldest, settle_by_oldest};
 pub use plan::part_count;
 pub use source::{BytesSource, Source};
 pub use stored::{Stored, StoredSource};

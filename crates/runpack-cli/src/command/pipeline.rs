@@ -21,6 +21,7 @@ use runpack_core::id::{PipelineTenant, RunId, Tenant};
 use runpack_core::manifest::Subject;
 use runpack_core::pipeline::{Begun, DOCUMENT_BYTES_MAX, Plan};
 use runpack_core::store::ArtifactReader;
+use runpack_core::verify::Finding;
 
 use super::Execute;
 use crate::context::Context;
@@ -29,6 +30,9 @@ use crate::file;
 use crate::identity::RunOptions;
 use crate::storage::{Storage, StoreAddress, parse_store};
 use crate::target::pipeline_tenant;
+
+/// How many of the things that do not agree are shown.
+const FINDINGS_SHOWN_MAX: usize = 100;
 
 /// Keep the run of a pipeline: its plan, a pack for each step, and one pack that commits to all of it
 ///
@@ -193,6 +197,15 @@ fn plan_told(
         "somebody changed the store: restore it from a copy that verifies",
     )
     .with_exit(Exit::Invalid))
+}
+
+/// What does not agree, as lines.
+fn findings(found: &[Finding]) -> Vec<String> {
+    let lines = found.iter().take(FINDINGS_SHOWN_MAX).map(|finding| {
+        let about = finding.about.as_deref().unwrap_or("the run");
+        format!("{} {about}: {}", finding.code, finding.detail)
+    });
+    lines.collect()
 }
 
 /// A document that a person wrote.

@@ -10,6 +10,7 @@ use crate::schema::check;
 use crate::support::{Desk, said, text};
 
 mod refusing;
+mod witness;
 
 pub(crate) const RUN: &str = "--tenant acme --run-id r42";
 const PLAN: &str = r#"{
@@ -97,7 +98,7 @@ fn a_run_step_by_step_on_several_machines() {
     check("pipeline", &finished);
     assert_eq!(
         finished["taken"],
-        json!([{"step_id": "report", "pack": report}])
+        json!([{"step_id": "train", "pack": train["pack_id"]}, {"step_id": "report", "pack": report}])
     );
     assert_eq!(
         (text(&finished, "commit"), text(&finished, "outcome")),
@@ -109,6 +110,7 @@ fn a_run_step_by_step_on_several_machines() {
         (text(&again, "commit"), &again["pack_id"]),
         ("again", &finished["pack_id"])
     );
+    assert_eq!(again["taken"], finished["taken"]);
     let late = desk.line("pipeline event note --trail r42.jsonl").expect(2);
     assert!(late.err.contains("the run has ended"), "{}", late.err);
 

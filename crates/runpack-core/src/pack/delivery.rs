@@ -10,7 +10,9 @@ use futures_util::StreamExt as _;
 use crate::count::len_u64;
 use crate::key::{Location, ObjectKey};
 use crate::manifest::Subject;
-use crate::store::{Declared, Source, Store, StoreError, collect_capped};
+use crate::store::{
+    Declared, Receipt, Source, Store, StoreError, collect_capped, settle_by_oldest,
+};
 
 /// The largest artifact that is read into memory and put in one call.
 pub(super) const BUFFERED_BYTES_MAX: u64 = 1 << 20;
@@ -25,6 +27,8 @@ pub(super) struct Delivery {
     hashing: RandomState,
     /// Whether manifests of other packs are among the artifacts: those of a pipeline's steps.
     lists_manifests: bool,
+    /// Whether the oldest version under each key must be the artifact ([`Subject::is_kept_by_oldest`]).
+    is_kept_by_oldest: bool,
 }
 
 impl Delivery {
@@ -53,6 +57,7 @@ impl Delivery {
             listed,
             hashing,
             lists_manifests: matches!(subject, Subject::Pipeline { .. }),
+            is_kept_by_oldest: subject.is_kept_by_oldest(),
         })
     }
 
@@ -61,11 +66,16 @@ impl Delivery {
         self.store.writes_in_flight()
     }
 
-    async fn is_there(&self, key: &ObjectKey, declared: &Declared) -> Result<bool, StoreError> {
+    /// What is there already.
+    async fn there(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+    ) -> Result<Option<Receipt>, StoreError> {
         if self.lists_manifests && is_manifest(key) {
             // A manifest comes after the artifacts of its own pack, and from nobody else.
             return match self.store.find(key, declared).await? {
-                Some(_) => Ok(true),
+                Some(receipt) => Ok(Some(receipt)),
                 None => Err(StoreError::Barred {
                     reason: format!(
                         "a step of this run has no pack here yet, bring that first, key=`{key}`"
@@ -74,7 +84,25 @@ impl Delivery {
             };
         }
         let is_listed = self.listed.contains(&self.hashing.hash_one(key.as_str()));
-        Ok(is_listed && self.store.find(key, declared).await?.is_some())
+        if is_listed {
+            self.store.find(key, declared).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// A verifier must read what was brought.
+    async fn settle(
+        &self,
+        key: &ObjectKey,
+        declared: &Declared,
+        brought: Result<Receipt, StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.is_kept_by_oldest {
+            let settled = settle_by_oldest(&*self.store, key, declared, brought);
+            return settled.await.map(drop);
+        }
+        brought.map(drop)
     }
 
     /// Brings a small artifact.
@@ -84,10 +112,11 @@ impl Delivery {
         bytes: Bytes,
         declared: Declared,
     ) -> Result<(), StoreError> {
-        if !self.is_there(key, &declared).await? {
-            self.store.put(key, bytes, declared).await?;
-        }
-        Ok(())
+        let brought = match self.there(key, &declared).await.transpose() {
+            Some(there) => there,
+            None => self.store.put(key, bytes, declared.clone()).await,
+        };
+        self.settle(key, &declared, brought).await
     }
 
     /// Brings an artifact of any size.
@@ -97,10 +126,11 @@ impl Delivery {
         declared: Declared,
         source: Arc<dyn Source>,
     ) -> Result<(), StoreError> {
-        if !self.is_there(key, &declared).await? {
-            self.store.send(key, declared, source).await?;
-        }
-        Ok(())
+        let brought = match self.there(key, &declared).await.transpose() {
+            Some(there) => there,
+            None => self.store.send(key, declared.clone(), source).await,
+        };
+        self.settle(key, &declared, brought).await
     }
 }
 

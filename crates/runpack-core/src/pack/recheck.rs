@@ -63,8 +63,12 @@ pub(super) async fn recheck(
             let artifact = at.and_then(|at| manifest.artifacts().get(at));
             let artifact = artifact.ok_or(WorkerLost)?;
             let key = key_of(&manifest, artifact)?;
-            let stat = store.stat(&key.clone().into()).await?;
-            if stat.bytes == artifact.bytes() {
+            let bytes = if manifest.subject().is_kept_by_oldest() {
+                store.oldest(&key).await?.1
+            } else {
+                store.stat(&key.clone().into()).await?.bytes
+            };
+            if bytes == artifact.bytes() {
                 Ok(())
             } else {
                 Err(PackError::from(StoreError::NotFound {

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{self, DOCUMENT_BYTES_MAX, DocumentError};
 use super::kept::{self, too_long};
+use super::plan::Plan;
 use crate::digest::Digest;
+use crate::finding::{Code, Finding};
 use crate::id::{AgentId, AgentVersion, IdError, SpecHash};
 use crate::key::{KeyTooLong, Location, ObjectKey};
 use crate::manifest::{Labels, Text};
-use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError};
+use crate::store::{ArtifactReader, Outcome, Store, StoreError};
 use crate::time::Timestamp;
 
 /// An agent: `NAME@VERSION`.
@@ -196,8 +198,7 @@ pub async fn register_agent(
     let key = entry.name().key().map_err(|error| too_long(&error))?;
     let bytes = entry.to_bytes();
     let sha256 = Digest::of(&bytes);
-    let declared = Declared::of(&bytes);
-    let receipt = store.put(&key, bytes.into(), declared).await?;
+    let receipt = kept::write(store, &key, bytes.into()).await?;
     Ok(Registered {
         sha256,
         outcome: receipt.outcome,
@@ -220,4 +221,38 @@ pub async fn fetch_agent(
     let entry = AgentEntry::parse(&bytes).ok();
     let entry = entry.filter(|entry| entry.name() == *agent);
     Ok(entry.map(|entry| (entry, Digest::of(&bytes))))
+}
+
+/// Where a plan says which entry of the registry an agent must be, what a verifier would object to: it has none, or another.
+///
+/// # Errors
+/// As the store fails.
+pub async fn check_agents(
+    store: &dyn ArtifactReader,
+    plan: &Plan,
+) -> Result<Vec<Finding>, StoreError> {
+    let mut found = Vec::new();
+    for (agent, sha256) in plan.pinned_agents() {
+        found.extend(check_agent(store, &agent, sha256).await?);
+    }
+    Ok(found)
+}
+
+/// The same of one agent.
+pub(super) async fn check_agent(
+    store: &dyn ArtifactReader,
+    agent: &AgentName,
+    sha256: Digest,
+) -> Result<Option<Finding>, StoreError> {
+    let detail = match fetch_agent(store, agent).await {
+        Ok(Some((_, found))) if found == sha256 => return Ok(None),
+        Ok(Some((_, found))) => {
+            format!("the registry has another entry than the plan names, found=`{found}`")
+        }
+        Ok(None) => "what stands in the registry is no entry of this agent".to_owned(),
+        Err(StoreError::NotFound { .. }) => "the registry does not have it".to_owned(),
+        Err(error) => return Err(error),
+    };
+    let finding = Finding::new(Code::PipelineAgent, detail);
+    Ok(Some(finding.about(format!("agent {agent}"))))
 }

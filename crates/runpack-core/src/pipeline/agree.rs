@@ -146,11 +146,23 @@ fn steps(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
     }
 }
 
-/// Who did a step is the same in the trail and in the step's pack.
+/// Who did a step is the same in the trail and in the labels of the step's pack: each label by itself, as it is written
+/// there. Half a name, or one that nobody can have, names somebody all the same.
 fn agents(parts: &Parts<'_>, story: &Story, found: &mut Vec<Finding>) {
     for (step, committed) in &story.steps {
-        let pack = parts.packs.get(step);
-        if pack.is_some_and(|pack| step::agent_of(pack) != committed.agent) {
+        let agent = committed.agent.as_ref();
+        let told = [
+            (step::AGENT_LABEL, agent.map(|agent| agent.name.as_str())),
+            (
+                step::AGENT_VERSION_LABEL,
+                agent.map(|agent| agent.version.as_str()),
+            ),
+        ];
+        let differs = |pack: &Manifest| {
+            let mut told = told.iter();
+            told.any(|(name, told)| label(pack.labels(), name) != *told)
+        };
+        if parts.packs.get(step).is_some_and(|pack| differs(pack)) {
             let detail = "the audit trail names another agent than the labels of the step's pack";
             let about = RunPart::Step(step.clone()).name();
             found.push(Finding::new(Code::PipelineAgent, detail).about(about));

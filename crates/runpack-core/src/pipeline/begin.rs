@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::story::Begun;
 use crate::id::{PipelineTenant, RunId};
 use crate::manifest::{RunPart, Subject};
-use crate::store::{ArtifactReader, Declared, Store, StoreError};
+use crate::store::{ArtifactReader, Store, StoreError};
 use crate::time::Timestamp;
 
 /// Keeps definition and plan of a run that begins, and says how it began. The same again changes nothing.
@@ -33,10 +33,8 @@ pub async fn begin(
         })
         .await?;
     let (pipeline_hash, _) = definition::keep(&**store, tenant, definition).await?;
-    let bytes = plan.to_bytes();
-    let declared = Declared::of(&bytes);
     let key = key_of(tenant, run_id, &RunPart::Plan)?;
-    store.put(&key, bytes.into(), declared).await?;
+    kept::write(&**store, &key, plan.to_bytes().into()).await?;
     Ok(Begun {
         tenant: tenant.clone(),
         run_id: run_id.clone(),

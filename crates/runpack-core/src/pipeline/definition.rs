@@ -11,7 +11,7 @@ use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::{PipelineHash, PipelineTenant};
 use crate::key::{Location, ObjectKey};
-use crate::store::{ArtifactReader, Declared, Outcome, Store, StoreError};
+use crate::store::{ArtifactReader, Outcome, Store, StoreError};
 
 /// Why a definition could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -64,9 +64,8 @@ pub async fn keep(
     definition: Bytes,
 ) -> Result<(PipelineHash, Outcome), DefinitionError> {
     let hash = hash(&definition)?;
-    let declared = Declared::of(&definition);
     let key = key(tenant, hash)?;
-    match store.put(&key, definition, declared).await {
+    match kept::write(store, &key, definition).await {
         Ok(receipt) => Ok((hash, receipt.outcome)),
         // The key is the hash: no other definition belongs there.
         Err(StoreError::AlreadyExists { .. }) => Err(DefinitionError::Damaged {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::agent::check_agents;
 use super::agree::{self, Parts};
 use super::definition::{self, DefinitionError};
 use super::kept::{self, key_of};
@@ -21,9 +22,9 @@ use crate::digest::Digest;
 use crate::finding::Finding;
 use crate::id::{PipelineTenant, RunId, StepId};
 use crate::limits::Limits;
-use crate::manifest::{Manifest, Producer, RunPart, Subject};
+use crate::manifest::{Labels, Manifest, Producer, RunPart, Subject};
 use crate::pack::{BytesSource, CommittedPack, NewArtifact, PackDraft, PackError};
-use crate::store::{ArtifactReader, Declared, Store, StoreError};
+use crate::store::{ArtifactReader, Store, StoreError};
 
 /// Why a run was not finished.
 #[derive(Debug, thiserror::Error)]
@@ -135,32 +136,41 @@ pub async fn step_manifest(
         .map(Arc::new))
 }
 
-/// Commits the pack of a run whose trail has its end. `packs` are those of the steps that the trail tells of.
+/// A run that can be finished: a verifier would object to nothing of it.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    plan: &'a Plan,
+    trail: &'a Trail,
+    packs: &'a Packs,
+    limits: &'a Limits,
+    begun: Begun,
+    metadata: Metadata,
+    labels: Labels,
+    definition: Bytes,
+}
+
+/// Looks whether a run whose trail has its end can be finished. `packs` are those of the steps that the trail tells of.
+/// Nothing is written, so whoever asks need not have written that end yet.
 ///
 /// # Errors
-/// [`FinishError::OtherTrail`] where somebody else finishes it; the trail does not tell of this plan and these packs, or
-/// [`PipelineRun`](super::PipelineRun) would object to them, which is found before anything is written; the store fails. The same again goes on where it ended.
-pub async fn finish(
+/// The trail does not tell of this plan and these packs, or [`PipelineRun`](super::PipelineRun) would object to them, or to
+/// the entries of the registry that the plan names by their SHA-256; the store fails.
+pub async fn check<'a>(
     store: &Arc<dyn Store>,
-    plan: &Plan,
-    trail: &Trail,
-    packs: &Packs,
-    producer: Producer,
-    limits: &Limits,
-) -> Result<CommittedPack, FinishError> {
+    plan: &'a Plan,
+    trail: &'a Trail,
+    packs: &'a Packs,
+    limits: &'a Limits,
+) -> Result<Checked<'a>, FinishError> {
     let told = Story::of(trail)?;
     let metadata = Metadata::of(&told, plan, trail.head()).ok_or(FinishError::NotEnded)?;
-    check(&told, plan, packs)?;
+    check_told(&told, plan, packs)?;
     check_size(packs, limits)?;
-    let begun = &told.begun;
-    let subject = Subject::Pipeline {
-        tenant: begun.tenant.clone(),
-        run_id: begun.run_id.clone(),
-    };
-    store.expect(&subject).await?;
+    let begun = told.begun;
+    store.expect(&subject(&begun)).await?;
     let definition = definition::fetch(&**store, &begun.tenant, begun.pipeline_hash).await?;
     let labels = metadata.labels(plan);
-    let findings = agree::findings(&Parts {
+    let mut findings = agree::findings(&Parts {
         tenant: &begun.tenant,
         run_id: &begun.run_id,
         pipeline_hash: begun.pipeline_hash,
@@ -170,31 +180,83 @@ pub async fn finish(
         labels: &labels,
         packs,
     });
+    findings.extend(check_agents(&**store, plan).await?);
     if !findings.is_empty() {
         return Err(FinishError::Disagreeing { findings });
     }
-    claim(store, begun, trail).await?;
-    let mut parts: Vec<(RunPart, Bytes)> = vec![
-        (RunPart::Definition, definition),
-        (RunPart::Plan, plan.to_bytes().into()),
-        (RunPart::Metadata, metadata.to_bytes().into()),
-        (RunPart::AuditTrail, trail.bytes().to_vec().into()),
-    ];
-    for (step, manifest) in packs {
-        parts.push((RunPart::Step(step.clone()), manifest.to_bytes().into()));
+    Ok(Checked {
+        plan,
+        trail,
+        packs,
+        limits,
+        begun,
+        metadata,
+        labels,
+        definition,
+    })
+}
+
+impl Checked<'_> {
+    /// What became of the run.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
     }
-    // The time is the trail's: whoever finishes the same run makes the same pack.
-    let mut draft = PackDraft::new(subject, metadata.finished_at, producer)
-        .with_labels(labels)
-        .with_limits(limits.clone());
-    for (part, bytes) in parts {
-        draft.add(artifact(&part, bytes)?);
+
+    /// Commits the run's pack to the store that was asked.
+    ///
+    /// # Errors
+    /// [`FinishError::OtherTrail`] where somebody else finishes it; the store fails. The same again goes on where it ended.
+    pub async fn commit(
+        self,
+        store: &Arc<dyn Store>,
+        producer: Producer,
+    ) -> Result<CommittedPack, FinishError> {
+        claim(store, &self.begun, self.trail).await?;
+        let mut parts: Vec<(RunPart, Bytes)> = vec![
+            (RunPart::Definition, self.definition),
+            (RunPart::Plan, self.plan.to_bytes().into()),
+            (RunPart::Metadata, self.metadata.to_bytes().into()),
+            (RunPart::AuditTrail, self.trail.bytes().to_vec().into()),
+        ];
+        for (step, manifest) in self.packs {
+            parts.push((RunPart::Step(step.clone()), manifest.to_bytes().into()));
+        }
+        // The time is the trail's: whoever finishes the same run makes the same pack.
+        let mut draft = PackDraft::new(subject(&self.begun), self.metadata.finished_at, producer)
+            .with_labels(self.labels)
+            .with_limits(self.limits.clone());
+        for (part, bytes) in parts {
+            draft.add(artifact(&part, bytes)?);
+        }
+        Ok(draft.stage(Arc::clone(store)).await?.commit().await?)
     }
-    Ok(draft.stage(Arc::clone(store)).await?.commit().await?)
+}
+
+/// Checks a run whose trail has its end, and commits its pack.
+///
+/// # Errors
+/// As [`check`], before anything is written, and as [`Checked::commit`].
+pub async fn finish(
+    store: &Arc<dyn Store>,
+    plan: &Plan,
+    trail: &Trail,
+    packs: &Packs,
+    producer: Producer,
+    limits: &Limits,
+) -> Result<CommittedPack, FinishError> {
+    let checked = check(store, plan, trail, packs, limits).await?;
+    checked.commit(store, producer).await
+}
+
+fn subject(begun: &Begun) -> Subject {
+    Subject::Pipeline {
+        tenant: begun.tenant.clone(),
+        run_id: begun.run_id.clone(),
+    }
 }
 
 /// The trail tells of this plan, and of these packs and no others.
-fn check(story: &Story, plan: &Plan, packs: &Packs) -> Result<(), FinishError> {
+fn check_told(story: &Story, plan: &Plan, packs: &Packs) -> Result<(), FinishError> {
     let (told, plan) = (story.begun.plan, plan.sha256());
     if told != plan {
         return Err(FinishError::OtherPlan { told, plan });
@@ -219,15 +281,11 @@ fn check_size(packs: &Packs, limits: &Limits) -> Result<(), FinishError> {
     Ok(())
 }
 
-/// Writes the trail before all else.
+/// Writes the trail before all else. Where several writes of it win, the oldest is the finisher's whose run it is.
 async fn claim(store: &Arc<dyn Store>, begun: &Begun, trail: &Trail) -> Result<(), FinishError> {
     let key = key_of(&begun.tenant, &begun.run_id, &RunPart::AuditTrail)?;
-    let declared = Declared::of(trail.bytes());
     let bytes = Bytes::copy_from_slice(trail.bytes());
-    match store
-        .send(&key, declared, Arc::new(BytesSource(bytes)))
-        .await
-    {
+    match kept::write(&**store, &key, bytes).await {
         Ok(_) => Ok(()),
         Err(StoreError::AlreadyExists { ours, theirs, .. }) => {
             Err(FinishError::OtherTrail { ours, theirs })

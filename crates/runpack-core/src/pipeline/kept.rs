@@ -1,13 +1,20 @@
 //! Objects of pipelines that lie under names and not under commitments: where they are, and how they are read.
 //!
-//! Invariant: what is read is the oldest version that survives, as it is of a manifest. What somebody wrote over it later
-//! is neither taken for it nor hides it.
+//! Invariants: what is read is the oldest version that survives, as it is of a manifest; what somebody wrote over it later
+//! is neither taken for it nor hides it; what is written is acknowledged only where it is what is read.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::id::{PipelineTenant, RunId};
 use crate::key::{KeyTooLong, Location, ObjectKey, PipelineObject};
 use crate::manifest::RunPart;
 use crate::name::NameError;
-use crate::store::{ArtifactReader, StoreError, read_capped};
+use crate::store::{
+    ArtifactReader, BytesSource, Declared, Receipt, Store, StoreError, read_oldest,
+    settle_by_oldest,
+};
 
 /// Where a part of a run lies that is named by the run alone.
 pub(super) fn key_of(
@@ -49,6 +56,20 @@ pub(super) async fn read(
     key: &ObjectKey,
     bytes_max: u64,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let (object, _) = store.oldest(key).await?;
-    read_capped(store, &object, bytes_max).await
+    read_oldest(store, key, bytes_max).await
+}
+
+/// Writes an object.
+///
+/// # Errors
+/// [`StoreError::AlreadyExists`] where other bytes are what is read of it; as the store fails.
+pub(super) async fn write(
+    store: &dyn Store,
+    key: &ObjectKey,
+    bytes: Bytes,
+) -> Result<Receipt, StoreError> {
+    let declared = Declared::of(&bytes);
+    let source = Arc::new(BytesSource(bytes));
+    let written = store.send(key, declared.clone(), source).await;
+    settle_by_oldest(store, key, &declared, written).await
 }

@@ -21,7 +21,7 @@ use crate::id::{PackId, PipelineHash, PipelineTenant, RunId, StepId};
 use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::pin::Pins;
 use crate::read::{PinnedPack, ReadError};
-use crate::store::{ArtifactReader, StoreError};
+use crate::store::ArtifactReader;
 use crate::verify::{PIPELINE_UNPROVEN, Pack, StorePack, Verdict, VerifyOptions, VerifyReport};
 
 /// A pipeline's run in a store.
@@ -322,20 +322,14 @@ impl Check<'_> {
     /// Where the plan says which entry of the registry an agent must be, it is that one.
     async fn agents(&mut self, plan: &Plan) {
         for (agent, sha256) in plan.pinned_agents() {
-            let about = format!("agent {agent}");
-            let detail = match agent::fetch_agent(&*self.run.reader, &agent).await {
-                Ok(Some((_, found))) if found == sha256 => continue,
-                Ok(Some((_, found))) => {
-                    format!("the registry has another entry than the plan names, found=`{found}`")
-                }
-                Ok(None) => "what stands in the registry is no entry of this agent".to_owned(),
-                Err(StoreError::NotFound { .. }) => "the registry does not have it".to_owned(),
+            match agent::check_agent(&*self.run.reader, &agent, sha256).await {
+                Ok(None) => {}
+                Ok(Some(finding)) => self.object(finding),
                 Err(error) => {
-                    self.object(Finding::new(Code::ArtifactUnread, chain(&error)).about(about));
-                    continue;
+                    let finding = Finding::new(Code::ArtifactUnread, chain(&error));
+                    self.object(finding.about(format!("agent {agent}")));
                 }
-            };
-            self.object(Finding::new(Code::PipelineAgent, detail).about(about));
+            }
         }
     }
 

@@ -92,7 +92,7 @@ pub fn outcome_of(manifest: &Manifest) -> Option<Outcome> {
     label(manifest.labels(), OUTCOME_LABEL)?.parse().ok()
 }
 
-/// The agent that the labels of a step's pack name.
+/// The agent that the labels of a step's pack name; `None` also where they are none that can be one.
 pub fn agent_of(manifest: &Manifest) -> Option<AgentName> {
     Some(AgentName {
         name: label(manifest.labels(), AGENT_LABEL)?.parse().ok()?,

@@ -2,6 +2,7 @@
 
 mod documents;
 mod ending;
+mod versions;
 
 use std::sync::Arc;
 
@@ -437,8 +438,10 @@ fn w14_one_finisher_wins_and_the_other_leaves_nothing() {
 
 #[test]
 fn w14_finishers_in_a_race_leave_one_whole_run() {
-    for _ in 0..20 {
-        let run = Run::begin().all_steps();
+    let stores = [MemoryStore::new, MemoryStore::versioned];
+    for round in 0..40_usize {
+        // With versions each finisher's trail is taken, and the oldest counts.
+        let run = Run::begin_in(stores[round % 2]()).all_steps();
         let finishers: Vec<_> = (0..4_u64)
             .map(|second| {
                 let mut one = Run {

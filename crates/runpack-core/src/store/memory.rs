@@ -174,10 +174,12 @@ impl MemoryStore {
             });
         }
         let mut contents = self.lock();
+        let is_there = !contents.markers.contains(key.as_str());
         let there = contents
             .objects
             .get(key.as_str())
-            .and_then(|versions| versions.last());
+            .and_then(|versions| versions.last())
+            .filter(|_| is_there);
         if let Some(there) = there {
             if there.bytes == bytes {
                 let version = self.id_of(there);
@@ -196,6 +198,7 @@ impl MemoryStore {
         }
         let made = contents.version(bytes.into());
         let version = self.id_of(&made);
+        contents.markers.remove(key.as_str());
         let versions = contents.objects.entry(key.as_str().to_owned()).or_default();
         versions.push(made);
         Ok(Receipt {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use runpack_core::commitment::{CHUNK_BYTES, ChunkHasher};
 use runpack_core::key::{Location, ObjectKey, RecordObject};
 use runpack_core::store::{
-    ArtifactReader, Declared, FileStore, ObjectBody, ObjectRef, Receipt, Source, StoreError,
+    ArtifactReader, Declared, FileStore, ObjectBody, ObjectRef, Source, StoreError, confirm_oldest,
 };
 use tokio::time::{Instant, timeout};
 
@@ -222,37 +222,7 @@ async fn give(
     if after(location).is_nothing() || receipt.version.is_none() {
         return Ok(());
     }
-    is_the_oldest(shared, key, &receipt, &declared).await
-}
-
-/// In a store with versions several creates may win, and the oldest is the commit: ours counts only if that says the same.
-async fn is_the_oldest(
-    shared: &Shared,
-    key: &ObjectKey,
-    receipt: &Receipt,
-    declared: &Declared,
-) -> Result<(), StoreError> {
-    let (oldest, bytes) = shared.remote.oldest(key).await?;
-    if oldest.version == receipt.version {
-        return Ok(());
-    }
-    // Never more than ours has and one byte, which tells them apart.
-    let range = 0..declared.bytes.saturating_add(1);
-    let mut body = shared.remote.open(&oldest, range).await?;
-    let mut hasher = ChunkHasher::new();
-    while let Some(piece) = body.next().await {
-        hasher.update(&piece?);
-    }
-    let (content, read) = hasher.finish();
-    let theirs = Declared::new(read, content);
-    if theirs == *declared && bytes == declared.bytes {
-        return Ok(());
-    }
-    Err(StoreError::AlreadyExists {
-        key: key.to_string(),
-        ours: declared.commitment(),
-        theirs: theirs.commitment(),
-    })
+    confirm_oldest(&*shared.remote, &receipt, &declared).await
 }
 
 /// An object of the spool, hashed.

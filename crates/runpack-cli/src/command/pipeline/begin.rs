@@ -6,12 +6,12 @@ use bytes::Bytes;
 use clap::Args;
 use runpack_core::id::{PipelineHash, Tenant};
 use runpack_core::pipeline::definition::{self, DefinitionError};
-use runpack_core::pipeline::{Begun, Plan, begin};
+use runpack_core::pipeline::{Begun, Plan, begin, check_agents};
 use runpack_core::store::{Outcome, StoreError};
 use serde_json::json;
 
 use super::trail_file::{Missing, TrailFile};
-use super::{Place, Run, WhichRun, read_document, tenant_of};
+use super::{Place, Run, WhichRun, findings, read_document, tenant_of};
 use crate::command::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -157,6 +157,15 @@ pub(super) fn begin_in(
                 "give another file as --trail, or the plan and definition that the run began with",
             ));
         }
+    }
+    let lacking = context.wait(check_agents(&*storage.reader(), plan))??;
+    if !lacking.is_empty() {
+        return Err(Failure::new(
+            "the registry does not have the agents that the plan names by their SHA-256",
+            "register them first, with `runpack pipeline agent register`; a version that is something else there already \
+             stays, so give the agent another version, and the plan that one; the run has not begun",
+        )
+        .with_details(findings(&lacking)));
     }
     let at = context.now.time;
     let store = storage.store();

@@ -14,11 +14,21 @@ use crate::receipts::{self, Seen};
 use crate::storage::{PlaceInStore, Storage};
 use crate::table::{fields, safe};
 
+/// Who says that a pack is the one that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// This machine, or whoever gave it the pack ids of what others made.
+    Machine(Seen),
+    /// The store alone. Whoever can write there must not get a receipt for what they put there.
+    Store,
+}
+
 /// A pack that was committed, and where.
 pub(super) struct Kept {
     pub(super) committed: CommittedPack,
     at: PlaceInStore,
-    receipt: PathBuf,
+    /// `None` where the store alone tells of it.
+    receipt: Option<PathBuf>,
 }
 
 impl Kept {
@@ -27,12 +37,17 @@ impl Kept {
         context: &Context,
         storage: &Storage,
         committed: CommittedPack,
-        seen: Seen,
+        witness: Witness,
     ) -> Result<Self, Failure> {
         let manifest = Arc::clone(&committed.manifest);
         let at = storage.pack(manifest.subject());
-        let receipt = receipts::record(context, &manifest, vec![at.place.clone()], seen)
-            .map_err(|failure| failure.with_details(committed::there(&manifest, &at)))?;
+        let places = vec![at.place.clone()];
+        let receipt = match witness {
+            Witness::Machine(seen) => receipts::record(context, &manifest, places, seen).map(Some),
+            Witness::Store => receipts::record_known(context, &manifest, places),
+        };
+        let receipt =
+            receipt.map_err(|failure| failure.with_details(committed::there(&manifest, &at)))?;
         if storage.s3().is_some() {
             context.wait(delivery::refer(context, storage, &manifest))?;
         }
@@ -61,7 +76,7 @@ impl Kept {
             "artifact_bytes": manifest.artifact_bytes(),
             "pack": self.at.shown,
             "storage_uri": self.committed.storage_uri,
-            "receipt": self.receipt.to_string_lossy(),
+            "receipt": self.receipt.as_ref().map(|path| path.to_string_lossy()),
         });
         if let (Some(members), Value::Object(more)) = (result.as_object_mut(), more) {
             members.extend(more);
@@ -75,7 +90,11 @@ impl Kept {
         let headline = committed::headline(done, self.committed.commit, manifest);
         let mut facts = committed::facts(manifest, &self.at);
         facts.extend(more);
-        facts.push(("receipt", safe(&self.receipt.to_string_lossy())));
+        let receipt = match &self.receipt {
+            Some(path) => safe(&path.to_string_lossy()),
+            None => "none: of this run the store alone tells".to_owned(),
+        };
+        facts.push(("receipt", receipt));
         format!("{headline}{}", fields(&facts))
     }
 }

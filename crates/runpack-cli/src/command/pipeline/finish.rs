@@ -8,37 +8,35 @@ use runpack_core::id::{PackId, StepId};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::Manifest;
 use runpack_core::pack::CommittedPack;
-use runpack_core::pipeline::finish::{FinishError, finish, step_manifest, stored_trail};
-use runpack_core::pipeline::step::{agent_of, outcome_of};
+use runpack_core::pipeline::finish::{FinishError, check, step_manifest, stored_trail};
+use runpack_core::pipeline::step::{Packs, agent_of, outcome_of};
 use runpack_core::pipeline::{Committed, Ended, Metadata, Outcome, Plan, Story, Trail};
 use serde_json::json;
 
-use super::commit::Kept;
+use super::commit::{Kept, Witness};
 use super::step::{late, other_pack, packs_of};
 use super::trail_file::{Missing, TrailFile};
-use super::{Place, Run, WhichRun, plan_of, plan_told};
+use super::{Place, Run, WhichRun, findings as lines, plan_of, plan_told};
 use crate::command::Execute;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::limits::LimitOptions;
 use crate::output::Format;
-use crate::receipts::Seen;
+use crate::receipts::{self, Seen};
 use crate::storage::Storage;
-
-/// How many of the things that do not agree are shown.
-const FINDINGS_SHOWN_MAX: usize = 100;
 
 /// End a run, and commit its pack: plan, metadata, trail, and the manifest of every step
 ///
 /// Steps that other machines committed are taken by their pack ids, as `step` printed them there: what is in the store and
-/// nobody names is not taken for a step. The trail goes to the store first: where another finisher was there before, this
-/// one changes nothing. Interrupted, run it again.
+/// nobody names is not taken for a step. What `verify` would object to is refused, and the trail then stays as it is. It goes
+/// to the store first: where another finisher was there before, this one changes nothing. Interrupted, run it again.
 #[derive(Debug, Args)]
 pub(crate) struct Finish {
     /// The file of the run's trail; it says whose run it is
     #[arg(long, value_name = "FILE", required_unless_present = "adopt", conflicts_with_all = ["tenant", "run_id", "adopt"])]
     trail: Option<PathBuf>,
-    /// Finish a run whose finisher died with its trail in the store: by that trail, with --tenant and --run-id
+    /// Finish a run whose finisher died with its trail in the store: by that trail, with --tenant and --run-id. The store
+    /// alone tells of such a run, so no receipt is written for it that this machine does not have already
     #[arg(long)]
     adopt: bool,
     #[command(flatten)]
@@ -78,9 +76,8 @@ impl Execute for Finish {
                     "finish the run with its own trail, as --trail",
                 )
             })?;
-            let mut end = commit(context, &storage, &run, &plan, &trail, &limits)?;
-            // The trail came from the store: whoever can write there must not get a receipt for it.
-            end.seen = Seen::Found;
+            let mut end = commit(context, &storage, &run, (&plan, &trail), &limits, || Ok(()))?;
+            end.witness = Witness::Store;
             end
         };
         end.keep(context)
@@ -91,8 +88,10 @@ impl Execute for Finish {
 pub(super) struct End {
     storage: Storage,
     committed: CommittedPack,
-    seen: Seen,
+    witness: Witness,
     metadata: Metadata,
+    /// Whether this machine has a receipt for each step.
+    were_seen: bool,
     /// The steps that were taken by their pack ids.
     taken: Vec<(StepId, PackId)>,
 }
@@ -100,7 +99,7 @@ pub(super) struct End {
 impl End {
     /// Records it on this machine, and says so.
     pub(super) fn keep(self, context: &Context) -> Result<Exit, Failure> {
-        let kept = Kept::record(context, &self.storage, self.committed, self.seen)?;
+        let kept = Kept::record(context, &self.storage, self.committed, self.witness)?;
         let told = &self.metadata;
         match context.output.format() {
             Format::Json => {
@@ -161,7 +160,7 @@ impl Ending<'_> {
     ) -> Result<End, Failure> {
         let story = trail.story()?;
         let run = Run::of(&story.begun);
-        let mut taken = Vec::new();
+        let mut events = Vec::new();
         match (story.finished, self.outcome) {
             (Some(ended), Some(asked)) if ended.outcome != asked => {
                 return Err(Failure::new(
@@ -174,19 +173,38 @@ impl Ending<'_> {
             }
             (Some(_), _) => self.were_taken(&story)?,
             (None, asked) => {
-                taken = self.take_steps(context, storage, plan, trail, limits)?;
-                let outcome = conclude(plan, &trail.story()?, asked)?;
+                let mut story = story;
                 let at = context.now.time;
-                trail.append(Ended { at, outcome }.event())?;
+                for (step, committed) in self.take_steps(context, storage, plan, &story, limits)? {
+                    events.push(committed.event(&step, at));
+                    story.steps.insert(step, committed);
+                }
+                let outcome = conclude(plan, &story, asked)?;
+                events.push(Ended { at, outcome }.event());
             }
         }
-        let mut end = commit(context, storage, &run, plan, trail.trail(), limits)?;
-        if !taken.is_empty() {
-            // This machine did not see them made.
-            end.seen = Seen::Found;
+        // What is refused is refused before the file says that the run has ended: nothing follows that.
+        let ended = trail.with(&events)?;
+        let mut end = commit(context, storage, &run, (plan, &ended), limits, || {
+            let mut events = events.into_iter();
+            events.try_for_each(|event| trail.append(event).map(drop))
+        })?;
+        if !self.take.is_empty() || !end.were_seen {
+            // Others made them.
+            end.witness = Witness::Machine(Seen::Found);
         }
-        end.taken = taken;
+        end.taken = self.in_order(plan);
         Ok(end)
+    }
+
+    /// What is taken, in the order of the plan.
+    fn in_order(&self, plan: &Plan) -> Vec<(StepId, PackId)> {
+        let take: BTreeMap<&StepId, PackId> =
+            self.take.iter().map(|(step, pack)| (step, *pack)).collect();
+        let steps = plan.in_order().map(|step| &step.step_id);
+        steps
+            .filter_map(|step| Some((step.clone(), *take.get(step)?)))
+            .collect()
     }
 
     /// A run that has ended takes no more steps.
@@ -201,16 +219,15 @@ impl Ending<'_> {
         Ok(())
     }
 
-    /// Tells of the steps that are in the store and not in the trail, each of which must be asked for by its pack id.
+    /// The steps that are in the store and not in the trail, each of which must be asked for by its pack id.
     fn take_steps(
         &self,
         context: &Context,
         storage: &Storage,
         plan: &Plan,
-        trail: &mut TrailFile,
+        story: &Story,
         limits: &Limits,
-    ) -> Result<Vec<(StepId, PackId)>, Failure> {
-        let story = trail.story()?;
+    ) -> Result<Vec<(StepId, Committed)>, Failure> {
         let (told, run) = (&story.steps, Run::of(&story.begun));
         let take = self.asked(plan)?;
         let reader = storage.reader();
@@ -227,7 +244,7 @@ impl Ending<'_> {
             match (context.wait(read)??, asked) {
                 (None, None) => {}
                 (Some(manifest), Some(asked)) if manifest.pack_id() == asked => {
-                    found.push((step, taken(step, &manifest)?));
+                    found.push((step.clone(), taken(step, &manifest)?));
                 }
                 (Some(manifest), Some(asked)) => {
                     return Err(other_pack(step, asked, manifest.pack_id()));
@@ -253,13 +270,7 @@ impl Ending<'_> {
             )
             .with_details(strangers));
         }
-        for (step, committed) in &found {
-            trail.append(committed.event(step, context.now.time))?;
-        }
-        let found = found.into_iter();
-        Ok(found
-            .map(|(step, committed)| (step.clone(), committed.pack))
-            .collect())
+        Ok(found)
     }
 
     /// What is to be taken, each once and a step of the plan.
@@ -345,13 +356,15 @@ pub(super) fn stored(
     Ok(Some(trail))
 }
 
+/// Commits the pack of the run that this plan and this trail, which has its end, are of. `tell` is called when nothing is
+/// objected to, and before anything is written to the store.
 fn commit(
     context: &Context,
     storage: &Storage,
     run: &Run,
-    plan: &Plan,
-    trail: &Trail,
+    (plan, trail): (&Plan, &Trail),
     limits: &Limits,
+    tell: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<End, Failure> {
     let told = Story::of(trail).map_err(|error| explained(error.into(), run))?;
     if told.begun.tenant != run.tenant || told.begun.run_id != run.run_id {
@@ -364,20 +377,37 @@ fn commit(
         )
         .with_exit(Exit::Invalid));
     }
-    let metadata = Metadata::of(&told, plan, trail.head());
-    let metadata = metadata.ok_or_else(|| explained(FinishError::NotEnded, run))?;
+    if told.finished.is_none() {
+        return Err(explained(FinishError::NotEnded, run));
+    }
     let packs = packs_of(context, &*storage.reader(), run, told.steps.keys(), limits)?;
     let store = storage.store();
-    let producer = context.producer.clone();
-    let committed = context.wait(finish(&store, plan, trail, &packs, producer, limits))?;
+    let checked = context.wait(check(&store, plan, trail, &packs, limits))?;
+    let checked = checked.map_err(|error| explained(error, run))?;
+    let were_seen = were_seen(context, &packs)?;
+    tell()?;
+    let metadata = checked.metadata().clone();
+    let committed = context.wait(checked.commit(&store, context.producer.clone()))?;
     let committed = committed.map_err(|error| explained(error, run))?;
     Ok(End {
         storage: storage.clone(),
-        seen: Seen::from(committed.commit),
+        witness: Witness::Machine(Seen::from(committed.commit)),
         committed,
         metadata,
+        were_seen,
         taken: Vec::new(),
     })
+}
+
+/// Whether this machine has a receipt for each of these, so that none was taken from elsewhere.
+fn were_seen(context: &Context, packs: &Packs) -> Result<bool, Failure> {
+    let book = receipts::book(context)?;
+    for pack in packs.values() {
+        if !receipts::is_known(&book, pack)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn explained(error: FinishError, run: &Run) -> Failure {
@@ -393,14 +423,10 @@ fn explained(error: FinishError, run: &Run) -> Failure {
                 .with_exit(Exit::Invalid)
         }
         FinishError::Disagreeing { ref findings } => {
-            let lines = findings.iter().take(FINDINGS_SHOWN_MAX).map(|finding| {
-                let about = finding.about.as_deref().unwrap_or("the run");
-                format!("{} {about}: {}", finding.code, finding.detail)
-            });
-            let help = "a step was not committed by `runpack pipeline step`, or somebody changed the store: nothing was \
-                        committed";
+            let help = "a step was not committed by `runpack pipeline step`, an agent that the plan names is not registered, or \
+                        somebody changed the store: nothing was committed, and the trail is as it was";
             failure(help.to_owned())
-                .with_details(lines.collect())
+                .with_details(lines(findings))
                 .with_exit(Exit::Invalid)
         }
         FinishError::Large { .. } => failure(

@@ -20,7 +20,7 @@ use runpack_core::progress::Progress;
 use runpack_core::store::{ArtifactReader, StoreError};
 use serde_json::json;
 
-use super::commit::Kept;
+use super::commit::{Kept, Witness};
 use super::finish::stored;
 use super::trail_file::{Missing, TrailFile};
 use super::{Place, Run, WhichRun, plan_of, plan_told};
@@ -240,8 +240,8 @@ impl Made<'_> {
         let committed = context.wait(staged.commit())?;
         let committed = committed.map_err(|error| taken(error, self.step_id))?;
         drop(meter);
-        let seen = Seen::from(committed.commit);
-        Kept::record(context, storage, committed, seen)
+        let witness = Witness::Machine(Seen::from(committed.commit));
+        Kept::record(context, storage, committed, witness)
     }
 
     /// What the store has of the steps before is what they were told to be.

@@ -93,18 +93,22 @@ impl TrailFile {
         &self.path
     }
 
+    /// The lines as they would be with these events. Nothing is written.
+    pub(super) fn with(&self, events: &[Event]) -> Result<Trail, Failure> {
+        let mut trail = self.trail.clone();
+        for event in events {
+            let added = trail.append(event.clone());
+            added.map_err(|error| does_not_fit(&self.path, &error))?;
+        }
+        Ok(trail)
+    }
+
     /// Adds a line, and makes it durable.
     pub(super) fn append(&mut self, event: Event) -> Result<Head, Failure> {
-        let line = self.trail.append(event).map_err(|error| {
-            Failure::new(
-                format!(
-                    "the event does not fit the trail, path=`{}`",
-                    self.path.display()
-                ),
-                "give fewer or shorter facts; what is large belongs into a step's outputs",
-            )
-            .because(&error)
-        })?;
+        let line = self
+            .trail
+            .append(event)
+            .map_err(|error| does_not_fit(&self.path, &error))?;
         let written = self
             .file
             .write_all(line)
@@ -207,6 +211,17 @@ fn no_run(path: impl std::fmt::Display, error: &StoryError) -> Failure {
     Failure::new(
         format!("this is not the trail of a run, path=`{path}`"),
         "give the file that `runpack pipeline begin` wrote",
+    )
+    .because(error)
+}
+
+fn does_not_fit(path: &Path, error: &TrailError) -> Failure {
+    Failure::new(
+        format!(
+            "the event does not fit the trail, path=`{}`",
+            path.display()
+        ),
+        "give fewer or shorter facts; what is large belongs into a step's outputs",
     )
     .because(error)
 }

@@ -49,12 +49,65 @@ fn what_a_verifier_would_object_to_is_not_finished() {
         &[("inputs/m.bin", b"model"), ("outputs/report.html", b"<p>")],
     );
     let run = run.end();
-    match refused(&run, &Limits::default()) {
+    assert_eq!(objected(&run), ["pipeline.input"]);
+}
+
+fn objected(run: &Run) -> Vec<&'static str> {
+    match refused(run, &Limits::default()) {
         FinishError::Disagreeing { findings } => {
-            let codes: Vec<&str> = findings.iter().map(|found| found.code.as_str()).collect();
-            assert_eq!(codes, ["pipeline.input"]);
+            findings.iter().map(|found| found.code.as_str()).collect()
         }
         error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn an_agent_that_the_registry_does_not_have_as_planned_is_not_finished_with() {
+    let right = AgentEntry::new("a@1".parse().unwrap(), at(0));
+    let other = AgentEntry::new("a@1".parse().unwrap(), at(1));
+    let sha256 = Digest::of(&right.to_bytes());
+    let plan = format!(
+        r#"{{"format": "runpack/pipeline-plan/v1", "steps": [
+            {{"step_id": "ingest", "agent": {{"name": "a", "version": "1", "sha256": "{sha256}"}}}}]}}"#
+    );
+    let mut run = Run::begin_by(MemoryStore::new(), &plan);
+    run.step("ingest", &[("outputs/rows.csv", b"1")]);
+    let run = run.end();
+    assert_eq!(objected(&run), ["pipeline.agent"], "none");
+    block_on(register_agent(&run.store, &other)).unwrap();
+    assert_eq!(objected(&run), ["pipeline.agent"], "another");
+    let checked = block_on(check_agents(&run.store, &run.plan)).unwrap();
+    assert!(checked[0].detail.contains("another entry"), "{checked:?}");
+    let key = other.name().key().unwrap();
+    run.store.tamper(key.as_str(), None);
+    block_on(register_agent(&run.store, &right)).unwrap();
+    let pins = Pins::pack_id(run.finish().unwrap().manifest.pack_id());
+    assert_eq!(run.verify(&pins).verdict, Verdict::Valid);
+}
+
+#[test]
+fn half_the_name_of_an_agent_is_held_against_the_trail() {
+    let plan = r#"{"format": "runpack/pipeline-plan/v1", "steps": [{"step_id": "ingest"}]}"#;
+    for agent in [
+        &[("agent", "auditor-bot")][..],
+        &[("agent_version", "3")],
+        &[("agent", "auditor-bot"), ("agent_version", "of last week")],
+    ] {
+        let mut run = Run::begin_by(MemoryStore::new(), plan);
+        let mut labels = labels(Outcome::Succeeded, None, None);
+        for (name, value) in agent {
+            labels.insert(name.parse().unwrap(), value.parse().unwrap());
+        }
+        let mut draft = PackDraft::new(subject("ingest"), at(1), producer()).with_labels(labels);
+        draft.add(file("outputs/rows.csv", b"1"));
+        run.commit("ingest", draft);
+        let run = run.end();
+        assert_eq!(objected(&run), ["pipeline.agent"], "{agent:?}");
+        let (plan, metadata, trail) = documents(&run);
+        assert_eq!(
+            forged(&run, &plan, &metadata.to_bytes(), &trail),
+            ["pipeline.agent steps/ingest/manifest.json"]
+        );
     }
 }
 
