@@ -4,9 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use runpack_core::bundle::{BundleOutcome, verify_bundle};
+use runpack_core::key::Location;
 use runpack_core::limits::Limits;
+use runpack_core::manifest::Manifest;
 use runpack_core::pin::Pins;
 use runpack_core::retention::{Removed, removed};
+use runpack_core::store::ArtifactReader;
 use runpack_core::store::failover::FailoverReader;
 use runpack_core::verify::{Code, Level, Pack, Verdict, VerifyOptions, VerifyReport};
 use serde_json::json;
@@ -65,7 +68,7 @@ pub(crate) fn once(
                         .iter()
                         .any(|found| found.code == Code::ArtifactMissing)
                 {
-                    let removed = removed(&*storage.reader(), pack.manifest().pack_id()).await;
+                    let removed = removed_from(&*storage.reader(), pack.manifest()).await;
                     report.notes.extend(removed.as_ref().map(removed_note));
                 }
                 Ok(report)
@@ -79,6 +82,15 @@ pub(crate) fn once(
             report_of(outcome, known, level)
         }
     }
+}
+
+/// What a store says of the removal of the artifacts of a pack that lies there as files.
+pub(crate) async fn removed_from(
+    reader: &dyn ArtifactReader,
+    manifest: &Manifest,
+) -> Option<Removed> {
+    let place = Location::manifest(manifest.subject()).key().ok()?;
+    removed(reader, manifest.pack_id(), Some(&place)).await
 }
 
 /// That artifacts were removed by plan, as the store says: nothing is proved by it, and no verdict changes.

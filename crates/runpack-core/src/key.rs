@@ -455,8 +455,7 @@ impl fmt::Display for Location {
                 object,
             } => {
                 let pack = pack_id.digest();
-                let file = object.file_name();
-                write!(f, "_runpack/audit/deletions/{pack}/{removal}/{file}")
+                write!(f, "_runpack/audit/deletions/{pack}/{removal}/{object}")
             }
             Self::Live {
                 execution_id,

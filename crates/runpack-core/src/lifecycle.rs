@@ -4,8 +4,8 @@
 //!
 //! - none removes a current version: packs go by a plan that looks at each of them, never by age alone;
 //! - nothing goes to a class that is not read at once unless it is larger than any manifest may be, since without its
-//!   manifest no pack is verified; a caller may lower that bound on purpose ([`ARCHIVE_BYTES_FLOOR`]), and the objects below
-//!   `_runpack/` stay readable even then;
+//!   manifest no pack is verified; a caller may lower that bound on purpose ([`ARCHIVE_BYTES_FLOOR`]), and what
+//!   is smaller than that stays readable even then, records of removals among it;
 //! - no version that another lies over is removed unless a caller asks for it by a dangerous name, and then never a manifest:
 //!   the oldest version of a manifest is the commit, whatever lies over it. The bound for that cannot be lowered;
 //! - of the rules of one store, no two move the same object.
@@ -31,7 +31,8 @@ pub const NONCURRENT_EXPIRY_DAYS_MIN: u32 = 30;
 pub const DAYS_MAX: u32 = 36_500;
 /// What is smaller than this is billed as this in cheaper classes, and does not move by default (Amazon S3).
 pub const SMALL_BYTES_MAX: u64 = 128 << 10;
-/// The least bound above which objects may be archived. What Runpack keeps below `_runpack/` is smaller, but for manifests.
+/// The least bound above which objects may be archived. What Runpack keeps below `_runpack/` is smaller, records of removals
+/// among it, but for manifests of bundles that went, and for the receipts of locked packs with some thousand artifacts.
 pub const ARCHIVE_BYTES_FLOOR: u64 = 1 << 20;
 
 /// What is wished for: ages in whole days, sizes in bytes.

@@ -17,6 +17,7 @@
 
 mod apply;
 mod judge;
+mod noted;
 mod place;
 mod plan;
 mod planning;
@@ -24,7 +25,8 @@ mod policy;
 mod record;
 mod survey;
 
-pub use apply::{Applied, Outcome, Removing};
+pub use apply::{Applied, Outcome, Removing, Went};
+pub use noted::{Removed, removed};
 pub use plan::{
     Kept, OBJECTS_MAX, PLAN_BYTES_MAX, PLAN_SECONDS, Part, Phase, Plan, PlanError, PlannedObject,
     Removal, WhyKept,
@@ -34,7 +36,7 @@ pub use policy::{
     Expiry, KEEP_SECONDS_MAX, KEEP_SECONDS_MIN, Keep, METADATA_SECONDS, Policy, PolicyError,
     RetentionPolicies, SubjectKind,
 };
-pub use record::{Intent, Left, Removed, removed};
+pub use record::{Intent, Left};
 
 use crate::key::KeyTooLong;
 use crate::store::StoreError;
@@ -56,6 +58,14 @@ pub enum RetentionError {
         reason: &'static str,
         /// How many versions and markers it had listed by then.
         shown: u64,
+    },
+    /// What is to be written down of a removal cannot be.
+    #[error("{reason}, key=`{key}`")]
+    Record {
+        /// What is wrong.
+        reason: &'static str,
+        /// Where it would be.
+        key: String,
     },
     /// A key that cannot be.
     #[error(transparent)]

@@ -216,7 +216,8 @@ impl Examination<'_> {
         options.limits = self.limits.clone();
         let mut examined = Examined::of(pack.verify(&pins, &options).await);
         if examined.has(Code::ArtifactMissing.as_str())
-            && let Some(removed) = removed(&*self.reader(), manifest.pack_id()).await
+            && let Some(removed) =
+                removed(&*self.reader(), manifest.pack_id(), Some(&lease.key)).await
             && self.has_nothing_but_a_manifest(&pack, &pins).await
         {
             examined.removed(&removed);
@@ -311,8 +312,8 @@ impl Examination<'_> {
 
     /// Holds what was found against what was known.
     async fn compare(&self, lease: &Lease, examined: &mut Examined) {
-        let missing = Code::ManifestMissing.as_str();
-        let is_missing = examined.findings.iter().any(|one| one.code == missing);
+        let is_missing =
+            examined.has(Code::ManifestMissing.as_str()) && self.is_gone(&lease.key).await;
         match (lease.known, examined.pack_id) {
             (Some(known), Some(found)) if known != found => {
                 let detail = format!(
@@ -321,7 +322,7 @@ impl Examination<'_> {
                 examined.object(CHANGED, detail);
             }
             (Some(known), None) if is_missing => {
-                if let Some(removed) = removed(&*self.reader(), known).await {
+                if let Some(removed) = removed(&*self.reader(), known, Some(&lease.key)).await {
                     examined.removed(&removed);
                     return;
                 }
@@ -337,6 +338,12 @@ impl Examination<'_> {
                 "the pack is there, and the listing of the store leaves it out".to_owned(),
             );
         }
+    }
+
+    /// Whether the store has nothing there: a bundle without a manifest has none either, and is no pack that was removed.
+    async fn is_gone(&self, key: &ObjectKey) -> bool {
+        let there = self.store.oldest(key).await;
+        matches!(there, Err(StoreError::NotFound { .. }))
     }
 
     /// Whether the store does not list a key of its own: one that came after it was listed it does.

@@ -15,6 +15,7 @@ mod failing;
 mod filling;
 mod gate;
 mod interchange;
+mod removing;
 mod retaining;
 mod searching;
 mod support;

@@ -7,7 +7,7 @@ use runpack_core::bundle::first_manifest;
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Artifact, Manifest};
 use runpack_core::pin::Pins;
-use runpack_core::retention::{Removed, removed};
+use runpack_core::retention::Removed;
 use runpack_core::verify::{Level, Pack, VerifyReport};
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn removed_of(
         return Ok(None);
     };
     match files.storage() {
-        Some(storage) => context.wait(removed(&*storage.reader(), manifest.pack_id())),
+        Some(storage) => context.wait(check::removed_from(&*storage.reader(), manifest)),
         None => Ok(None),
     }
 }

@@ -97,7 +97,7 @@ fn by_id(storage: Storage, pack_id: PackId, context: &Context) -> Result<Target,
                 ),
                 "check the id and the store; `runpack list` shows the packs of a store",
             );
-            let removed = context.wait(removed(&*reader, pack_id))?;
+            let removed = context.wait(removed(&*reader, pack_id, None))?;
             let note = removed.as_ref().map(check::removed_note);
             return Err(missing.with_details(note.into_iter().collect()));
         }

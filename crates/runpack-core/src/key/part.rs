@@ -104,26 +104,37 @@ pub enum DeletionObject {
     Manifest,
     /// `receipt.json`: that it has ended.
     Receipt,
+    /// `objects/{page}.json`: some of what goes, where that is much.
+    Objects {
+        /// From 0, without a gap.
+        page: u32,
+    },
 }
 
 impl DeletionObject {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Intent, Self::Manifest, Self::Receipt];
-
-    /// The file name.
-    pub const fn file_name(self) -> &'static str {
-        match self {
-            Self::Intent => "intent.json",
-            Self::Manifest => "manifest.json",
-            Self::Receipt => "receipt.json",
+    /// The object of this file name, in some spelling.
+    pub(super) fn of_file_name(name: &str) -> Option<Self> {
+        match name {
+            "intent.json" => Some(Self::Intent),
+            "manifest.json" => Some(Self::Manifest),
+            "receipt.json" => Some(Self::Receipt),
+            _ => {
+                let page = name.strip_prefix("objects/")?.strip_suffix(".json")?;
+                let page = page.parse().ok()?;
+                Some(Self::Objects { page })
+            }
         }
     }
+}
 
-    /// The object of this file name.
-    pub(super) fn of_file_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|object| object.file_name() == name)
+impl fmt::Display for DeletionObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intent => f.write_str("intent.json"),
+            Self::Manifest => f.write_str("manifest.json"),
+            Self::Receipt => f.write_str("receipt.json"),
+            Self::Objects { page } => write!(f, "objects/{page:06}.json"),
+        }
     }
 }
 

@@ -166,7 +166,12 @@ fn location() -> impl Strategy<Value = Location> {
         (
             digest(),
             digest(),
-            prop::sample::select(DeletionObject::ALL.to_vec())
+            prop_oneof![
+                Just(DeletionObject::Intent),
+                Just(DeletionObject::Manifest),
+                Just(DeletionObject::Receipt),
+                any::<u32>().prop_map(|page| DeletionObject::Objects { page }),
+            ]
         )
             .prop_map(|(pack, removal, object)| Location::Deletion {
                 pack_id: PackId::new(pack),

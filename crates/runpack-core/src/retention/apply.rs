@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::RetentionError;
 use super::judge::{Ended, Judge, is_same, object_ref, versions_of};
@@ -48,18 +49,29 @@ pub struct Removing<'a> {
 #[non_exhaustive]
 pub enum Outcome {
     /// What was planned is gone, and a receipt says so.
-    Removed {
-        /// How many objects this time.
-        objects: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
+    Removed(Went),
     /// It was done before.
     Done,
-    /// It stays.
-    Kept(WhyKept, String),
+    /// It stays, but for what had gone when something came that keeps it.
+    Kept(WhyKept, String, Went),
     /// The store failed on the way: the same plan again goes on.
-    Failed(RetentionError),
+    Failed(RetentionError, Went),
+}
+
+/// What was removed, this time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Went {
+    /// How many objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Went {
+    fn add(&mut self, more: Self) {
+        self.objects = self.objects.saturating_add(more.objects);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
 }
 
 /// What was done of a plan.
@@ -80,17 +92,15 @@ pub struct Applied {
 
 impl Applied {
     fn count(&mut self, outcome: &Outcome) {
-        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
-        match outcome {
-            Outcome::Removed { objects, bytes } => {
-                add(&mut self.packs, 1);
-                add(&mut self.objects, *objects);
-                add(&mut self.bytes, *bytes);
-            }
-            Outcome::Done => add(&mut self.packs, 1),
-            Outcome::Kept(..) => add(&mut self.kept, 1),
-            Outcome::Failed(_) => add(&mut self.failed, 1),
-        }
+        let packs = match outcome {
+            Outcome::Removed(_) | Outcome::Done => &mut self.packs,
+            Outcome::Kept(..) => &mut self.kept,
+            Outcome::Failed(..) => &mut self.failed,
+        };
+        *packs = packs.saturating_add(1);
+        let went = outcome.went();
+        self.objects = self.objects.saturating_add(went.objects);
+        self.bytes = self.bytes.saturating_add(went.bytes);
     }
 }
 
@@ -149,9 +159,9 @@ impl Removing<'_> {
                 };
                 let outcome = self.one(&judge, &survey, &expired, removal, actor).await;
                 let is_there = match outcome {
-                    Outcome::Removed { .. } | Outcome::Done => false,
-                    Outcome::Kept(why, _) => why != WhyKept::Metadata,
-                    Outcome::Failed(_) => true,
+                    Outcome::Removed(_) | Outcome::Done => false,
+                    Outcome::Kept(why, ..) => why != WhyKept::Metadata,
+                    Outcome::Failed(..) => true,
                 };
                 if is_there {
                     survey.stays(&expired);
@@ -176,22 +186,25 @@ impl Removing<'_> {
         removal: &Removal,
         actor: Actor<'_>,
     ) -> Outcome {
+        let mut went = Went::default();
         match self.has_gone(removal, actor).await {
             Ok(Some(outcome)) => return outcome,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) => return Outcome::Failed(error, went),
             Ok(None) => {}
         }
         let ended = match judge.judge(survey, expired).await {
-            Ok(found) => self.remove(judge, removal, &found, actor).await,
+            Ok(found) => self.remove(judge, removal, &found, actor, &mut went).await,
             Err(ended) => Err(ended),
         };
         match ended {
-            Ok(outcome) => outcome,
-            Err(Ended::Failed(error)) => Outcome::Failed(error),
+            Ok(()) => Outcome::Removed(went),
+            Err(Ended::Failed(error)) => Outcome::Failed(error, went),
             // Somebody else may carry out the same plan.
             Err(Ended::Kept(why, detail)) => match self.has_gone(removal, actor).await {
-                Ok(Some(outcome)) => outcome,
-                _ => Outcome::Kept(why, detail),
+                Ok(Some(Outcome::Done)) if went == Went::default() => Outcome::Done,
+                Ok(Some(Outcome::Done | Outcome::Removed(_))) => Outcome::Removed(went),
+                Ok(Some(Outcome::Kept(why, detail, _))) => Outcome::Kept(why, detail, went),
+                _ => Outcome::Kept(why, detail, went),
             },
         }
     }
@@ -200,11 +213,11 @@ impl Removing<'_> {
     async fn unseen(&self, removal: &Removal, survey: &mut Survey, actor: Actor<'_>) -> Outcome {
         match self.has_gone(removal, actor).await {
             Ok(Some(outcome)) => return outcome,
-            Err(error) => return Outcome::Failed(error),
+            Err(error) => return Outcome::Failed(error, Went::default()),
             Ok(None) => {}
         }
         if let Some(failure) = survey.failures.remove(&removal.key) {
-            return Outcome::Failed(failure.into());
+            return Outcome::Failed(failure.into(), Went::default());
         }
         let unlisted = || {
             let detail = "the policies keep it, or the store does not list it".to_owned();
@@ -212,7 +225,7 @@ impl Removing<'_> {
         };
         let kept = survey.kept.remove(&removal.key);
         let (why, detail) = kept.map_or_else(unlisted, |kept| (kept.why, kept.detail));
-        Outcome::Kept(why, detail)
+        Outcome::Kept(why, detail, Went::default())
     }
 
     /// What becomes of a pack of which nothing that was planned is left; `None` where something is.
@@ -232,14 +245,21 @@ impl Removing<'_> {
         }
         if !is_written(DeletionObject::Intent).await? {
             let detail = "what was planned to go went otherwise".to_owned();
-            return Ok(Some(Outcome::Kept(WhyKept::Changed, detail)));
+            let why = WhyKept::Changed;
+            return Ok(Some(Outcome::Kept(why, detail, Went::default())));
         }
         // It was interrupted between the last removal and the receipt.
-        record::write(self.sink, removal, DeletionObject::Receipt, actor).await?;
-        Ok(Some(Outcome::Removed {
-            objects: 0,
-            bytes: 0,
-        }))
+        self.write(removal, DeletionObject::Receipt, actor).await?;
+        Ok(Some(Outcome::Removed(Went::default())))
+    }
+
+    async fn write(
+        &self,
+        removal: &Removal,
+        object: DeletionObject,
+        actor: Actor<'_>,
+    ) -> Result<(), RetentionError> {
+        record::write(&**self.store, self.sink, removal, object, actor).await
     }
 
     /// The version that was planned, if it is there.
@@ -259,7 +279,8 @@ impl Removing<'_> {
         planned: &Removal,
         found: &Removal,
         actor: Actor<'_>,
-    ) -> Result<Outcome, Ended> {
+        went: &mut Went,
+    ) -> Result<(), Ended> {
         let manifest_is_planned = match planned.phase {
             Phase::Artifacts => found.manifest == planned.manifest,
             // It is what goes, and some of it may have gone.
@@ -274,26 +295,46 @@ impl Removing<'_> {
             let detail = "it is not what it was when the plan was made".to_owned();
             return Err(Ended::Kept(WhyKept::Changed, detail));
         }
-        record::write(self.sink, planned, DeletionObject::Intent, actor).await?;
+        let intent = self.write(planned, DeletionObject::Intent, actor).await;
+        intent.map_err(unwritten)?;
         let place = Place::of(&planned.key);
         if let Some(bundle) = place.filter(|place| matches!(place.form, Form::Bundle(_))) {
             let Found::Pack(manifest) = bundle.look(self.store, self.limits).await? else {
                 let detail = "its bundle is not what it was".to_owned();
                 return Err(Ended::Kept(WhyKept::Changed, detail));
             };
-            record::write_manifest(self.sink, planned, manifest.to_bytes()).await?;
+            let (store, bytes) = (&**self.store, manifest.to_bytes());
+            let kept = record::write_manifest(store, self.sink, planned, bytes).await;
+            kept.map_err(unwritten)?;
         }
-        stream::iter(&found.objects)
-            .map(Ok)
-            .try_for_each_concurrent(REMOVED_AT_ONCE, |object| {
-                self.remove_object(judge, planned, object)
-            })
-            .await?;
-        record::write(self.sink, planned, DeletionObject::Receipt, actor).await?;
-        Ok(Outcome::Removed {
-            objects: crate::count::len_u64(&found.objects),
-            bytes: found.bytes(),
-        })
+        self.remove_objects(judge, planned, found, went).await?;
+        Ok(self.write(planned, DeletionObject::Receipt, actor).await?)
+    }
+
+    /// Removes one version after the other until something keeps one, and counts them.
+    async fn remove_objects(
+        &self,
+        judge: &Judge<'_>,
+        planned: &Removal,
+        found: &Removal,
+        went: &mut Went,
+    ) -> Result<(), Ended> {
+        let mut ended = None;
+        let mut left = found.objects.iter();
+        let mut removing = FuturesUnordered::new();
+        loop {
+            while ended.is_none() && removing.len() < REMOVED_AT_ONCE {
+                let Some(object) = left.next() else { break };
+                removing.push(self.remove_object(judge, planned, object));
+            }
+            // What is under way comes to its end, and counts.
+            match removing.next().await {
+                None => break,
+                Some(Ok(one)) => went.add(one),
+                Some(Err(why)) => ended = ended.or(Some(why)),
+            }
+        }
+        ended.map_or(Ok(()), Err)
     }
 
     /// Removes one version, if it and its manifest are still what was planned and nothing keeps it.
@@ -302,10 +343,10 @@ impl Removing<'_> {
         judge: &Judge<'_>,
         removal: &Removal,
         object: &PlannedObject,
-    ) -> Result<(), Ended> {
+    ) -> Result<Went, Ended> {
         let Some(holding) = self.holding(object).await? else {
             // Somebody else carries out the same plan.
-            return Ok(());
+            return Ok(Went::default());
         };
         let changed = |detail: &str| Ended::Kept(WhyKept::Changed, detail.to_owned());
         if !is_same(&holding, object) {
@@ -316,7 +357,11 @@ impl Removing<'_> {
         }
         let object = object_ref(object).ok_or_else(|| changed("a key that no layout has"))?;
         judge.check_unprotected(&[object]).await?;
-        Ok(self.store.remove(&holding).await?)
+        self.store.remove(&holding).await?;
+        Ok(Went {
+            objects: 1,
+            bytes: holding.bytes,
+        })
     }
 
     /// Makes sure that the versions of the manifest are those of the plan.
@@ -338,6 +383,14 @@ impl Removing<'_> {
     }
 }
 
+/// Before the first removal, what cannot be written down keeps the pack.
+fn unwritten(error: RetentionError) -> Ended {
+    match error {
+        RetentionError::Record { .. } => Ended::Kept(WhyKept::Unsound, chain(&error)),
+        error => Ended::Failed(error),
+    }
+}
+
 /// Whether all of this is in that; both in order.
 fn is_part(found: &[PlannedObject], planned: &[PlannedObject]) -> bool {
     let mut planned = planned.iter();
@@ -350,19 +403,27 @@ impl Outcome {
     /// The name in results.
     pub const fn as_str(&self) -> &'static str {
         match self {
-            Self::Removed { .. } => "removed",
+            Self::Removed(_) => "removed",
             Self::Done => "done",
             Self::Kept(..) => "kept",
-            Self::Failed(_) => "failed",
+            Self::Failed(..) => "failed",
+        }
+    }
+
+    /// What was removed this time, also of a pack that stays.
+    pub fn went(&self) -> Went {
+        match self {
+            Self::Removed(went) | Self::Kept(_, _, went) | Self::Failed(_, went) => *went,
+            Self::Done => Went::default(),
         }
     }
 
     /// Why it stays or failed: untrusted text in part.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::Kept(_, detail) => Some(detail.clone()),
-            Self::Failed(error) => Some(chain(error)),
-            Self::Removed { .. } | Self::Done => None,
+            Self::Kept(_, detail, _) => Some(detail.clone()),
+            Self::Failed(error, _) => Some(chain(error)),
+            Self::Removed(_) | Self::Done => None,
         }
     }
 }

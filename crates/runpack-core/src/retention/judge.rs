@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures_util::TryStreamExt as _;
 
 use super::RetentionError;
+use super::noted::{self, Noted};
 use super::place::{Form, Found};
 use super::plan::{Kept, Part, Phase, PlannedObject, Removal, WhyKept};
 use super::policy::RetentionPolicies;
-use super::record;
 use super::survey::{Expired, Survey};
 use crate::digest::Digest;
 use crate::display::chain;
@@ -23,6 +23,8 @@ use crate::time::Timestamp;
 
 /// The most versions of a pack's objects: stops one that was made to exhaust memory, or a plan that nobody can read.
 const VERSIONS_MAX: usize = 500_000;
+/// The most versions of a manifest or a bundle. They stand in what is written down of a removal, which is bounded.
+const MANIFESTS_MAX: usize = 100;
 
 /// By what is judged.
 #[derive(Debug, Clone, Copy)]
@@ -180,8 +182,7 @@ impl Judge<'_> {
             return Ok(removal);
         }
         if !parts.missing.is_empty() {
-            let noted = self.noted(expired).await?;
-            check_noted(&noted, &parts.missing)?;
+            check_named(&self.noted(expired, &parts.missing).await?)?;
         }
         (removal.objects, removal.shared) = (parts.artifacts, parts.shared);
         Ok(removal)
@@ -195,6 +196,10 @@ impl Judge<'_> {
         expired: &Expired,
     ) -> Result<Vec<PlannedObject>, Ended> {
         let found = versions_of(self.store, key).await.map_err(Ended::unread)?;
+        if found.len() > MANIFESTS_MAX {
+            let detail = "its manifest or bundle has more versions than the limit";
+            return Err(Ended::kept(WhyKept::Unsound, detail));
+        }
         let digest = *expired.pack_id.digest();
         let planned = found.into_iter().map(|found| planned(found, part, digest));
         Ok(in_order(planned.collect()))
@@ -252,8 +257,9 @@ impl Judge<'_> {
     }
 
     /// What was written down of removals of a pack's artifacts.
-    async fn noted(&self, expired: &Expired) -> Result<Vec<record::Noted>, Ended> {
-        let noted = record::noted(self.store, &expired.place.key, expired.pack_id).await;
+    async fn noted(&self, expired: &Expired, missing: &[String]) -> Result<Noted, Ended> {
+        let place = &expired.place.key;
+        let noted = noted::noted(self.store, place, expired.pack_id, missing).await;
         noted.map_err(Ended::unread)?.ok_or_else(|| {
             let detail = "more is written down of its removal than the limit";
             Ended::kept(WhyKept::Unsound, detail)
@@ -262,9 +268,8 @@ impl Judge<'_> {
 
     /// Whether a manifest without artifacts may go: a plan removed them, and that is long enough ago.
     async fn metadata_is_due(&self, expired: &Expired, missing: &[String]) -> Result<(), Ended> {
-        let noted = self.noted(expired).await?;
-        let removed_at = noted.iter().filter_map(record::Noted::removed_at).max();
-        let Some(removed_at) = removed_at else {
+        let noted = self.noted(expired, missing).await?;
+        let Some(removed_at) = noted.removed_at else {
             let (why, detail) = match expired.place.form {
                 Form::Metadata(_) => (
                     WhyKept::Metadata,
@@ -277,7 +282,7 @@ impl Judge<'_> {
             };
             return Err(Ended::kept(why, detail));
         };
-        check_noted(&noted, missing)?;
+        check_named(&noted)?;
         let due = removed_at
             .max(expired.expires_at)
             .later(self.policies.metadata_seconds());
@@ -346,10 +351,8 @@ impl Judge<'_> {
 }
 
 /// Makes sure that what is missing was to go by a plan: a pack that lost something otherwise is looked at first.
-fn check_noted(noted: &[record::Noted], missing: &[String]) -> Result<(), Ended> {
-    let objects = noted.iter().flat_map(record::Noted::objects);
-    let went: BTreeSet<&str> = objects.map(|object| object.key.as_str()).collect();
-    match missing.iter().find(|key| !went.contains(key.as_str())) {
+fn check_named(noted: &Noted) -> Result<(), Ended> {
+    match &noted.unnamed {
         None => Ok(()),
         Some(key) => {
             let detail = format!("an artifact is missing, and no plan removed it, key=`{key}`");

@@ -12,7 +12,7 @@ use crate::display::chain;
 use crate::id::PackId;
 use crate::key::{DeletionObject, Location, ObjectKey};
 use crate::limits::Limits;
-use crate::manifest::{Artifact, Manifest, Subject};
+use crate::manifest::{Artifact, Manifest, RunPart, Subject};
 use crate::store::{
     ArtifactReader, Housekeeping, ObjectRef, ObjectStat, StoreError, Stored, read_capped,
 };
@@ -51,6 +51,13 @@ pub(super) enum Found {
     Gone,
 }
 
+fn is_step(artifact: &Artifact) -> bool {
+    matches!(
+        RunPart::named(artifact.name().as_str()),
+        Some(RunPart::Step(_))
+    )
+}
+
 /// The manifest that one version is or begins with, or why there is none in it.
 type Understood = Result<Arc<Manifest>, String>;
 
@@ -79,17 +86,23 @@ impl Place {
         }
     }
 
-    /// What packs here were made from, each with what was made. Of a bundle that went nothing is left that was made from
-    /// anything.
+    /// What packs here were made from, each with what was made: the inputs, and the steps that a pipeline's run lists. Of a
+    /// bundle that went nothing is left that was made from anything.
     pub(super) fn inputs_of(&self, manifest: &Manifest) -> BTreeMap<PackId, PackId> {
         if matches!(self.form, Form::Metadata(_)) {
             return BTreeMap::new();
         }
         let made = manifest.pack_id();
-        let inputs = manifest.artifacts().iter().flat_map(Artifact::inputs);
+        let artifacts = manifest.artifacts().iter();
+        let inputs = artifacts.clone().flat_map(Artifact::inputs);
+        let is_run = matches!(manifest.subject(), Subject::Pipeline { .. });
+        let steps = artifacts.filter(|artifact| is_run && is_step(artifact));
         inputs
-            .filter(|input| input.pack != made)
-            .map(|input| (input.pack, made))
+            .map(|input| input.pack)
+            // The commitment of a step's manifest is the step's pack id.
+            .chain(steps.map(|step| PackId::new(step.commitment())))
+            .filter(|pack| *pack != made)
+            .map(|pack| (pack, made))
             .collect()
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::{PackId, PolicyName};
 use crate::json;
@@ -18,7 +19,10 @@ const FORMAT: &str = "runpack-retention-plan/v1";
 pub const PLAN_SECONDS: u64 = 7 * 24 * 60 * 60;
 /// The largest plan that is read. Stops a file made to exhaust memory.
 pub const PLAN_BYTES_MAX: u64 = 512 << 20;
-/// A plan ends after the pack with which it names so many objects; what is left is for the next one.
+/// What of it is for what goes; the rest is for what stays.
+pub(super) const REMOVALS_BYTES_MAX: u64 = 384 << 20;
+/// A plan ends after the pack with which it names so many objects, or before that with which it would be too large; what is
+/// left is for the next one.
 pub const OBJECTS_MAX: usize = 200_000;
 const DEPTH_MAX: u32 = 16;
 
@@ -102,8 +106,17 @@ impl Removal {
 
     /// What stands for it: the SHA-256 of its canonical form.
     pub fn digest(&self) -> Digest {
+        Digest::of(&self.canonical())
+    }
+
+    fn canonical(&self) -> Vec<u8> {
         // Texts and numbers always serialize.
-        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// How many bytes of a plan it takes.
+    pub(super) fn planned_bytes(&self) -> u64 {
+        len_u64(&self.canonical()).saturating_add(1)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::RetentionError;
-use super::judge::{Judge, is_refusal};
-use super::plan::{Kept, OBJECTS_MAX, Plan, WhyKept};
+use super::judge::{Ended, Judge, is_refusal};
+use super::plan::{Kept, OBJECTS_MAX, Plan, REMOVALS_BYTES_MAX, WhyKept};
 use super::policy::RetentionPolicies;
 use super::survey::{Bounds, Expired, KEPT_MAX, Survey, Told};
 use crate::display::chain;
@@ -39,6 +39,16 @@ pub async fn make_plan(
     policies: &RetentionPolicies,
     asked: &Asked<'_>,
 ) -> Result<Plan, RetentionError> {
+    make_plan_within(store, policies, asked, REMOVALS_BYTES_MAX).await
+}
+
+/// As [`make_plan`], of so many bytes for what goes.
+pub(super) async fn make_plan_within(
+    store: &Arc<dyn Housekeeping>,
+    policies: &RetentionPolicies,
+    asked: &Asked<'_>,
+    bytes_max: u64,
+) -> Result<Plan, RetentionError> {
     let store_now = store.now().await?;
     let now = asked.at.unwrap_or_else(|| asked.now.min(store_now));
     let mut judge = Judge {
@@ -59,7 +69,7 @@ pub async fn make_plan(
         holds => holds.map_err(|error| chain(&error)),
     };
     judge.holds = Some(&holds);
-    let mut objects = 0usize;
+    let (mut objects, mut bytes) = (0usize, 0u64);
     while let Some(of_pack) = survey.next() {
         for expired in of_pack {
             if !is_asked(&expired, asked.tenant) {
@@ -70,9 +80,24 @@ pub async fn make_plan(
                 plan.more = true;
                 return Ok(plan);
             }
-            match judge.judge(&survey, &expired).await {
-                Ok(removal) => {
+            let judged = judge.judge(&survey, &expired).await;
+            let judged = judged.map(|removal| (removal.planned_bytes(), removal));
+            let judged = match judged {
+                // No plan would ever take it.
+                Ok((more, _)) if more > bytes_max => {
+                    let detail = "what goes of it takes more than a plan may have".to_owned();
+                    Err(Ended::Kept(WhyKept::Unsound, detail))
+                }
+                judged => judged,
+            };
+            match judged {
+                Ok((more, _)) if bytes.saturating_add(more) > bytes_max => {
+                    plan.more = true;
+                    return Ok(plan);
+                }
+                Ok((more, removal)) => {
                     objects = objects.saturating_add(removal.objects.len());
+                    bytes = bytes.saturating_add(more);
                     plan.removals.push(removal);
                 }
                 Err(ended) => {

@@ -1,28 +1,31 @@
 //! What is written down of a removal, in the store itself: that it begins, and that it has ended.
 //!
 //! Both are created and never replaced. They are for people: no verdict rests on them, and a verifier that shows one says
-//! that the store says so.
+//! that the store says so. Invariant: none is larger than [`RECORD_BYTES_MAX`], so that every one that is written is read,
+//! and that no lifecycle rule archives one; what goes in many objects is named in pages beside the intent.
+//!
+//! See also: `noted.rs`, which reads them.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::RetentionError;
 use super::plan::{Phase, PlannedObject, Removal};
+use crate::count::len_u64;
 use crate::digest::Digest;
 use crate::id::PackId;
 use crate::key::{DeletionObject, Location, ObjectKey};
-use crate::store::{
-    ArtifactReader, ArtifactSink, Declared, Holding, Housekeeping, ObjectRef, State, StoreError,
-    read_capped,
-};
+use crate::lifecycle::ARCHIVE_BYTES_FLOOR;
+use crate::store::{ArtifactReader, ArtifactSink, Declared, ObjectRef, StoreError, read_capped};
 use crate::time::{Clock, Timestamp};
 
-/// The largest receipt that is read.
-const RECORD_BYTES_MAX: u64 = 128 << 20;
-/// How many receipts of a pack are looked for.
-const RECORDS_MAX: usize = 1_000;
+/// The largest record or page of one.
+pub(super) const RECORD_BYTES_MAX: u64 = ARCHIVE_BYTES_FLOOR;
+/// How many objects a record or a page names: with keys of 1,024 bytes, and versions as long, a page has half a MiB.
+pub(super) const PAGE_OBJECTS: usize = 200;
+/// How many versions under one key are looked at for the record that should be there.
+const VERSIONS_READ_MAX: usize = 16;
 
 /// That a removal begins, or with `completed_at` that it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct Intent {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub completed_at: Option<Timestamp>,
     format: String,
+    /// In how many pages beside it the objects are named, where they are not named here.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub pages: u32,
     /// The plan, by its digest.
     pub plan: Digest,
     /// What goes, or went.
@@ -62,6 +68,15 @@ pub struct Left {
     pub until: Timestamp,
 }
 
+/// Some of the objects that go.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page<'a> {
+    // In canonical order.
+    format: Cow<'a, str>,
+    pub(super) objects: Cow<'a, [PlannedObject]>,
+}
+
 /// Whose removal it is, and by what.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Actor<'a> {
@@ -71,13 +86,46 @@ pub(super) struct Actor<'a> {
     pub(super) metadata_seconds: u64,
 }
 
-fn key(removal: &Removal, object: DeletionObject) -> Result<ObjectKey, RetentionError> {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(pages: &u32) -> bool {
+    *pages == 0
+}
+
+pub(super) fn key(
+    pack_id: PackId,
+    removal: Digest,
+    object: DeletionObject,
+) -> Result<ObjectKey, RetentionError> {
     let location = Location::Deletion {
-        pack_id: removal.pack_id,
-        removal: removal.digest(),
+        pack_id,
+        removal,
         object,
     };
     Ok(location.key()?)
+}
+
+/// Whether bytes are what should be there.
+type IsThat<'a> = &'a (dyn Fn(&[u8]) -> bool + Send + Sync);
+
+fn key_of(removal: &Removal, object: DeletionObject) -> Result<ObjectKey, RetentionError> {
+    key(removal.pack_id, removal.digest(), object)
+}
+
+/// A removal as a record has it, and the pages that its objects are named in where the record does not.
+fn paged(removal: &Removal) -> (Removal, Vec<&[PlannedObject]>) {
+    if removal.objects.len() <= PAGE_OBJECTS {
+        return (removal.clone(), Vec::new());
+    }
+    let recorded = Removal {
+        manifest: removal.manifest.clone(),
+        objects: Vec::new(),
+        policy: removal.policy.clone(),
+        key: removal.key.clone(),
+        shared: removal.shared.clone(),
+        subject: removal.subject.clone(),
+        ..*removal
+    };
+    (recorded, removal.objects.chunks(PAGE_OBJECTS).collect())
 }
 
 /// Whether this was written down of a removal.
@@ -86,12 +134,17 @@ pub(super) async fn is_written(
     removal: &Removal,
     object: DeletionObject,
 ) -> Result<bool, RetentionError> {
-    let versions = store.versions(&key(removal, object)?).await?;
-    Ok(!versions.is_empty())
+    let key = key_of(removal, object)?;
+    let is_that = is_record_of(removal, object);
+    Ok(has(store, &key, RECORD_BYTES_MAX, &is_that).await?)
 }
 
 /// Writes down that a removal begins or has ended; what somebody else wrote of the same stays.
+///
+/// # Errors
+/// [`RetentionError::Record`] where it cannot be written; the store failed.
 pub(super) async fn write(
+    store: &dyn ArtifactReader,
     sink: &dyn ArtifactSink,
     removal: &Removal,
     object: DeletionObject,
@@ -103,7 +156,7 @@ pub(super) async fn write(
         Phase::Manifest => None,
         Phase::Artifacts => Some(Left {
             manifest: if removal.manifest.is_empty() {
-                key(removal, DeletionObject::Manifest)?.to_string()
+                key_of(removal, DeletionObject::Manifest)?.to_string()
             } else {
                 removal.key.clone()
             },
@@ -111,194 +164,160 @@ pub(super) async fn write(
             until: now.later(actor.metadata_seconds),
         }),
     };
+    let (recorded, pages) = paged(removal);
     let written = Intent {
         begun_at: (!is_end).then_some(now),
         by: actor.by.to_owned(),
         completed_at: is_end.then_some(now),
         format: format(object).to_owned(),
+        pages: u32::try_from(pages.len()).unwrap_or(u32::MAX),
         plan: actor.plan,
-        removal: removal.clone(),
+        removal: recorded,
         stays,
     };
+    if !is_end {
+        write_pages(store, sink, removal, &pages).await?;
+    }
     // Texts and numbers always serialize.
     let bytes = serde_json::to_vec(&written).unwrap_or_default();
-    put(sink, &key(removal, object)?, bytes).await
+    let key = key_of(removal, object)?;
+    check_size(&key, &bytes)?;
+    let is_that = is_record_of(removal, object);
+    put(store, sink, &key, bytes, RECORD_BYTES_MAX, &is_that).await
+}
+
+/// Before the intent, which says how many there are.
+async fn write_pages(
+    store: &dyn ArtifactReader,
+    sink: &dyn ArtifactSink,
+    removal: &Removal,
+    pages: &[&[PlannedObject]],
+) -> Result<(), RetentionError> {
+    let digest = removal.digest();
+    for (page, objects) in (0u32..).zip(pages) {
+        let object = DeletionObject::Objects { page };
+        let written = Page {
+            format: format(object).into(),
+            objects: (*objects).into(),
+        };
+        let bytes = serde_json::to_vec(&written).unwrap_or_default();
+        let key = key(removal.pack_id, digest, object)?;
+        check_size(&key, &bytes)?;
+        put_exactly(store, sink, &key, bytes).await?;
+    }
+    Ok(())
+}
+
+/// What is not read is not written either.
+fn check_size(key: &ObjectKey, bytes: &[u8]) -> Result<(), RetentionError> {
+    if len_u64(bytes) <= RECORD_BYTES_MAX {
+        return Ok(());
+    }
+    Err(RetentionError::Record {
+        reason: "what is to be written down of a removal is larger than the limit",
+        key: key.to_string(),
+    })
 }
 
 /// Keeps the manifest of a bundle that goes.
+///
+/// # Errors
+/// As of [`write`].
 pub(super) async fn write_manifest(
+    store: &dyn ArtifactReader,
     sink: &dyn ArtifactSink,
     removal: &Removal,
     manifest: Vec<u8>,
 ) -> Result<(), RetentionError> {
-    put(sink, &key(removal, DeletionObject::Manifest)?, manifest).await
+    let key = key_of(removal, DeletionObject::Manifest)?;
+    put_exactly(store, sink, &key, manifest).await
 }
 
-async fn put(
+async fn put_exactly(
+    store: &dyn ArtifactReader,
     sink: &dyn ArtifactSink,
     key: &ObjectKey,
     bytes: Vec<u8>,
 ) -> Result<(), RetentionError> {
+    let ours = bytes.clone();
+    let is_that = move |there: &[u8]| there == ours;
+    let bytes_max = len_u64(&bytes);
+    put(store, sink, key, bytes, bytes_max, &is_that).await
+}
+
+/// Puts this under a key, where there is not already what `is_that`.
+async fn put(
+    store: &dyn ArtifactReader,
+    sink: &dyn ArtifactSink,
+    key: &ObjectKey,
+    bytes: Vec<u8>,
+    bytes_max: u64,
+    is_that: IsThat<'_>,
+) -> Result<(), RetentionError> {
     let declared = Declared::of(&bytes);
     match sink.put(key, bytes.into(), declared).await {
-        Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(StoreError::AlreadyExists { .. }) if has(store, key, bytes_max, is_that).await? => {
+            Ok(())
+        }
+        // Somebody who may write has put it there: taken for ours, it would let the only copy go.
+        Err(StoreError::AlreadyExists { .. }) => Err(RetentionError::Record {
+            reason: "something else lies where a removal is to be written down",
+            key: key.to_string(),
+        }),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether one of the versions under a key is that.
+async fn has(
+    store: &dyn ArtifactReader,
+    key: &ObjectKey,
+    bytes_max: u64,
+    is_that: IsThat<'_>,
+) -> Result<bool, StoreError> {
+    let versions = store.versions(key).await?;
+    for there in versions.into_iter().take(VERSIONS_READ_MAX) {
+        let object = ObjectRef {
+            key: key.clone(),
+            version: there.version,
+        };
+        let read = read_capped(store, &object, bytes_max).await?;
+        if read.is_some_and(|bytes| is_that(&bytes)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether bytes are what is written down of this removal, whoever wrote it.
+fn is_record_of(removal: &Removal, object: DeletionObject) -> impl Fn(&[u8]) -> bool + Send + Sync {
+    let (recorded, pages) = paged(removal);
+    let pages = pages.len();
+    move |bytes| {
+        parse(bytes, object).is_some_and(|record| {
+            record.removal == recorded && usize::try_from(record.pages) == Ok(pages)
+        })
     }
 }
 
 const fn format(object: DeletionObject) -> &'static str {
     match object {
         DeletionObject::Receipt => "runpack-deletion-receipt/v1",
-        _ => "runpack-deletion-intent/v1",
+        DeletionObject::Objects { .. } => "runpack-deletion-objects/v1",
+        DeletionObject::Intent | DeletionObject::Manifest => "runpack-deletion-intent/v1",
     }
 }
 
-/// What was written down of one removal of a pack's artifacts.
-#[derive(Debug)]
-pub(super) struct Noted {
-    object: DeletionObject,
-    modified: Timestamp,
-    record: Intent,
-}
-
-impl Noted {
-    /// When it had ended, of what the store and whoever did it say the later; `None` of one that has only begun.
-    pub(super) fn removed_at(&self) -> Option<Timestamp> {
-        let is_receipt = self.object == DeletionObject::Receipt;
-        let completed_at = self.record.completed_at.filter(|_| is_receipt)?;
-        Some(completed_at.max(self.modified))
-    }
-
-    /// What went, or was to go.
-    pub(super) fn objects(&self) -> &[PlannedObject] {
-        &self.record.removal.objects
-    }
-}
-
-/// What was written down of removals of the artifacts of a pack in this place; `None` where that is more than anybody reads.
-/// What is no record says nothing.
-pub(super) async fn noted(
-    store: &Arc<dyn Housekeeping>,
-    place: &ObjectKey,
-    pack_id: PackId,
-) -> Result<Option<Vec<Noted>>, StoreError> {
-    // The manifest of a bundle that went lies beside what was written down of its removal.
-    let beside = match Location::parse(place.as_str()) {
-        Some(Location::Deletion { removal, .. }) => Some(removal),
-        _ => None,
-    };
-    let mut noted = Vec::new();
-    let mut holdings = store.versions_below(&Location::deletions_prefix(Some(pack_id)));
-    let mut shown = 0usize;
-    while let Some(found) = holdings.try_next().await? {
-        shown = shown.saturating_add(1);
-        if shown > RECORDS_MAX {
-            return Ok(None);
-        }
-        let Some((removal, one)) = read_noted(&**store, found, pack_id).await? else {
-            continue;
-        };
-        let is_here = match beside {
-            Some(beside) => removal == beside,
-            None => one.record.removal.key == place.as_str(),
-        };
-        if is_here {
-            noted.push(one);
-        }
-    }
-    Ok(Some(noted))
-}
-
-async fn read_noted(
-    reader: &dyn ArtifactReader,
-    found: Holding,
-    pack_id: PackId,
-) -> Result<Option<(Digest, Noted)>, StoreError> {
-    let Some(
-        location @ Location::Deletion {
-            removal,
-            object: object @ (DeletionObject::Intent | DeletionObject::Receipt),
-            ..
-        },
-    ) = Location::parse(&found.key)
-    else {
-        return Ok(None);
-    };
-    let (State::Object, Ok(key)) = (found.state, location.key()) else {
-        return Ok(None);
-    };
-    let version = found.version;
-    let read = read_capped(reader, &ObjectRef { key, version }, RECORD_BYTES_MAX).await?;
-    let record = read.and_then(|bytes| parse(&bytes, object, pack_id));
-    Ok(record.map(|record| {
-        let noted = Noted {
-            object,
-            modified: found.modified,
-            record,
-        };
-        (removal, noted)
-    }))
-}
-
-/// What is written down of the removal of a pack's artifacts, if these bytes are that.
-fn parse(bytes: &[u8], object: DeletionObject, pack_id: PackId) -> Option<Intent> {
+/// What is written down of a removal, if these bytes are that.
+pub(super) fn parse(bytes: &[u8], object: DeletionObject) -> Option<Intent> {
     let record: Intent = serde_json::from_slice(bytes).ok()?;
-    let is_that = record.format == format(object)
-        && record.removal.pack_id == pack_id
-        && record.removal.phase == Phase::Artifacts;
-    is_that.then_some(record)
+    (record.format == format(object)).then_some(record)
 }
 
-/// That a plan removed a pack's artifacts, as its store says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Removed {
-    /// Where the receipt lies.
-    pub receipt: String,
-    /// When, as the receipt says.
-    pub completed_at: Timestamp,
-    /// Who did it, as the receipt says: untrusted text.
-    pub by: String,
-    /// By which policy, as the receipt says.
-    pub policy: String,
-}
-
-/// What a store says of the removal of a pack's artifacts; the latest, where there were several. It proves nothing: whoever
-/// writes to the store could have written it. What cannot be read or is no receipt says nothing.
-pub async fn removed(reader: &dyn ArtifactReader, pack_id: PackId) -> Option<Removed> {
-    let mut latest: Option<Removed> = None;
-    let mut entries = reader.list(&Location::deletions_prefix(Some(pack_id)));
-    for _ in 0..RECORDS_MAX {
-        let Ok(Some(entry)) = entries.try_next().await else {
-            break;
-        };
-        let Some(location @ Location::Deletion { object, .. }) = Location::parse(&entry.key) else {
-            continue;
-        };
-        let (DeletionObject::Receipt, Ok(key)) = (object, location.key()) else {
-            continue;
-        };
-        if let Some(found) = read(reader, key, pack_id).await
-            && latest
-                .as_ref()
-                .is_none_or(|known| known.completed_at < found.completed_at)
-        {
-            latest = Some(found);
-        }
-    }
-    latest
-}
-
-async fn read(reader: &dyn ArtifactReader, key: ObjectKey, pack_id: PackId) -> Option<Removed> {
-    let (object, _) = reader.oldest(&key).await.ok()?;
-    let bytes = read_capped(reader, &object, RECORD_BYTES_MAX)
-        .await
-        .ok()??;
-    let receipt = parse(&bytes, DeletionObject::Receipt, pack_id)?;
-    Some(Removed {
-        receipt: key.to_string(),
-        completed_at: receipt.completed_at?,
-        by: receipt.by,
-        policy: receipt.removal.policy.to_string(),
-    })
+/// The objects that a page names, if these bytes are one.
+pub(super) fn parse_page(bytes: &[u8]) -> Option<Vec<PlannedObject>> {
+    let read: Page<'_> = serde_json::from_slice(bytes).ok()?;
+    let object = DeletionObject::Objects { page: 0 };
+    (read.format == format(object)).then(|| read.objects.into_owned())
 }

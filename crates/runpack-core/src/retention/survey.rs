@@ -275,7 +275,7 @@ impl Survey {
     pub(super) fn need_of(&self, pack_id: PackId) -> Option<String> {
         if let Some(by) = self.needed.get(&pack_id) {
             return Some(format!(
-                "a pack that stays was made from it, pack_id=`{by}`"
+                "a pack that stays was made from it or lists it, pack_id=`{by}`"
             ));
         }
         (self.keeps_inputs && self.unread > 0).then(|| {

@@ -5,6 +5,7 @@ mod failing;
 mod interrupted;
 mod keeping;
 mod random;
+mod recording;
 
 use std::sync::Arc;
 
@@ -280,7 +281,7 @@ impl Place {
         let mut told = Vec::new();
         let mut tell = |removal: &Removal, outcome: &Outcome| {
             let why = match outcome {
-                Outcome::Kept(why, _) => why.as_str(),
+                Outcome::Kept(why, ..) => why.as_str(),
                 _ => outcome.as_str(),
             };
             told.push(format!("{} {why}", removal.pack_id));

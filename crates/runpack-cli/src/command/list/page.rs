@@ -9,13 +9,14 @@ use runpack_core::id::PackId;
 use runpack_core::key::{Location, ObjectKey};
 use runpack_core::limits::Limits;
 use runpack_core::manifest::{Manifest, Subject};
-use runpack_core::retention::{Removed, removed};
+use runpack_core::retention::Removed;
 use runpack_core::store::{ArtifactReader, Stored};
 use runpack_core::time::Timestamp;
 use runpack_core::verify::{Pack, StorePack};
 use serde_json::{Value, json};
 
 use super::List;
+use crate::check;
 use crate::failure::Failure;
 use crate::report;
 use crate::storage::Storage;
@@ -210,7 +211,7 @@ async fn of_manifest(
     let place = StorePack::new(Arc::clone(reader), subject.clone());
     match Pack::open(Arc::new(place), limits).await {
         Ok(pack) if *pack.manifest().subject() == subject => {
-            let removed = removed(&**reader, pack.manifest().pack_id()).await;
+            let removed = check::removed_from(&**reader, pack.manifest()).await;
             Ok(Summary::of(pack.manifest(), false, removed))
         }
         Ok(_) => Err("the manifest of another subject".to_owned()),

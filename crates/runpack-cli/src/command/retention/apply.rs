@@ -19,7 +19,7 @@ use crate::table::{count, safe, size};
 /// Remove what a plan names, and nothing else
 ///
 /// Every pack of the plan is judged again, from the store and by the policies as they are now, and stays whole where anything
-/// differs. That it begins, and that it has ended, is written down in the store below `_runpack/audit/deletions/`. After an
+/// differs; what comes while its objects go ends that, and how many went is told. That it begins, and that it has ended, is written down in the store below `_runpack/audit/deletions/`. After an
 /// interruption the same command goes on.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -118,15 +118,18 @@ fn whoever(context: &Context) -> String {
 
 fn to_json(removal: &Removal, outcome: &Outcome) -> Value {
     let why = match outcome {
-        Outcome::Kept(why, _) => Some(why.as_str()),
+        Outcome::Kept(why, ..) => Some(why.as_str()),
         _ => None,
     };
+    let went = outcome.went();
     json!({
         "key": removal.key,
         "pack_id": removal.pack_id,
         "phase": removal.phase,
         "policy": removal.policy,
         "outcome": outcome.as_str(),
+        "objects": went.objects,
+        "bytes": went.bytes,
         "why": why,
         "detail": outcome.detail(),
     })
@@ -145,8 +148,13 @@ fn summary(plan: &Plan, applied: &Applied) -> Value {
 
 fn line(removal: &Removal, outcome: &Outcome) -> String {
     let what = match outcome {
-        Outcome::Kept(why, _) => format!("stays, {}", why.as_str()),
+        Outcome::Kept(why, ..) => format!("stays, {}", why.as_str()),
         _ => outcome.as_str().to_owned(),
+    };
+    // Whatever it ended with, this is gone.
+    let what = match outcome.went().objects {
+        0 => what,
+        objects => format!("{what}, and some of it went: {}", count(objects, "object")),
     };
     let detail = outcome.detail().unwrap_or_default();
     format!("{what}: {}\n  {}\n", safe(&removal.key), safe(&detail))

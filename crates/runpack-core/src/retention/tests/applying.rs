@@ -29,12 +29,16 @@ fn w23_artifacts_go_first_and_the_manifest_later() {
             let key = Location::artifact(pack.subject(), artifact.name(), commitment);
             assert!(!after.contains_key(key.key().unwrap().as_str()));
         }
-        let told = removed(&place.memory, pack.pack_id()).await.unwrap();
+        let told = removed(&place.memory, pack.pack_id(), None).await.unwrap();
         assert_eq!(
             (told.by.as_str(), told.policy.as_str()),
             ("tester", "short")
         );
-        assert!(removed(&place.memory, young.pack_id()).await.is_none());
+        assert!(
+            removed(&place.memory, young.pack_id(), None)
+                .await
+                .is_none()
+        );
         // The same again changes nothing.
         let (applied, told) = place.apply(&plan).await.unwrap();
         assert_eq!((applied.packs, applied.objects), (1, 0));
@@ -246,7 +250,7 @@ fn a_bundle_goes_whole_and_its_manifest_stays_beside_the_receipt() {
         let kept_at = kept_at.key().unwrap();
         let stays = place.memory.snapshot()[kept_at.as_str()].clone();
         assert_eq!(stays, pack.to_bytes());
-        assert!(removed(&place.memory, pack.pack_id()).await.is_some());
+        assert!(removed(&place.memory, pack.pack_id(), None).await.is_some());
         assert_eq!(kept(&place.plan().await)[0].1, "metadata");
         place.memory.pass(METADATA_SECONDS);
         let plan = place.plan().await;

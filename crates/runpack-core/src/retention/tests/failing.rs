@@ -35,6 +35,9 @@ struct Failing {
     fails: Option<(Asking, How)>,
     part: &'static str,
     holds_read: Arc<AtomicU64>,
+    /// From which time on that it is asked everything is held.
+    held_from: u64,
+    protected_asked: Arc<AtomicU64>,
 }
 
 impl Failing {
@@ -44,6 +47,8 @@ impl Failing {
             fails,
             part: "",
             holds_read: Arc::default(),
+            held_from: u64::MAX,
+            protected_asked: Arc::default(),
         }
     }
 
@@ -112,6 +117,11 @@ impl Housekeeping for Failing {
         now: Timestamp,
     ) -> Result<Option<(ObjectRef, Protection)>, StoreError> {
         self.ask(Asking::Protected, "")?;
+        let asked = self.protected_asked.fetch_add(1, Ordering::SeqCst);
+        if asked >= self.held_from {
+            let first = objects.first().cloned();
+            return Ok(first.map(|object| (object, Protection::Held)));
+        }
         self.memory.protected(objects, now).await
     }
 
@@ -244,5 +254,30 @@ fn what_is_written_down_has_the_time_at_which_it_is_written() {
         assert!(begun_at > place.now().await && completed_at > begun_at);
         let until = completed_at.later(METADATA_SECONDS);
         assert_eq!(receipt.stays.unwrap().until, until);
+    });
+}
+
+#[test]
+fn l15_what_went_before_a_hold_came_is_told() {
+    block_on(async {
+        let place = Place::short();
+        let pack = place.pack("old", Vec::new()).await;
+        let plan = place.plan().await;
+        // Asked for all at once, then for each: the hold comes between two artifacts.
+        let store = Failing {
+            held_from: 2,
+            ..Failing::new(&place.memory, None)
+        };
+        let (applied, told) = applied(&place, &store, &plan).await.unwrap();
+        assert!(told[0].ends_with("held"), "{told:?}");
+        assert_eq!((applied.kept, applied.objects), (1, 1));
+        let left = place.keys("tenant/").len();
+        assert_eq!(left, 2, "{:?}", place.keys(""));
+        let bytes = plan.removals[0].objects[0].bytes;
+        assert_eq!(applied.bytes, bytes);
+        // It goes on where it stopped.
+        let (applied, _) = place.apply(&plan).await.unwrap();
+        assert_eq!((applied.packs, applied.objects), (1, 1));
+        drop(pack);
     });
 }

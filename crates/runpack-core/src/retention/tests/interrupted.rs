@@ -194,8 +194,12 @@ fn w23_a_removal_goes_on_after_it_was_cut_at_any_step() {
                 assert_eq!((applied.packs, applied.failed, applied.kept), (1, 0, 0));
                 let keys = place.keys("");
                 assert_eq!(place.keys("_runpack/audit/deletions/").len(), 2, "{keys:?}");
-                assert!(removed(&place.memory, pack.pack_id()).await.is_some());
-                assert!(removed(&place.memory, stays.pack_id()).await.is_none());
+                assert!(removed(&place.memory, pack.pack_id(), None).await.is_some());
+                assert!(
+                    removed(&place.memory, stays.pack_id(), None)
+                        .await
+                        .is_none()
+                );
                 // The pack that stays is whole.
                 assert_eq!(place.keys("tenant/").len(), 4, "{keys:?}");
                 if !was_cut {
@@ -254,7 +258,7 @@ fn w23_two_remove_one_bundle_at_once() {
             let (applied, told) = place.apply_by(&clock, &keeper, &plan).await.unwrap();
             assert_eq!((applied.packs, applied.kept), (1, 0), "{read} {told:?}");
             assert!(place.keys("2026/").is_empty());
-            assert!(removed(&place.memory, pack.pack_id()).await.is_some());
+            assert!(removed(&place.memory, pack.pack_id(), None).await.is_some());
             if other.left.load(Ordering::SeqCst) < u64::MAX / 2 {
                 // Never overtaken: there were fewer looks than that.
                 assert!(read > 3, "{read}");

@@ -3,6 +3,7 @@
 use super::super::survey::{Bounds, KEPT_MAX, Survey, Told};
 use super::*;
 use crate::key::DeletionObject;
+use crate::manifest::RunPart;
 use crate::retention::judge::Judge;
 use crate::store::{ArtifactSink as _, Declared, ObjectRef, Protection, VersionId};
 
@@ -310,26 +311,7 @@ fn of_what_stays_the_first_is_named_and_the_rest_counted() {
 fn the_definition_of_a_pipeline_stays_and_the_receipt_names_it() {
     block_on(async {
         let place = Place::short();
-        let run = Subject::Pipeline {
-            tenant: "acme".parse().unwrap(),
-            run_id: "r".parse().unwrap(),
-        };
-        let producer = Producer {
-            name: "test".parse().unwrap(),
-            version: "1".parse().unwrap(),
-        };
-        let mut draft = PackDraft::new(run, time(MADE), producer);
-        for part in crate::manifest::RunPart::REQUIRED {
-            let name = part.name();
-            let source = Arc::new(BytesSource(name.as_bytes().to_vec().into()));
-            let kind = part.kind().parse().unwrap();
-            let media_type = part.media_type().parse().unwrap();
-            let name = name.parse().unwrap();
-            draft.add(NewArtifact::new(name, kind, media_type, source));
-        }
-        let store: Arc<dyn Store> = Arc::new(place.memory.clone());
-        let staged = draft.stage(store).await.unwrap();
-        let pack = staged.commit().await.unwrap().manifest;
+        let pack = pipeline(&place, MADE, None).await;
         let plan = place.plan().await;
         assert_eq!(planned(&plan), [pack.pack_id()], "{plan:?}");
         let definitions = place.keys("acme/pipelines/");
@@ -340,5 +322,91 @@ fn the_definition_of_a_pipeline_stays_and_the_receipt_names_it() {
         let receipt = place.record("receipt.json");
         assert_eq!(receipt.stays.unwrap().shared, definitions);
         assert!(!receipt.removal.objects.is_empty());
+    });
+}
+
+/// The pack of a pipeline's run, which lists this step.
+async fn pipeline(place: &Place, made: &str, step: Option<&Manifest>) -> Arc<Manifest> {
+    let run = Subject::Pipeline {
+        tenant: "acme".parse().unwrap(),
+        run_id: "r".parse().unwrap(),
+    };
+    let mut parts: Vec<_> = RunPart::REQUIRED
+        .map(|part| (part.name().into_bytes(), part))
+        .into();
+    parts.extend(step.map(|step| {
+        let part = RunPart::Step("load".parse().unwrap());
+        (step.to_bytes(), part)
+    }));
+    let mut draft = PackDraft::new(run, time(made), producer());
+    for (bytes, part) in parts {
+        let source = Arc::new(BytesSource(bytes.into()));
+        let kind = part.kind().parse().unwrap();
+        let media_type = part.media_type().parse().unwrap();
+        let name = part.name().parse().unwrap();
+        draft.add(NewArtifact::new(name, kind, media_type, source));
+    }
+    committed(place, draft).await
+}
+
+/// The pack of a step.
+async fn step(place: &Place) -> Arc<Manifest> {
+    let step = Subject::Step {
+        tenant: "acme".parse().unwrap(),
+        run_id: "r".parse().unwrap(),
+        step_id: "load".parse().unwrap(),
+    };
+    let mut draft = PackDraft::new(step, time(MADE), producer());
+    let source = Arc::new(BytesSource("a,b".into()));
+    let (kind, media) = ("data".parse().unwrap(), "text/csv".parse().unwrap());
+    let name = "outputs/a.csv".parse().unwrap();
+    draft.add(NewArtifact::new(name, kind, media, source));
+    committed(place, draft).await
+}
+
+fn producer() -> Producer {
+    Producer {
+        name: "test".parse().unwrap(),
+        version: "1".parse().unwrap(),
+    }
+}
+
+async fn committed(place: &Place, draft: PackDraft) -> Arc<Manifest> {
+    let store: Arc<dyn Store> = Arc::new(place.memory.clone());
+    let staged = draft.stage(store).await.unwrap();
+    staged.commit().await.unwrap().manifest
+}
+
+#[test]
+fn w23_the_steps_of_a_run_that_stays_stay_too() {
+    block_on(async {
+        let forever = policy("runs", None).with_kind(Some(SubjectKind::Pipeline));
+        let place = Place::new(
+            MemoryStore::versioned(),
+            RetentionPolicies::new(vec![forever, policy("short", Some(30))]).unwrap(),
+        );
+        let load = step(&place).await;
+        let run = pipeline(&place, MADE, Some(&load)).await;
+        let plan = place.plan().await;
+        assert_eq!((planned(&plan), whys(&plan)), (vec![], vec!["needed"]));
+        let detail = &plan.kept[0].detail;
+        assert!(detail.contains(&run.pack_id().to_string()), "{detail}");
+        // By choice it goes on its own.
+        let letting = place.policies.clone().letting_inputs_go();
+        assert_eq!(planned(&place.plan_of(&letting).await), [load.pack_id()]);
+
+        // One policy for both, and a run that took long: its steps expire before it does.
+        let place = Place::short();
+        let load = step(&place).await;
+        let run = pipeline(&place, YOUNG, Some(&load)).await;
+        let plan = place.plan().await;
+        assert_eq!((planned(&plan), whys(&plan)), (vec![], vec!["needed"]));
+        place.memory.pass(days(30));
+        let mut both = [run.pack_id(), load.pack_id()];
+        both.sort_unstable();
+        let plan = place.plan().await;
+        assert_eq!(planned(&plan), both);
+        let (applied, told) = place.apply(&plan).await.unwrap();
+        assert_eq!((applied.packs, applied.kept), (2, 0), "{told:?}");
     });
 }

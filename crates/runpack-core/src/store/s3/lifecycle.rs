@@ -105,11 +105,13 @@ impl BucketLifecycle {
     }
 
     /// Whether putting back what was there `before` would undo what somebody else has set since: a rule that is not of the
-    /// store at `prefix` and was not there, or not like this.
+    /// store at `prefix` and was not there, or not like this, or that is there no more.
     fn has_others_since(&self, before: &Self, prefix: &str) -> bool {
         let is_ours = |rule: &Theirs| is_rule_of(prefix, rule.id().unwrap_or_default());
-        let mut foreign = self.rules.iter().filter(|rule| !is_ours(rule));
-        !self.unknown.is_empty() || foreign.any(|rule| !before.rules.contains(rule))
+        let lacks = |there: &Self, rule: &Theirs| !is_ours(rule) && !there.rules.contains(rule);
+        !self.unknown.is_empty()
+            || self.rules.iter().any(|rule| lacks(before, rule))
+            || before.rules.iter().any(|rule| lacks(self, rule))
     }
 
     /// The names of rules that only one of the two has.
@@ -246,6 +248,41 @@ impl S3Store {
             }
             looks = looks.saturating_add(1);
             tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ids: &[(&str, u32)]) -> BucketLifecycle {
+        let rule = |(id, days): &(&str, u32)| {
+            let mut rule = Rule::new(*id, "p/");
+            rule.aborted_uploads_days = Some(*days);
+            words::theirs(&rule).unwrap()
+        };
+        BucketLifecycle {
+            rules: ids.iter().map(rule).collect(),
+            ..BucketLifecycle::default()
+        }
+    }
+
+    #[test]
+    fn l10_what_others_have_set_or_removed_meanwhile_is_not_undone() {
+        let ours = crate::lifecycle::rule_prefix("ci/");
+        let ours = format!("{ours}uploads");
+        let before = set(&[("a", 7), ("b", 7), (&ours, 7)]);
+        for (now, is_others) in [
+            (before.clone(), false),
+            (set(&[("a", 7), ("b", 7), (&ours, 8)]), false),
+            (set(&[("a", 7), ("b", 7)]), false),
+            (set(&[("a", 7), ("b", 8), (&ours, 7)]), true),
+            (set(&[("a", 7), ("b", 7), ("c", 7)]), true),
+            (set(&[("a", 7), (&ours, 7)]), true),
+            (set(&[]), true),
+        ] {
+            assert_eq!(now.has_others_since(&before, "ci/"), is_others, "{now:?}");
         }
     }
 }
