@@ -2,6 +2,8 @@
 
 mod documents;
 mod ending;
+#[cfg(any(feature = "file", feature = "s3"))]
+mod lost;
 mod versions;
 
 use std::sync::Arc;
